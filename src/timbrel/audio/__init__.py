@@ -1,0 +1,1 @@
+"""Waveforms: reading and writing files, waveform -> mel, mel -> waveform."""

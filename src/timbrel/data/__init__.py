@@ -1,0 +1,1 @@
+"""Scores and recordings to mel stores that training reads."""

@@ -1,0 +1,1 @@
+"""What `timbrel evaluate` runs."""

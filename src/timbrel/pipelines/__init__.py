@@ -1,0 +1,1 @@
+"""One call each: what a user does with a model."""
