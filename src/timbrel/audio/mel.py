@@ -7,6 +7,7 @@ maximum: level is part of the music.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -55,7 +56,9 @@ class MelConfig:
 
 def hz_to_mel(hz: Tensor) -> Tensor:
     """Slaney's mel scale: linear below 1 kHz (15 mel), logarithmic above."""
-    return torch.where(hz < 1000, hz * 3 / 200, 15 + 27 * torch.log(hz.clamp_min(1e-9) / 1000) / math.log(6.4))
+    return torch.where(
+        hz < 1000, hz * 3 / 200, 15 + 27 * torch.log(hz.clamp_min(1e-9) / 1000) / math.log(6.4)
+    )
 
 
 def mel_to_hz(mel: Tensor) -> Tensor:
@@ -93,7 +96,9 @@ def mel_filters(config: MelConfig) -> Tensor:
 @lru_cache(maxsize=16)
 def sparse_mel_filters(config: MelConfig) -> Tensor:
     """`mel_filters` in compressed rows: at most two bands share a bin, so that 99 % of a dense product is wasted."""
-    return mel_filters(config).to_sparse_csr()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR")  # "beta state", since years
+        return mel_filters(config).to_sparse_csr()
 
 
 @lru_cache(maxsize=16)
@@ -140,8 +145,10 @@ def power_to_mel_db(power: Tensor, config: MelConfig) -> Tensor:
     flat = power.reshape(-1, *power.shape[-2:])
     columns = flat.transpose(0, 1).reshape(flat.shape[1], -1)
     mel = torch.sparse.mm(sparse_mel_filters(config), columns)
-    mel = mel.reshape(config.n_mels, flat.shape[0], -1).transpose(0, 1).reshape(
-        *power.shape[:-2], config.n_mels, power.shape[-1]
+    mel = (
+        mel.reshape(config.n_mels, flat.shape[0], -1)
+        .transpose(0, 1)
+        .reshape(*power.shape[:-2], config.n_mels, power.shape[-1])
     )
     return 10 * torch.log10(mel.clamp_min(10 ** (config.floor_db / 10)))
 
@@ -160,4 +167,7 @@ def mel_spectrogram(waveform: Tensor, config: MelConfig) -> Tensor:
     """
     if waveform.ndim != 3 or waveform.shape[1] != 1:
         raise InputError(f"waveform has shape {tuple(waveform.shape)}; expected [batch, 1, samples]")
-    return power_to_mel_db(stft(waveform, config).abs().square(), config)
+    power = (
+        torch.view_as_real(stft(waveform, config)).square().sum(dim=-1)
+    )  # faster than abs() of complex numbers
+    return power_to_mel_db(power, config)

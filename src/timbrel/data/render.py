@@ -1,0 +1,175 @@
+"""Notes -> waveform, through TiMidity++ and the sample libraries that are installed."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from timbrel.data.scores import Note
+from timbrel.errors import InputError, MissingDependencyError
+
+INSTRUMENTS = {
+    "piano": 0,
+    "electric-piano": 4,
+    "harpsichord": 6,
+    "vibraphone": 11,
+    "marimba": 12,
+    "organ": 19,
+    "accordion": 21,
+    "guitar": 24,
+    "steel-guitar": 25,
+    "violin": 40,
+    "cello": 42,
+    "harp": 46,
+    "strings": 48,
+    "choir": 52,
+    "trumpet": 56,
+    "saxophone": 65,
+    "oboe": 68,
+    "clarinet": 71,
+    "flute": 73,
+    "panflute": 75,
+}
+"""Instrument name -> General MIDI program (from 0)."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """A set of sampled instruments. Libraries of one `family` share samples."""
+
+    name: str
+    family: str
+    package: str
+    licence: str
+    files: tuple[str, ...]
+
+    @property
+    def path(self) -> Path | None:
+        """Where it is installed, or None."""
+        return next((Path(f) for f in self.files if Path(f).exists()), None)
+
+
+_SF2 = "/usr/share/sounds/sf2/"
+LIBRARIES = {
+    library.name: library
+    for library in (
+        Library("fluidr3", "fluid", "fluid-soundfont-gm", "MIT", (_SF2 + "FluidR3_GM.sf2",)),
+        Library(
+            "musescore",
+            "fluid",
+            "musescore-general-soundfont-lossless",
+            "MIT",
+            (_SF2 + "MuseScore_General_Full.sf2", _SF2 + "MuseScore_General.sf2"),
+        ),
+        Library("timgm6mb", "timgm", "timgm6mb-soundfont", "GPL-2", (_SF2 + "TimGM6mb.sf2",)),
+        Library("csound", "timgm", "csound-soundfont", "LGPL-2.1+", (_SF2 + "sf_GMbank.sf2",)),
+        Library("opl3", "opl3", "opl3-soundfont", "GPL-3+", (_SF2 + "OPL-3_FM_128M.sf2",)),
+        Library("freepats", "freepats", "freepats", "GPL-2+", ("/etc/timidity/freepats.cfg",)),
+    )
+}
+
+
+def find_library(name: str) -> Library:
+    """The installed library of that name.
+
+    Raises:
+        InputError: for an unknown name.
+        MissingDependencyError: if it, or TiMidity++, is not installed.
+    """
+    if name not in LIBRARIES:
+        raise InputError(f"library {name!r} is unknown; expected one of {', '.join(LIBRARIES)}")
+    library = LIBRARIES[name]
+    if shutil.which("timidity") is None:
+        raise MissingDependencyError("TiMidity++ is not installed; on Debian: apt-get install timidity")
+    if library.path is None:
+        raise MissingDependencyError(
+            f"library {name!r} is not installed (looked for {', '.join(library.files)}); on Debian: "
+            f"apt-get install {library.package}"
+        )
+    return library
+
+
+def write_midi(
+    path: Path, notes: Sequence[Note], program: int, *, vibrato_cents: float = 0.0, vibrato_hz: float = 5.5
+) -> None:
+    """Writes notes as a MIDI file of one track, with an optional vibrato by pitch bend."""
+    import pretty_midi
+
+    midi = pretty_midi.PrettyMIDI(resolution=960)
+    part = pretty_midi.Instrument(program)
+    part.notes = [
+        pretty_midi.Note(n.velocity, n.pitch, n.start_s, max(n.end_s, n.start_s + 0.02)) for n in notes
+    ]
+    if vibrato_cents and notes:
+        stop = max(n.end_s for n in notes)
+        times = np.arange(0, stop, 0.02)
+        bends = 8191 / 200 * vibrato_cents * np.sin(2 * math.pi * vibrato_hz * times)
+        part.pitch_bends = [
+            pretty_midi.PitchBend(int(b), float(t)) for b, t in zip(bends, times, strict=True)
+        ]
+    midi.instruments.append(part)
+    midi.write(str(path))
+
+
+def render(
+    notes: Sequence[Note],
+    program: int,
+    library: str,
+    *,
+    sample_rate: int = 44100,
+    duration_s: float | None = None,
+    vibrato_cents: float = 0.0,
+) -> np.ndarray:
+    """Plays notes on one General MIDI program of one library, dry (no reverb, chorus or delay).
+
+    Args:
+        notes: times in seconds from the start of the result; the rest before the first note is kept.
+        program: General MIDI program, 0-127.
+        library: a name of `LIBRARIES`.
+        duration_s: length of the result; by default until the last note has rung out.
+
+    Returns:
+        float32 [samples], mono.
+
+    Raises:
+        InputError: no notes, or an unknown library or program.
+        MissingDependencyError: TiMidity++ or the library is not installed.
+    """
+    import soundfile
+
+    if not notes:
+        raise InputError("there are no notes to render; expected at least one")
+    if not 0 <= program <= 127:
+        raise InputError(f"program is {program}; expected a General MIDI program, 0 to 127")
+    path = find_library(library).path
+    with tempfile.TemporaryDirectory() as folder:
+        midi, wav, config = Path(folder, "score.mid"), Path(folder, "out.wav"), Path(folder, "timidity.cfg")
+        write_midi(midi, notes, program, vibrato_cents=vibrato_cents)
+        # Named entries, because TiMidity++ reads its default configuration first and prefers those to a soundfont's.
+        entry = f'bank 0\n{program} %font "{path}" 0 {program}\n'
+        config.write_text(f'source "{path}"\n' if str(path).endswith(".cfg") else entry)
+        command = ["timidity", "-c", str(config), "-Ow", "-s", str(sample_rate), "--output-mono", "-A30"]
+        command += [
+            "-EFreverb=0",
+            "-EFchorus=0",
+            "-EFdelay=0",
+            "--preserve-silence",
+            "-o",
+            str(wav),
+            str(midi),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode or not wav.exists():
+            raise MissingDependencyError(f"TiMidity++ failed with {library}: {done.stderr.strip()[-300:]}")
+        waveform = soundfile.read(wav, dtype="float32", always_2d=True)[0].mean(axis=1)
+    if duration_s is None:
+        return waveform
+    samples = round(duration_s * sample_rate)
+    return np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))

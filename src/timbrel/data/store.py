@@ -1,0 +1,153 @@
+"""A mel store: the folder that training reads.
+
+    config.json       the MelConfig of every mel in it
+    manifest.jsonl    one recording a line (see `Entry`)
+    mels/ID.npy       uint8 [frames, n_mels]: dB, from the floor (0) to 0 dB of full scale (255)
+
+Time comes first, so that a crop is one contiguous read of a memory map. One step is 0.4 dB: its rounding error
+(0.11 dB RMS) is far below what any model reaches, at a quarter of float32's size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from timbrel.audio.mel import MelConfig
+from timbrel.errors import InputError
+
+TARGET_RMS_DB = -20.0
+"""Every recording in a store, and every source of a transfer, is brought to this RMS (dB of full scale)."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One recording of a store. Recordings with the same `group` hold the same notes at the same times."""
+
+    id: str
+    label: str
+    split: str
+    frames: int
+    source: str
+    group: str | None = None
+    program: int | None = None
+    library: str | None = None
+    composer: str | None = None
+    licence: str | None = None
+    degraded: bool = False
+    gain_db: float = 0.0
+
+
+def quantise(mel: Tensor, floor_db: float) -> np.ndarray:
+    """Mel in dB [..., n_mels, frames] -> uint8 [..., frames, n_mels]; above 0 dB is clipped."""
+    scaled = (mel - floor_db) * (255 / -floor_db)
+    return scaled.round().clamp(0, 255).to(torch.uint8).transpose(-1, -2).contiguous().numpy()
+
+
+def dequantise(levels: np.ndarray | Tensor, floor_db: float) -> Tensor:
+    """Inverse of `quantise`: uint8 [..., frames, n_mels] -> float32 dB [..., n_mels, frames]."""
+    return (torch.as_tensor(levels).float() * (-floor_db / 255) + floor_db).transpose(-1, -2)
+
+
+class StoreWriter:
+    """Writes a mel store; a store that exists is continued, if it was made with the same MelConfig.
+
+    `add` may be called by several threads. A mel is written before its manifest line, each atomically: a killed
+    run leaves a store that is valid and shorter.
+
+    Raises:
+        InputError: if `folder` holds a store of another MelConfig.
+    """
+
+    def __init__(self, folder: str | Path, config: MelConfig) -> None:
+        self.folder = Path(folder)
+        self.config = config
+        (self.folder / "mels").mkdir(parents=True, exist_ok=True)
+        path = self.folder / "config.json"
+        if path.exists():
+            existing = MelStore(self.folder)
+            if existing.config != config:
+                raise InputError(
+                    f"{self.folder} holds mels made with {existing.config}; expected {config}. "
+                    "Use another folder, or the same settings."
+                )
+            self.done = {entry.id for entry in existing.entries}
+        else:
+            write_text(path, json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+            self.done = set()
+        self._lock = threading.Lock()
+
+    def add(self, entry: Entry, levels: np.ndarray) -> None:
+        """Adds one recording: `levels` as `quantise` gives them, uint8 [frames, n_mels]."""
+        if levels.shape != (entry.frames, self.config.n_mels) or levels.dtype != np.uint8:
+            raise InputError(
+                f"levels are {levels.dtype} {levels.shape}; expected uint8 {(entry.frames, self.config.n_mels)}"
+            )
+        final = self.folder / "mels" / f"{entry.id}.npy"
+        temporary = final.with_suffix(".tmp")
+        with open(temporary, "wb") as file:
+            np.save(file, levels)
+        os.replace(temporary, final)
+        line = json.dumps({k: v for k, v in dataclasses.asdict(entry).items() if v is not None}) + "\n"
+        with self._lock:
+            with open(self.folder / "manifest.jsonl", "a", encoding="utf-8") as file:
+                file.write(line)
+            self.done.add(entry.id)
+
+
+class MelStore:
+    """Reads a mel store.
+
+    Raises:
+        InputError: if the folder is not a mel store.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        try:
+            self.config = MelConfig(**json.loads((self.folder / "config.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{self.folder} is not a mel store ({error}); make one with `timbrel data synth` or "
+                "`timbrel data prepare`"
+            ) from error
+        self.entries = list(self._read_manifest())
+
+    def _read_manifest(self) -> Iterator[Entry]:
+        path = self.folder / "manifest.jsonl"
+        if not path.exists():
+            return
+        seen: set[str] = set()
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = Entry(**json.loads(line))
+            except (ValueError, TypeError):
+                continue  # the last line of a killed run
+            if entry.id not in seen:
+                seen.add(entry.id)
+                yield entry
+
+    def levels(self, entry: Entry) -> np.ndarray:
+        """Memory map of one recording, uint8 [frames, n_mels]."""
+        return np.load(self.folder / "mels" / f"{entry.id}.npy", mmap_mode="r")
+
+    def mel(self, entry: Entry, start: int = 0, frames: int | None = None) -> Tensor:
+        """One recording, or a part of it: float32 dB [n_mels, frames]."""
+        stop = None if frames is None else start + frames
+        return dequantise(np.array(self.levels(entry)[start:stop]), self.config.floor_db)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a small file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,281 @@
+"""Scores -> aligned recordings: the same notes on several instruments, so that every excerpt has its true answer.
+
+One group is one excerpt of a score, varied in tempo, transposition, register, dynamics and articulation, played by
+the benchmark's four instruments, by two others, by an invented one (`virtual`), each from a library drawn at
+random, and once more through a room, an equaliser, noise and a codec (`degrade`). All share one time base.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import random
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from timbrel.audio.mel import MelConfig, mel_spectrogram
+from timbrel.data import scores
+from timbrel.data.render import INSTRUMENTS, find_library, render
+from timbrel.data.scores import Note
+from timbrel.data.splits import HELD_OUT_LIBRARIES, assign_split, is_held_out
+from timbrel.data.store import TARGET_RMS_DB, Entry, StoreWriter, quantise
+from timbrel.data.virtual import render_virtual
+from timbrel.errors import InputError
+
+CORE = ("piano", "guitar", "harp", "violin")
+NUM_VIRTUAL = 120
+
+
+@dataclass(frozen=True)
+class SynthConfig:
+    """What `synthesise` makes. `composers` are folders of music21's corpus; `scores` is a folder of MIDI files (or
+    anything music21 reads) used beside or instead of them; `composed_share` is the share of groups composed by
+    chance (`scores.compose`)."""
+
+    num_groups: int = 300
+    duration_s: float = 40.0
+    composers: tuple[str, ...] = ("bach", "ryansMammoth", "trecento", "nottingham-dataset")
+    scores: str | None = None
+    composed_share: float = 0.4
+    libraries: tuple[str, ...] = ("fluidr3", "musescore", "timgm6mb", "csound", "opl3")
+    num_others: int = 2
+    degraded_per_group: int = 1
+    validation_share: float = 0.06
+    seed: int = 0
+
+
+def synthesise(
+    config: SynthConfig,
+    out: str | Path,
+    *,
+    mel: MelConfig | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> int:
+    """Renders `config.num_groups` groups into the mel store at `out`; groups that are there are not made again.
+
+    Returns:
+        How many recordings the store holds then.
+
+    Raises:
+        InputError: held-out composers or libraries, unknown names, an empty folder of scores.
+        MissingDependencyError: a synthesiser or library that is not installed.
+    """
+    from tqdm import tqdm
+
+    for name in config.libraries:
+        if name in HELD_OUT_LIBRARIES:
+            raise InputError(f"library {name!r} is held out for the benchmark; leave it out of `libraries`")
+        find_library(name)
+    for name in config.composers:
+        if is_held_out(composer=name):
+            raise InputError(f"composer {name!r} is held out for the benchmark; leave it out of `composers`")
+        if name not in scores.CORPUS_LICENCES:
+            raise InputError(
+                f"composer {name!r} is not on the licence allow-list ({', '.join(scores.CORPUS_LICENCES)})"
+            )
+    pieces = _pieces(config)
+    writer = StoreWriter(out, mel or MelConfig())
+    todo = [k for k in range(config.num_groups) if not _complete(config, k, writer.done)]
+    workers = workers or os.cpu_count() or 1
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        jobs = [pool.submit(_make_group, config, writer.config, str(out), k, pieces) for k in todo]
+        bar = tqdm(total=config.num_groups, initial=config.num_groups - len(todo), unit="group",
+                   disable=None if progress else True)  # fmt: skip
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                bar.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
+            bar.close()
+    return len(StoreWriter(out, writer.config).done)
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _pieces(config: SynthConfig) -> list[str]:
+    pieces = scores.corpus_scores(config.composers) if config.composers else []
+    if config.scores is not None:
+        suffixes = {".mid", ".midi", ".mxl", ".xml", ".musicxml", ".krn", ".abc"}
+        found = sorted(str(p) for p in Path(config.scores).rglob("*") if p.suffix.lower() in suffixes)
+        if not found:
+            raise InputError(
+                f"{config.scores} holds no scores; expected files ending in {', '.join(sorted(suffixes))}"
+            )
+        pieces += found
+    return pieces
+
+
+def _seed(*parts: object) -> int:
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:6])
+
+
+def _recordings(config: SynthConfig) -> int:
+    return len(CORE) + config.num_others + 1 + config.degraded_per_group
+
+
+def _complete(config: SynthConfig, index: int, done: set[str]) -> bool:
+    return f"g{index:05d}-{_recordings(config) - 1}" in done
+
+
+def vary(notes: Sequence[Note], rng: random.Random, duration_s: float) -> list[Note]:
+    """One performance of a score: an excerpt with its own tempo (which breathes), register, dynamics, articulation."""
+    tempo = rng.uniform(0.65, 1.5)
+    length = max(n.end_s for n in notes)
+    start = rng.uniform(0, max(0.0, length - duration_s * tempo))
+    notes = scores.excerpt(notes, start, duration_s * tempo)
+    depth, rate, at = rng.choice([0, 0.03, 0.08]), rng.uniform(0.1, 0.4), rng.uniform(0, 6)
+    lead = rng.uniform(0, 0.5)
+
+    def when(s: float) -> float:
+        return lead + (s + depth * np.sin(rate * s + at) / rate) / tempo
+
+    low, high = rng.choices([(55, 88), (43, 84), (36, 96)], [6, 3, 1])[0]
+    shift, loud, wide = rng.randint(-6, 6), rng.uniform(50, 105), rng.choice([0, 8, 18])
+    held, loose = rng.choice([0.4, 0.75, 0.95, 1.0, 1.1]), rng.choice([0.0, 0.008, 0.02])
+    swell, swell_s = rng.uniform(0, 20), rng.uniform(3, 10)
+    played = []
+    for n in notes:
+        begin = max(0.0, when(n.start_s) + rng.gauss(0, loose))
+        stop = begin + max(0.06, (when(n.end_s) - when(n.start_s)) * held)
+        velocity = loud + swell * np.sin(begin / swell_s * 6.28) + rng.gauss(0, wide) + (n.velocity - 80) / 2
+        pitch = min(max(n.pitch + shift, 12), 115)
+        played.append(Note(float(begin), float(stop), pitch, int(min(max(velocity, 20), 127))))
+    return [n for n in scores.fold(played, low, high) if n.start_s < duration_s - 0.1]
+
+
+def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, pieces: list[str]) -> None:
+    rng = random.Random(_seed(config.seed, index))
+    for _ in range(20):
+        if not pieces or rng.random() < config.composed_share:
+            name, composer = f"composed:{_seed(config.seed, index)}", "composed"
+            notes: Sequence[Note] = scores.compose(_seed(config.seed, index), config.duration_s * 1.6)
+            licence = "composed by timbrel (MIT)"
+        else:
+            name = rng.choice(pieces)
+            composer = name.split("/")[0]
+            licence = scores.CORPUS_LICENCES.get(composer, "the user's own")
+            try:
+                notes = scores.load_score(name)
+            except InputError:
+                continue
+        played = vary(notes, rng, config.duration_s)
+        if len(played) >= 10:
+            break
+    else:
+        raise InputError(f"group {index}: no score of {len(pieces)} gave an excerpt of 10 notes")
+    split = assign_split(name, config.validation_share, config.seed)
+    writer = StoreWriter(out, mel)
+    base = Entry(
+        id="",
+        label="",
+        split=split,
+        frames=0,
+        source=name,
+        group=f"g{index:05d}",
+        composer=composer,
+        licence=licence,
+    )
+    others = rng.sample([i for i in INSTRUMENTS if i not in CORE], config.num_others)
+    waveforms: list[np.ndarray] = []
+    made: list[Entry] = []
+    for k, label in enumerate([*CORE, *others, "virtual"]):
+        if label == "virtual":
+            number = rng.randrange(NUM_VIRTUAL)
+            entry = replace(base, id=f"{base.group}-{k}", label=f"virtual-{number}", library="virtual")
+            waveform = render_virtual(
+                played, number, sample_rate=mel.sample_rate, duration_s=config.duration_s
+            )
+        else:
+            library, program = rng.choice(config.libraries), INSTRUMENTS[label]
+            cents = (
+                rng.uniform(5, 30) if label in ("violin", "cello", "flute") and rng.random() < 0.3 else 0.0
+            )
+            entry = replace(base, id=f"{base.group}-{k}", label=label, program=program, library=library)
+            waveform = render(
+                played,
+                program,
+                library,
+                sample_rate=mel.sample_rate,
+                duration_s=config.duration_s,
+                vibrato_cents=cents,
+            )
+        waveforms.append(waveform)
+        made.append(entry)
+    for k in range(config.degraded_per_group):
+        which = rng.randrange(len(made))
+        waveforms.append(degrade(waveforms[which], mel.sample_rate, rng.randrange(2**31)))
+        made.append(replace(made[which], id=f"{base.group}-{len(made)}", degraded=True))
+    for entry, waveform in zip(made, waveforms, strict=True):
+        if entry.id in writer.done:
+            continue
+        rms = float(np.sqrt((waveform.astype(np.float64) ** 2).mean()))
+        gain = 10 ** (TARGET_RMS_DB / 20) / max(rms, 1e-6)
+        levels = quantise(
+            mel_spectrogram(torch.from_numpy(waveform * gain)[None, None], mel)[0, 0], mel.floor_db
+        )
+        gain_db = round(20 * float(np.log10(gain)), 2)
+        writer.add(replace(entry, frames=len(levels), gain_db=gain_db), levels)
+
+
+def degrade(waveform: np.ndarray, sample_rate: int, seed: int) -> np.ndarray:
+    """What a recording does to music, each part by chance: room, equaliser, compression, noise, codec.
+
+    Args:
+        waveform: float32 [samples].
+
+    Returns:
+        float32 [samples], at the same times.
+    """
+    import soundfile
+    from scipy.signal import oaconvolve
+
+    rng = np.random.default_rng(seed)
+    samples = len(waveform)
+    x = waveform.astype(np.float64)
+    if rng.random() < 0.7:
+        t = np.arange(int(rng.uniform(0.15, 1.2) * sample_rate)) / sample_rate
+        tail = rng.standard_normal(len(t)) * np.exp(-6.9 * t / t[-1])
+        tail = np.convolve(tail, np.ones(n := rng.integers(1, 12)) / n, mode="same")
+        tail[: int(rng.uniform(0.001, 0.02) * sample_rate)] = 0
+        x = x + rng.uniform(0.1, 0.7) * np.sqrt((x**2).mean()) * _unit(oaconvolve(x, tail)[:samples])
+    if rng.random() < 0.7:
+        spectrum, hz = np.fft.rfft(x), np.fft.rfftfreq(samples, 1 / sample_rate)
+        octaves = np.log2(np.maximum(hz, 20) / 20)
+        knots = np.linspace(0, 10.2, 8)
+        gain_db = np.interp(octaves, knots, rng.normal(0, 4, 8))
+        gain_db -= 24 * np.maximum(octaves - np.log2(rng.uniform(5000, 22000) / 20), 0)
+        x = np.fft.irfft(spectrum * 10 ** (gain_db / 20), samples)
+    if rng.random() < 0.3:
+        x = np.tanh(_unit(x) * rng.uniform(0.1, 0.8))
+    if rng.random() < 0.7:
+        white = np.fft.rfft(rng.standard_normal(samples))
+        pink = white / np.maximum(np.arange(len(white)), 50) ** rng.uniform(0, 0.6)
+        x = _unit(x) + 10 ** (rng.uniform(-65, -28) / 20) * _unit(np.fft.irfft(pink, samples))
+    x = 0.1 * _unit(x)
+    x = (x / max(1.0, np.abs(x).max())).astype(np.float32)
+    if rng.random() < 0.4:
+        file = io.BytesIO()
+        soundfile.write(
+            file, x, sample_rate, format="OGG", subtype="VORBIS", compression_level=rng.uniform(0.6, 1.0)
+        )
+        file.seek(0)
+        x = soundfile.read(file, dtype="float32")[0]
+        x = np.pad(x[:samples], (0, max(0, samples - len(x))))
+    return x
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / (np.sqrt((x**2).mean()) + 1e-9)
