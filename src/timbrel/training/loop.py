@@ -1,0 +1,469 @@
+"""The one training loop: any stage, on CPU, one GPU, or `torchrun --nproc_per_node N`, resumable to the bit.
+
+    fit(stage, recipe, "runs/autoencoder")
+
+What `out` then holds: `model/` (the finished model, EMA weights; also fresh at every checkpoint),
+`checkpoint.safetensors` (everything that a resumed run needs), `metrics.jsonl` and `tensorboard/`.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from timbrel.errors import InputError, MissingDependencyError, ModelError, TimbrelError
+
+# What may change between a run and its resumption; any other field would make it a different experiment.
+FREE_FIELDS = frozenset(
+    ["steps", "max_minutes", "log_every", "validate_every", "checkpoint_every_s", "num_threads"]
+)
+PREFETCH = 2
+
+
+class Stage(Protocol):
+    """What is trained. Optional besides: `frozen` (dict of modules that only need moving to the device) and
+    `samples()` -> dict of name -> figure | picture [height, width] or [3, height, width] in [0, 1] | audio as
+    (waveform [samples] in [-1, 1], sample_rate), for TensorBoard."""
+
+    modules: dict[str, nn.Module]
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """The whole batch of `step` on the CPU, from (recipe.seed, step) alone; called in a background thread.
+        Every tensor's first axis is the samples; whatever is random per sample is in here: each process
+        takes its slice."""
+
+    def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Scalars to log, "loss" among them: means over the samples given, which are on the device."""
+
+    def validate(self) -> dict[str, float]:
+        """Figures on held-out data, with the EMA weights in `modules`, in eval mode, without gradients."""
+
+    def save(self, folder: Path) -> None:
+        """Writes the model into `folder`, which exists and is empty, with the EMA weights in `modules`."""
+
+
+class _Objective(nn.Module):
+    """The stage's loss as one module: DDP sees every forward pass, whatever methods the stage calls."""
+
+    def __init__(self, stage: Stage, bf16: bool) -> None:
+        super().__init__()
+        self.trained = nn.ModuleDict(stage.modules)
+        self.loss, self.bf16 = stage.loss, bf16
+
+    def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        device = next(self.parameters()).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.bf16):
+            values = self.loss(batch, step)
+        return {name: (v if name == "loss" else v.detach()).float() for name, v in values.items()}
+
+
+def fit(stage: Stage, recipe: Any, out: str | Path, *, resume: bool = True) -> bool:
+    """Trains `stage.modules` in place by AdamW and leaves `out/model`; True if the run is finished.
+
+    Args:
+        stage: what to train; its weights are already initialised.
+        recipe: a frozen dataclass. Read here: steps, batch_size (over all processes), learning_rate,
+            weight_decay (of matrices and kernels only), warmup_steps, min_learning_rate_ratio, clip_norm,
+            ema_decay, precision ("bf16" | "fp32"), seed, checkpoint_every_s, validate_every, log_every,
+            max_minutes (None, or stop after that much training time; the cosine then follows the larger of
+            the two shares, of the steps and of the minutes), num_threads (None leaves torch's).
+        out: the run's folder. Killed at any moment, the same call continues it. In one fp32 process without
+            `max_minutes` the weights come out bit for bit as if undisturbed; with `max_minutes` the schedule
+            goes on where it was, but it hangs on the clock, so no two runs are equal.
+        resume: False starts over, whatever `out` holds.
+
+    Returns:
+        False after Ctrl-C or SIGTERM: the step is finished, a checkpoint written.
+
+    Raises:
+        InputError: a recipe that does not fit the checkpoint or the number of processes.
+        ModelError: a checkpoint that is broken or of another model.
+        TimbrelError: the loss is no longer finite.
+        MissingDependencyError: the extra [train] is not installed.
+    """
+    try:
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"training needs accelerate and tensorboard ({error}): pip install 'timbrel[train]'"
+        ) from error
+
+    if recipe.precision not in ("bf16", "fp32"):
+        raise InputError(f"precision is {recipe.precision!r}: expected 'bf16' or 'fp32'")
+    if recipe.num_threads:
+        torch.set_num_threads(recipe.num_threads)
+    accelerator = Accelerator(
+        mixed_precision="no",  # autocast is around the loss, below
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    device, main, processes = accelerator.device, accelerator.is_main_process, accelerator.num_processes
+    if recipe.batch_size % processes:
+        raise InputError(
+            f"batch_size is {recipe.batch_size}, which {processes} processes cannot share: give a multiple"
+        )
+    for module in getattr(stage, "frozen", {}).values():
+        module.to(device).eval().requires_grad_(False)
+    objective = _Objective(stage, recipe.precision == "bf16")
+    wrapped = accelerator.prepare(objective)
+    state = TrainingState(objective.trained, recipe)
+
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = out / "checkpoint.safetensors"
+    if resume and checkpoint.exists():
+        state.load(checkpoint)
+    first_step, begin = state.step, time.monotonic() - state.elapsed_s
+    accelerator.wait_for_everyone()
+    log = _Log(out, recipe, state, SummaryWriter if main else None)
+
+    def figures() -> dict[str, float]:
+        """Means since the last log over all processes; checked before anything is written."""
+        values = torch.stack([value.to(device) for value in state.sums.values()]) / max(state.count, 1)
+        means = dict(zip(state.sums, accelerator.reduce(values, "mean").tolist(), strict=True))
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(means[name]):
+                kept = f"{checkpoint} is from before" if checkpoint.exists() else "there is no checkpoint yet"
+                raise TimbrelError(
+                    f"{name} became {means[name]} within the {state.count} steps up to {state.step}, where a "
+                    f"finite number was expected ({kept}). Start over (resume=False, or another folder) with "
+                    f"a learning_rate below {recipe.learning_rate:g}, a clip_norm below {recipe.clip_norm:g}, "
+                    f"more than {recipe.warmup_steps} warmup_steps or precision 'fp32', or look for NaN in the data"
+                )
+        return means
+
+    def keep() -> None:
+        if main:
+            state.save(checkpoint)
+            with state.ema_weights():
+                _save_folder(stage, out / "model")
+        accelerator.wait_for_everyone()
+
+    last_kept_s, last_log_s, last_log_step = state.elapsed_s, state.elapsed_s, state.step
+    with _Batches(stage, state.step, recipe.steps, accelerator) as batches, _stop_signals(processes) as stop:
+        while state.step < recipe.steps and state.share() < 1 and not stop:
+            torch.manual_seed((recipe.seed * 1_000_003 + state.step) * processes + accelerator.process_index)
+            objective.train()
+            values = wrapped(batches.next(), state.step)
+            values["loss"].backward()
+            values["grad_norm"] = nn.utils.clip_grad_norm_(state.parameters, recipe.clip_norm)
+            state.update(values)
+
+            state.elapsed_s = time.monotonic() - begin
+            if processes > 1:  # whatever hangs on the clock or on a signal, all processes must decide alike
+                shared = torch.tensor([state.elapsed_s, float(bool(stop))], device=device)
+                state.elapsed_s, stopped = accelerator.reduce(shared, "mean").tolist()
+                stop += [signal.SIGINT] if stopped else []
+
+            done = state.step >= recipe.steps or state.share() >= 1 or bool(stop)
+            due = state.elapsed_s - last_kept_s >= recipe.checkpoint_every_s
+            validates = state.step % recipe.validate_every == 0 or (done and not stop)
+            logs = state.step % recipe.log_every == 0
+            if not (done or due or validates or logs):
+                continue
+            means = figures()
+            if logs:
+                rate = (state.step - last_log_step) / max(state.elapsed_s - last_log_s, 1e-9)
+                last_log_s, last_log_step = state.elapsed_s, state.step
+                extra = {"learning_rate": state.learning_rate(), "samples_per_s": rate * recipe.batch_size}
+                log.scalars(means | extra)
+                log.progress(means["loss"], first_step, begin)
+                state.sums, state.count = {}, 0
+            if validates:
+                if main:
+                    with state.ema_weights():
+                        log.scalars({f"validation/{name}": v for name, v in stage.validate().items()})
+                        log.samples(stage.samples() if hasattr(stage, "samples") else {})
+                accelerator.wait_for_everyone()
+            if due or done:
+                keep()
+                last_kept_s = state.elapsed_s
+    if state.step == first_step:  # a run that had ended already
+        keep()
+    log.close()
+    if stop and main:
+        print(f"stopped at step {state.step} of {recipe.steps}: the same command continues", file=sys.stderr)
+    return not stop
+
+
+class TrainingState:
+    """Weights, their EMA, the optimizer's moments, and where the run is: what a checkpoint holds."""
+
+    def __init__(self, modules: nn.Module, recipe: Any) -> None:
+        self.modules, self.recipe = modules, recipe
+        self.named = {name: p for name, p in modules.named_parameters() if p.requires_grad}
+        self.parameters: list[Tensor] = list(self.named.values())
+        self.ema = [p.detach().float().clone() for p in self.parameters]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+                {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=recipe.learning_rate,
+            betas=(0.9, 0.99),
+            fused=True,
+        )
+        self.step, self.elapsed_s = 0, 0.0
+        self.sums: dict[str, Tensor] = {}  # of the logged values since the last log, over `count` steps
+        self.count = 0
+
+    def share(self) -> float:
+        """How much of the run is behind, in [0, 1] and beyond: of the steps or of the minutes."""
+        minutes = self.recipe.max_minutes
+        return max(self.step / self.recipe.steps, self.elapsed_s / 60 / minutes if minutes else 0.0)
+
+    def learning_rate(self) -> float:
+        """Linear warm-up times a cosine from 1 to `min_learning_rate_ratio` over the run's share."""
+        floor = self.recipe.min_learning_rate_ratio
+        cosine = floor + (1 - floor) * (1 + math.cos(math.pi * min(self.share(), 1.0))) / 2
+        return (
+            self.recipe.learning_rate * cosine * min(1.0, (self.step + 1) / max(self.recipe.warmup_steps, 1))
+        )
+
+    def update(self, values: dict[str, Tensor]) -> None:
+        """One step from the gradients at hand; `values` go into the sums."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        # The first steps' weights are forgotten fast: the decay grows to its value as (1 + t) / (10 + t).
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.ema, [p.float() for p in self.parameters], 1 - decay)
+        for name, value in values.items():
+            value = value.detach()
+            self.sums[name] = self.sums[name].to(value.device) + value if name in self.sums else value
+        self.count += 1
+        self.step += 1
+
+    @contextlib.contextmanager
+    def ema_weights(self) -> Iterator[None]:
+        """Inside, the modules hold the EMA weights, in eval mode, without gradients."""
+        trained = [p.detach().clone() for p in self.parameters]
+        self.modules.eval()
+        with torch.no_grad():
+            torch._foreach_copy_(self.parameters, self.ema)
+            try:
+                yield
+            finally:
+                torch._foreach_copy_(self.parameters, trained)
+                self.modules.train()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything by its name, as live references."""
+        found = {f"weights/{name}": p.detach() for name, p in self.named.items()}
+        found |= {f"buffers/{name}": b for name, b in self.modules.named_buffers()}
+        found |= {f"ema/{name}": e for name, e in zip(self.named, self.ema, strict=True)}
+        for name, p in self.named.items():
+            found |= {f"{kind}/{name}": v for kind, v in self.optimizer.state[p].items()}
+        return found
+
+    def save(self, path: Path) -> None:
+        """One file, renamed into place when complete: killed at any moment, a whole checkpoint is there."""
+        run: dict[str, Any] = {"step": self.step, "elapsed_s": self.elapsed_s, "count": self.count}
+        run |= {"sums": {name: float(v) for name, v in self.sums.items()}, "recipe": _as_json(self.recipe)}
+        temporary = path.with_suffix(".tmp")
+        tensors = {name: t.contiguous() for name, t in self.tensors().items()}
+        save_file(tensors, temporary, metadata={"run": json.dumps(run)})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Continues from `save`. Raises InputError on a changed recipe, ModelError on what does not fit."""
+        remedy = "give another folder, or resume=False to start over"
+        try:
+            with safe_open(path, framework="pt") as file:
+                run = json.loads(file.metadata()["run"])
+                loaded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{path} is not a readable checkpoint ({error}): {remedy}") from error
+        was, now = run["recipe"], _as_json(self.recipe)
+        changed = [name for name in was if name in now and was[name] != now[name] and name not in FREE_FIELDS]
+        if changed:
+            listed = ", ".join(f"{name} (was {was[name]!r}, now {now[name]!r})" for name in changed)
+            raise InputError(f"the run in {path.parent} had another recipe: {listed}; restore it, {remedy}")
+
+        for name, p in self.named.items():  # the moments, of which a fresh optimizer has none
+            if (kinds := [kind for kind in ("exp_avg", "exp_avg_sq") if f"{kind}/{name}" in loaded]) != []:
+                self.optimizer.state[p] = {"step": torch.zeros((), device=p.device)}
+                self.optimizer.state[p] |= {kind: torch.zeros_like(p) for kind in kinds}
+        tensors = self.tensors()
+        misfits = [n for n, t in tensors.items() if n not in loaded or loaded[n].shape != t.shape]
+        misfits += [n for n in loaded if n not in tensors]
+        if misfits:
+            raise ModelError(f"{path} is of another model: {', '.join(misfits[:3])} do not fit; {remedy}")
+        for name, tensor in tensors.items():
+            tensor.copy_(loaded[name])
+        self.step, self.elapsed_s, self.count = run["step"], run["elapsed_s"], run["count"]
+        self.sums = {name: torch.tensor(value) for name, value in run["sums"].items()}
+
+
+class _Batches:
+    """The next batches, made in a background thread; each process keeps its slice."""
+
+    def __init__(self, stage: Stage, start: int, end: int, accelerator: Any) -> None:
+        self.stage, self.device = stage, accelerator.device
+        self.rank, self.processes = accelerator.process_index, accelerator.num_processes
+        self.steps = iter(range(start, end))
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self.ready: deque[Future[dict[str, Tensor]]] = deque()
+
+    def __enter__(self) -> "_Batches":
+        for _ in range(PREFETCH):
+            self._order()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+    def _order(self) -> None:
+        for step in self.steps:
+            self.ready.append(self.pool.submit(self._make, step))
+            break
+
+    def _make(self, step: int) -> dict[str, Tensor]:
+        batch = self.stage.batch(step)
+        if self.processes > 1:
+            batch = {name: v.chunk(self.processes)[self.rank] for name, v in batch.items()}
+        return {name: v.pin_memory() for name, v in batch.items()} if self.device.type == "cuda" else batch
+
+    def next(self) -> dict[str, Tensor]:
+        batch = self.ready.popleft().result()
+        self._order()
+        return {name: v.to(self.device, non_blocking=True) for name, v in batch.items()}
+
+
+class _Log:
+    """metrics.jsonl, TensorBoard and the progress bar, in the main process (which gives `writer`)."""
+
+    def __init__(self, out: Path, recipe: Any, state: TrainingState, writer: Any) -> None:
+        self.recipe, self.state, self.writer = recipe, state, None
+        self.bar: tqdm = tqdm(
+            total=recipe.steps,
+            initial=state.step,
+            disable=writer is None or not sys.stderr.isatty(),
+            file=sys.stderr,
+            unit="step",
+        )
+        self.last_line = -math.inf
+        if writer is None:
+            return
+        path = out / "metrics.jsonl"
+        kept = []
+        if (
+            state.step and path.exists()
+        ):  # what an interrupted run wrote after its last checkpoint is done again
+            for line in path.read_text().splitlines():
+                with contextlib.suppress(ValueError):
+                    kept += [line + "\n"] if json.loads(line)["step"] <= state.step else []
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(kept))
+        temporary.replace(path)
+        self.file = path.open("a")
+        if not state.step:
+            shutil.rmtree(out / "tensorboard", ignore_errors=True)
+        self.writer = writer(str(out / "tensorboard"), purge_step=state.step + 1 if state.step else None)
+
+    def scalars(self, values: dict[str, float]) -> None:
+        if self.writer is None:
+            return
+        record = {"step": self.state.step, "elapsed_s": round(self.state.elapsed_s, 2), **values}
+        self.file.write(json.dumps(record) + "\n")
+        self.file.flush()
+        for name, value in values.items():
+            self.writer.add_scalar(name if "/" in name else f"train/{name}", value, self.state.step)
+
+    def samples(self, samples: dict[str, Any]) -> None:
+        if self.writer is None:
+            return
+        for name, sample in samples.items():
+            if isinstance(sample, tuple):
+                waveform, sample_rate = sample
+                self.writer.add_audio(
+                    name, torch.as_tensor(waveform)[None], self.state.step, int(sample_rate)
+                )
+            elif hasattr(sample, "savefig"):
+                self.writer.add_figure(name, sample, self.state.step)
+            else:
+                self.writer.add_image(
+                    name, sample, self.state.step, dataformats="HW" if sample.ndim == 2 else "CHW"
+                )
+        self.writer.flush()
+
+    def progress(self, loss: float, first_step: int, begin: float) -> None:
+        """The bar, or a line a minute where stderr is not a terminal."""
+        if self.writer is None:
+            return
+        step, share = self.state.step, self.state.share()
+        total = max(step, min(self.recipe.steps, round(step / share)))
+        if not self.bar.disable:
+            self.bar.total = total
+            self.bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+            self.bar.update(step - self.bar.n)
+        elif time.monotonic() - self.last_line >= 60:
+            self.last_line = time.monotonic()
+            left = tqdm.format_interval(self.state.elapsed_s / step * (total - step))
+            print(f"step {step} of {total}  loss {loss:.4g}  {left} left", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        self.bar.close()
+        if self.writer is not None:
+            self.file.close()
+            self.writer.close()
+
+
+@contextlib.contextmanager
+def _stop_signals(processes: int) -> Iterator[list[int]]:
+    """Collects Ctrl-C and SIGTERM, so that the step at hand is finished; a second Ctrl-C interrupts at once
+    (not under torchrun, which sends each signal once more)."""
+    caught: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        if caught and processes == 1:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _save_folder(stage: Stage, folder: Path) -> None:
+    """The model beside its place, then into it: whoever reads `folder` meanwhile finds a whole one."""
+    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir()
+    stage.save(new)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _as_json(recipe: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(recipe), default=str))

@@ -1,0 +1,228 @@
+"""A toy stage through the loop. Run as a script, this file is the process that gets killed or multiplied."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from timbrel.errors import InputError, ModelError, TimbrelError
+from timbrel.training import loop
+from timbrel.training.loop import fit
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    steps: int = 30
+    batch_size: int = 8
+    learning_rate: float = 3e-2
+    weight_decay: float = 0.01
+    warmup_steps: int = 3
+    min_learning_rate_ratio: float = 0.1
+    clip_norm: float = 1.0
+    ema_decay: float = 0.9
+    precision: str = "fp32"
+    seed: int = 0
+    checkpoint_every_s: float = 0.0
+    validate_every: int = 10
+    log_every: int = 4
+    max_minutes: float | None = None
+    num_threads: int | None = 1
+
+
+class Toy:
+    """A line fit through noisy points, with dropout: what is random outside the batch must resume as well."""
+
+    def __init__(self, recipe, *, dropout=0.0, at=None):
+        torch.manual_seed(7)
+        self.recipe, self.at = recipe, at or {}
+        self.modules = {
+            "net": nn.Sequential(nn.Dropout(dropout), nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+        }
+
+    def batch(self, step):
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_000 + step)
+        x = torch.randn(self.recipe.batch_size, 3, generator=generator)
+        return {"x": x, "y": x @ torch.tensor([[1.0], [-2.0], [0.5]])}
+
+    def loss(self, batch, step):
+        self.at.get(step, lambda: None)()
+        loss = (self.modules["net"](batch["x"]) - batch["y"]).abs().mean()
+        return {"loss": loss, "double": 2 * loss}
+
+    def validate(self):
+        assert not self.modules["net"].training
+        return {"loss": float(self.loss(self.batch(10_000), -1)["loss"])}
+
+    def samples(self):
+        return {"picture": torch.rand(4, 5), "sound": (torch.zeros(100), 8000)}
+
+    def save(self, folder):
+        save_file(self.modules["net"].state_dict(), folder / "net.safetensors")
+
+
+def weights(out):
+    return {k: v for k, v in load_file(out / "checkpoint.safetensors").items() if not k.startswith("step/")}
+
+
+def metrics(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def script(out, *arguments, launcher=()):
+    command = [sys.executable, *launcher, __file__, str(out), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed")
+    assert fit(Toy(Recipe(), dropout=0.2), Recipe(), out)
+    return out
+
+
+def test_loss_falls_and_everything_is_written(undisturbed):
+    records = metrics(undisturbed)
+    validation = [r["validation/loss"] for r in records if "validation/loss" in r]
+    assert len(validation) == 3
+    assert validation[-1] < 0.7 * validation[0]
+    train = [r for r in records if "loss" in r]
+    assert [r["step"] for r in train] == list(range(4, 30, 4))
+    assert train[0]["double"] == pytest.approx(2 * train[0]["loss"])
+    assert train[0]["learning_rate"] > train[-1]["learning_rate"] > 3e-3
+    assert list((undisturbed / "tensorboard").glob("events*"))
+
+
+def test_model_folder_has_the_ema_weights(undisturbed):
+    state, model = weights(undisturbed), load_file(undisturbed / "model" / "net.safetensors")
+    for name, tensor in model.items():
+        assert torch.equal(tensor, state[f"ema/net.{name}"])
+        assert not torch.equal(tensor, state[f"weights/net.{name}"])
+
+
+def test_killed_while_training_and_while_writing_resumes_to_the_same_weights(undisturbed, tmp_path):
+    assert script(tmp_path, "kill-training").returncode == -signal.SIGKILL
+    assert 0 < len(metrics(tmp_path)) < len(metrics(undisturbed))
+    assert script(tmp_path, "kill-writing").returncode == -signal.SIGKILL
+    assert (tmp_path / "checkpoint.tmp").exists()
+    assert fit(Toy(Recipe(), dropout=0.2), Recipe(), tmp_path)
+    expected = weights(undisturbed)
+    found = weights(tmp_path)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    times = ("elapsed_s", "samples_per_s")
+    same = [
+        [{k: v for k, v in r.items() if k not in times} for r in metrics(o)] for o in (tmp_path, undisturbed)
+    ]
+    assert same[0] == same[1]
+
+
+def test_two_processes_give_the_one_process_result(tmp_path):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = script(tmp_path / "two", launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    assert "processes 2" in done.stdout
+    fit(Toy(Recipe()), Recipe(), tmp_path / "one")
+    expected = weights(tmp_path / "one")
+    for name, tensor in weights(tmp_path / "two").items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-6, msg=name)
+    assert metrics(tmp_path / "two")[0]["loss"] == pytest.approx(
+        metrics(tmp_path / "one")[0]["loss"], rel=1e-4
+    )
+
+
+def test_interrupt_writes_a_checkpoint_and_the_next_call_finishes(undisturbed, tmp_path):
+    recipe = Recipe(checkpoint_every_s=1e9)
+    interrupted = Toy(recipe, dropout=0.2, at={11: lambda: os.kill(os.getpid(), signal.SIGINT)})
+    assert not fit(interrupted, recipe, tmp_path)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert (tmp_path / "model" / "net.safetensors").exists()
+    assert fit(Toy(recipe, dropout=0.2), recipe, tmp_path)
+    expected = weights(undisturbed)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(tmp_path).items())
+
+
+def test_a_loss_that_is_not_finite_says_what_to_do_and_keeps_the_checkpoint(tmp_path):
+    stage = Toy(Recipe())
+    make = stage.batch
+    stage.batch = lambda step: {k: v * (math.nan if step == 6 else 1) for k, v in make(step).items()}
+    with pytest.raises(TimbrelError, match=r"loss became nan .* learning_rate below 0.03"):
+        fit(stage, Recipe(), tmp_path)
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path).values())
+
+
+def test_changed_recipe_is_refused_by_field_but_more_steps_are_not(tmp_path):
+    fit(Toy(Recipe()), Recipe(steps=4), tmp_path)
+    changed = Recipe(learning_rate=1.0, steps=5, log_every=1)
+    with pytest.raises(InputError, match=r"learning_rate \(was 0.03, now 1.0\)") as caught:
+        fit(Toy(changed), changed, tmp_path)
+    assert "steps" not in str(caught.value)
+    assert fit(Toy(Recipe()), Recipe(steps=6, log_every=1), tmp_path)
+    assert [r["step"] for r in metrics(tmp_path) if "loss" in r] == [4, 5, 6]
+    assert fit(Toy(changed), changed, tmp_path, resume=False)
+    assert [r["step"] for r in metrics(tmp_path) if "loss" in r] == [1, 2, 3, 4, 5]
+
+
+def test_checkpoints_that_do_not_fit_are_refused(tmp_path):
+    fit(Toy(Recipe()), Recipe(steps=1), tmp_path)
+    stage = Toy(Recipe())
+    stage.modules = {"net": nn.Linear(3, 1)}
+    with pytest.raises(ModelError, match="another model"):
+        fit(stage, Recipe(), tmp_path)
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="not a readable checkpoint"):
+        fit(Toy(Recipe()), Recipe(), tmp_path)
+
+
+def test_a_batch_that_fails_stops_the_run_with_its_error(tmp_path):
+    stage = Toy(Recipe())
+    stage.batch = lambda step: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        fit(stage, Recipe(), tmp_path)
+
+
+def test_max_minutes_ends_the_run_and_the_cosine_with_it(tmp_path):
+    recipe = Recipe(
+        steps=10**6, max_minutes=0.3 / 60, checkpoint_every_s=1e9, validate_every=10**6, log_every=1
+    )
+    assert fit(Toy(recipe), recipe, tmp_path)
+    last = [r for r in metrics(tmp_path) if "loss" in r][-1]
+    assert last["step"] < 10**5
+    assert last["learning_rate"] == pytest.approx(3e-3, rel=0.01)
+    assert 0.3 <= last["elapsed_s"] < 1.5
+
+
+def test_bf16_autocasts_the_loss_only(tmp_path):
+    recipe = Recipe(precision="bf16", steps=2)
+    stage = Toy(recipe)
+    seen = []
+    stage.modules["net"][1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    fit(stage, recipe, tmp_path)
+    assert seen[0] == torch.bfloat16
+    assert {t.dtype for t in weights(tmp_path).values()} == {torch.float32}
+
+
+if __name__ == "__main__":
+    out, what = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
+    if what == "kill-training":
+        fit(Toy(Recipe(), dropout=0.2, at={9: kill}), Recipe(), out)
+    elif what == "kill-writing":
+        fsync = os.fsync
+        counted = []
+        loop.os.fsync = lambda number: (counted.append(1), kill() if len(counted) == 5 else fsync(number))
+        fit(Toy(Recipe(), dropout=0.2), Recipe(), out)
+    else:
+        fit(Toy(Recipe()), Recipe(), out)
+        print("processes", os.environ["WORLD_SIZE"])
