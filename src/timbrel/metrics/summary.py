@@ -1,0 +1,70 @@
+"""How sure is a mean?
+
+Every mean of a benchmark comes with a bootstrap 95 % interval (Efron 1979): the clips are drawn anew with
+replacement many times, and the interval spans the middle 95 % of the means. Seeded: the same values give the
+same interval.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from timbrel.errors import InputError
+
+
+class Summary(NamedTuple):
+    """A mean, the ends of its interval, and the number of values behind it."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def validate(values: NDArray) -> None:
+    """Finite numbers [n], at least one.
+
+    Raises:
+        InputError: if not.
+    """
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise InputError(f"values have shape {values.shape}; expected [n] finite numbers, at least one")
+
+
+def mean_interval(
+    values: ArrayLike, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> Summary:
+    """Mean of values [n] with its bootstrap interval."""
+    return ratio_interval(values, None, resamples=resamples, confidence=confidence, seed=seed)
+
+
+def ratio_interval(
+    values: ArrayLike,
+    references: ArrayLike | None,
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Summary:
+    """Mean of values [n] over that of references [n] (1 if None), drawn together; bootstrap interval."""
+    above = np.asarray(values, np.float64)
+    below = np.ones_like(above) if references is None else np.asarray(references, np.float64)
+    validate(above)
+    validate(below)
+    if len(above) != len(below):
+        raise InputError(
+            f"there are {len(above)} values and {len(below)} references; expected as many of both"
+        )
+    draws = np.random.default_rng(seed).integers(len(above), size=(resamples, len(above)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = above[draws].mean(1) / below[draws].mean(1)
+        low, high = np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return Summary(float(above.mean() / below.mean()), float(low), float(high), len(above))
+
+
+def evaluate(columns: dict[str, ArrayLike]) -> dict[str, Summary]:
+    """The mean and interval of each column of values."""
+    return {name: mean_interval(values) for name, values in columns.items()}
