@@ -23,7 +23,7 @@ from timbrel.training.loop import fit
 class Recipe:
     steps: int = 30
     batch_size: int = 8
-    learning_rate: float = 3e-2
+    learning_rate: float = 1e-1
     weight_decay: float = 0.01
     warmup_steps: int = 3
     min_learning_rate_ratio: float = 0.1
@@ -44,9 +44,7 @@ class Toy:
     def __init__(self, recipe, *, dropout=0.0, at=None):
         torch.manual_seed(7)
         self.recipe, self.at = recipe, at or {}
-        self.modules = {
-            "net": nn.Sequential(nn.Dropout(dropout), nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
-        }
+        self.modules = {"net": nn.Sequential(nn.Dropout(dropout), nn.Linear(3, 4), nn.Linear(4, 1))}
 
     def batch(self, step):
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_000 + step)
@@ -89,7 +87,7 @@ def kill():
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed")
-    assert fit(Toy(Recipe(), dropout=0.2), Recipe(), out)
+    assert fit(Toy(Recipe(), dropout=0.1), Recipe(), out)
     return out
 
 
@@ -97,11 +95,11 @@ def test_loss_falls_and_everything_is_written(undisturbed):
     records = metrics(undisturbed)
     validation = [r["validation/loss"] for r in records if "validation/loss" in r]
     assert len(validation) == 3
-    assert validation[-1] < 0.7 * validation[0]
     train = [r for r in records if "loss" in r]
+    assert validation[-1] < 0.4 * train[0]["loss"]
     assert [r["step"] for r in train] == list(range(4, 30, 4))
     assert train[0]["double"] == pytest.approx(2 * train[0]["loss"])
-    assert train[0]["learning_rate"] > train[-1]["learning_rate"] > 3e-3
+    assert train[0]["learning_rate"] > train[-1]["learning_rate"] > 0.01
     assert list((undisturbed / "tensorboard").glob("events*"))
 
 
@@ -113,11 +111,11 @@ def test_model_folder_has_the_ema_weights(undisturbed):
 
 
 def test_killed_while_training_and_while_writing_resumes_to_the_same_weights(undisturbed, tmp_path):
-    assert script(tmp_path, "kill-training").returncode == -signal.SIGKILL
-    assert 0 < len(metrics(tmp_path)) < len(metrics(undisturbed))
-    assert script(tmp_path, "kill-writing").returncode == -signal.SIGKILL
+    killed = script(tmp_path, "kill")
+    assert killed.stdout.split() == ["-9", "-9"], killed.stderr
+    assert 2 < len(metrics(tmp_path)) < len(metrics(undisturbed))
     assert (tmp_path / "checkpoint.tmp").exists()
-    assert fit(Toy(Recipe(), dropout=0.2), Recipe(), tmp_path)
+    assert fit(Toy(Recipe(), dropout=0.1), Recipe(), tmp_path)
     expected = weights(undisturbed)
     found = weights(tmp_path)
     assert found.keys() == expected.keys()
@@ -145,11 +143,11 @@ def test_two_processes_give_the_one_process_result(tmp_path):
 
 def test_interrupt_writes_a_checkpoint_and_the_next_call_finishes(undisturbed, tmp_path):
     recipe = Recipe(checkpoint_every_s=1e9)
-    interrupted = Toy(recipe, dropout=0.2, at={11: lambda: os.kill(os.getpid(), signal.SIGINT)})
+    interrupted = Toy(recipe, dropout=0.1, at={11: lambda: os.kill(os.getpid(), signal.SIGINT)})
     assert not fit(interrupted, recipe, tmp_path)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert (tmp_path / "model" / "net.safetensors").exists()
-    assert fit(Toy(recipe, dropout=0.2), recipe, tmp_path)
+    assert fit(Toy(recipe, dropout=0.1), recipe, tmp_path)
     expected = weights(undisturbed)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(tmp_path).items())
 
@@ -158,7 +156,7 @@ def test_a_loss_that_is_not_finite_says_what_to_do_and_keeps_the_checkpoint(tmp_
     stage = Toy(Recipe())
     make = stage.batch
     stage.batch = lambda step: {k: v * (math.nan if step == 6 else 1) for k, v in make(step).items()}
-    with pytest.raises(TimbrelError, match=r"loss became nan .* learning_rate below 0.03"):
+    with pytest.raises(TimbrelError, match=r"loss became nan .* learning_rate below 0.1"):
         fit(stage, Recipe(), tmp_path)
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path).values())
 
@@ -166,7 +164,7 @@ def test_a_loss_that_is_not_finite_says_what_to_do_and_keeps_the_checkpoint(tmp_
 def test_changed_recipe_is_refused_by_field_but_more_steps_are_not(tmp_path):
     fit(Toy(Recipe()), Recipe(steps=4), tmp_path)
     changed = Recipe(learning_rate=1.0, steps=5, log_every=1)
-    with pytest.raises(InputError, match=r"learning_rate \(was 0.03, now 1.0\)") as caught:
+    with pytest.raises(InputError, match=r"learning_rate \(was 0.1, now 1.0\)") as caught:
         fit(Toy(changed), changed, tmp_path)
     assert "steps" not in str(caught.value)
     assert fit(Toy(Recipe()), Recipe(steps=6, log_every=1), tmp_path)
@@ -200,7 +198,7 @@ def test_max_minutes_ends_the_run_and_the_cosine_with_it(tmp_path):
     assert fit(Toy(recipe), recipe, tmp_path)
     last = [r for r in metrics(tmp_path) if "loss" in r][-1]
     assert last["step"] < 10**5
-    assert last["learning_rate"] == pytest.approx(3e-3, rel=0.01)
+    assert last["learning_rate"] == pytest.approx(0.01, rel=0.01)
     assert 0.3 <= last["elapsed_s"] < 1.5
 
 
@@ -216,13 +214,12 @@ def test_bf16_autocasts_the_loss_only(tmp_path):
 
 if __name__ == "__main__":
     out, what = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
-    if what == "kill-training":
-        fit(Toy(Recipe(), dropout=0.2, at={9: kill}), Recipe(), out)
-    elif what == "kill-writing":
-        fsync = os.fsync
-        counted = []
-        loop.os.fsync = lambda number: (counted.append(1), kill() if len(counted) == 5 else fsync(number))
-        fit(Toy(Recipe(), dropout=0.2), Recipe(), out)
+    if what == "kill":  # in a step, then in a write; by forking, as torch takes seconds to start
+        for at, writes in (({9: kill}, 99), ({}, 4)):
+            if (child := os.fork()) == 0:
+                loop.os.fsync = lambda number, left=[*range(writes)]: left.pop() if left else kill()
+                fit(Toy(Recipe(), dropout=0.1, at=at), Recipe(), out)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
     else:
         fit(Toy(Recipe()), Recipe(), out)
-        print("processes", os.environ["WORLD_SIZE"])
+        print("processes", torch.distributed.get_world_size())

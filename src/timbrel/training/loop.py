@@ -45,9 +45,9 @@ class Stage(Protocol):
     modules: dict[str, nn.Module]
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """The whole batch of `step` on the CPU, from (recipe.seed, step) alone; called in a background thread.
-        Every tensor's first axis is the samples; whatever is random per sample is in here: each process
-        takes its slice."""
+        """The whole batch of `step` on the CPU, from (recipe.seed, step) alone; called in a background
+        thread. Every tensor's first axis is the samples, and whatever is random per sample is in here: each
+        process takes its slice."""
 
     def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Scalars to log, "loss" among them: means over the samples given, which are on the device."""
@@ -111,6 +111,7 @@ def fit(stage: Stage, recipe: Any, out: str | Path, *, resume: bool = True) -> b
     if recipe.num_threads:
         torch.set_num_threads(recipe.num_threads)
     accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),  # unsaid, torchrun's processes would not find each other
         mixed_precision="no",  # autocast is around the loss, below
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
@@ -143,9 +144,10 @@ def fit(stage: Stage, recipe: Any, out: str | Path, *, resume: bool = True) -> b
                 kept = f"{checkpoint} is from before" if checkpoint.exists() else "there is no checkpoint yet"
                 raise TimbrelError(
                     f"{name} became {means[name]} within the {state.count} steps up to {state.step}, where a "
-                    f"finite number was expected ({kept}). Start over (resume=False, or another folder) with "
-                    f"a learning_rate below {recipe.learning_rate:g}, a clip_norm below {recipe.clip_norm:g}, "
-                    f"more than {recipe.warmup_steps} warmup_steps or precision 'fp32', or look for NaN in the data"
+                    f"finite number was expected ({kept}). Start over (resume=False, or another folder) "
+                    f"with a learning_rate below {recipe.learning_rate:g}, a clip_norm below "
+                    f"{recipe.clip_norm:g}, more than {recipe.warmup_steps} warmup_steps or precision fp32; "
+                    f"or look for NaN in the data"
                 )
         return means
 
