@@ -1,6 +1,7 @@
 import pytest
 
 from timbrel.data.splits import HELD_OUT_COMPOSERS, assign_split, is_held_out, refuse_held_out, split_keys
+from timbrel.data.store import Entry
 from timbrel.errors import InputError
 
 
@@ -48,9 +49,13 @@ def test_another_recording_leaves_the_others_where_they_were():
     assert {key: after[key] for key in before} == before
 
 
+def entry(**fields: str) -> Entry:
+    return Entry(id="a", label="piano", split="train", frames=1, source="a.wav", **fields)
+
+
 def test_training_refuses_what_the_benchmark_owns():
-    refuse_held_out([{"composer": "bach", "library": "fluid"}, {"label": "violin"}, {"composer": None}])
+    refuse_held_out([entry(composer="bach", library="fluidr3"), entry()])
     with pytest.raises(
         InputError, match=r"composer 'joplin' \(2 entries\), library 'freepats' \(1 entries\)"
     ):
-        refuse_held_out([{"composer": "joplin"}, {"composer": "joplin", "library": "freepats"}])
+        refuse_held_out([entry(composer="joplin"), entry(composer="joplin", library="freepats")])

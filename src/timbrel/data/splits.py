@@ -1,7 +1,7 @@
 """Who hears what: train, validation, and what is held out for the benchmark and never trained on.
 
-A split goes by the whole score or recording, never by its pieces, and by a hash of its name: adding others does
-not move it, and every rendering of a score, on any instrument, falls on the same side.
+A split goes by the whole score or recording, never by its pieces, and by a hash of its name: adding others
+does not move it, and every rendering of a score, on any instrument, falls on the same side.
 """
 
 from __future__ import annotations
@@ -9,10 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
 
 from timbrel.errors import InputError
+
+if TYPE_CHECKING:
+    from timbrel.data.store import Entry
 
 Split = Literal["train", "validation", "test"]
 
@@ -98,25 +102,22 @@ def split_keys(keys: Iterable[str], validation_share: float = 0.1, seed: int = 0
     return splits
 
 
-def refuse_held_out(entries: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse a data folder that training is about to read if the benchmark owns any of it.
-
-    Args:
-        entries: manifest entries; their "composer" and "library" are looked at, where they have them.
+def refuse_held_out(entries: Iterable[Entry]) -> None:
+    """Refuse a mel store that training is about to read if the benchmark owns any of it.
 
     Raises:
         InputError: naming what is held out and how many entries have it.
     """
-    found: dict[str, int] = {}
-    for entry in entries:
-        for kind in ("composer", "library"):
-            if is_held_out(**{kind: entry.get(kind)}):
-                name = f"{kind} {entry[kind]!r}"
-                found[name] = found.get(name, 0) + 1
+    found = Counter(
+        f"{kind} {name!r}"
+        for entry in entries
+        for kind, name in (("composer", entry.composer), ("library", entry.library))
+        if is_held_out(**{kind: name})
+    )
     if found:
         counts = ", ".join(f"{name} ({count} entries)" for name, count in sorted(found.items()))
         raise InputError(
             f"the data folder holds {counts}; expected nothing that the benchmark is measured on (libraries "
-            f"{', '.join(HELD_OUT_LIBRARIES)}; composers {', '.join(HELD_OUT_COMPOSERS)}). Leave it out when you "
-            "make the data, or no figure of `timbrel evaluate` means anything"
+            f"{', '.join(HELD_OUT_LIBRARIES)}; composers {', '.join(HELD_OUT_COMPOSERS)}). Leave it out "
+            "when you make the data, or no figure of `timbrel evaluate` means anything"
         )
