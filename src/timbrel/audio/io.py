@@ -1,0 +1,449 @@
+"""Recordings in and out: the only file that touches codecs.
+
+libsndfile reads and writes wav, flac, ogg and mp3; what it cannot read (m4a, aac, webm, wma, the sound of a
+video) is decoded by the ffmpeg of the imageio-ffmpeg wheel. Both come in blocks, so length never matters.
+A waveform here is a float32 array [channels, samples], full scale at 1.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from timbrel.errors import AudioError, InputError
+
+Waveform = npt.NDArray[np.float32]
+PathLike = str | os.PathLike[str]
+
+# Suffix -> container, encoding and what libsndfile is told about quality (0.0 is its best).
+_WRITERS: dict[str, dict[str, Any]] = {
+    ".wav": {"format": "WAV", "subtype": "PCM_24"},
+    ".flac": {"format": "FLAC", "subtype": "PCM_24"},
+    ".ogg": {"format": "OGG", "subtype": "VORBIS", "compression_level": 0.2},
+    ".mp3": {
+        "format": "MP3",
+        "subtype": "MPEG_LAYER_III",
+        "compression_level": 0.0,
+        "bitrate_mode": "VARIABLE",
+    },
+}
+OUTPUT_SUFFIXES = tuple(_WRITERS)
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_WAV_BYTES = 2**32 - 2**16  # what fits behind WAV's 32-bit sizes; a longer file becomes RF64
+_READ_FRAMES = 4096  # a broken FLAC loses the whole read in which it breaks, so reads are small
+_WRITE_FRAMES = 16384  # libsndfile's Vorbis encoder overflows the stack on a write of some million frames
+
+
+# reading ------------------------------------------------------------------------------------------
+
+
+class AudioReader:
+    """A recording read block by block, once. Use `open_audio`, in a `with` statement.
+
+    Attributes:
+        sample_rate: in Hz.
+        channels: as many as the file has.
+        frames: samples a channel as the header says: a good guess (a truncated or compressed file may hold
+            fewer or more), None where it says nothing. What `blocks` yields is what there is.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = _existing_file(path)
+        self._decoder = _open_sndfile(self.path) or _Ffmpeg(self.path)
+        self.sample_rate: int = self._decoder.samplerate
+        self.channels: int = self._decoder.channels
+        self.frames: int | None = self._decoder.frames
+
+    def blocks(self, frames_per_block: int) -> Iterator[Waveform]:
+        """Yields [channels, frames_per_block] float32, the last block shorter.
+
+        A truncated file yields what can be decoded. Raises AudioError for no samples at all, NaN or Inf.
+        """
+        if frames_per_block < 1:
+            raise InputError(f"frames_per_block is {frames_per_block}; expected at least 1")
+        position = 0
+        while len(block := self._read(frames_per_block)):
+            if not np.isfinite(block).all():
+                at = (position + int(np.argmin(np.isfinite(block).all(axis=1)))) / self.sample_rate
+                raise AudioError(
+                    f"{self.path} holds NaN or infinite samples, the first at {at:.2f} s; expected finite "
+                    "ones: export the recording again from the program that made it"
+                )
+            position += len(block)
+            yield np.ascontiguousarray(block.T)
+        if position == 0:
+            raise AudioError(
+                f"{self.path} holds no samples; expected a recording with sound or silence in it"
+            )
+
+    def _read(self, frames: int) -> Waveform:
+        parts: list[Waveform] = []
+        while frames and len(part := self._decoder.read(min(frames, _READ_FRAMES))):
+            parts.append(part)
+            frames -= len(part)
+        return np.concatenate(parts) if parts else np.empty((0, self.channels), np.float32)
+
+    def close(self) -> None:
+        self._decoder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_audio(path: PathLike) -> AudioReader:
+    """Opens a recording for reading in blocks: `with open_audio(path) as reader: ...`.
+
+    Raises AudioError for a missing file, a folder, an empty file, or what no decoder reads.
+    """
+    return AudioReader(path)
+
+
+def read_audio(path: PathLike, *, sample_rate: int | None = None, mono: bool = False) -> tuple[Waveform, int]:
+    """Reads a whole recording.
+
+    Args:
+        path: any file that libsndfile or ffmpeg reads.
+        sample_rate: resample to this rate in Hz; None keeps the file's.
+        mono: average the channels.
+
+    Returns:
+        waveform [channels, samples] float32, nominally in [-1, 1] (a float file may go beyond), and its rate.
+
+    Raises:
+        AudioError: as `open_audio` and `AudioReader.blocks`.
+        InputError: sample_rate is not positive.
+    """
+    with open_audio(path) as reader:
+        rate = reader.sample_rate if sample_rate is None else sample_rate
+        resampler = StreamResampler(reader.sample_rate, rate, 1 if mono else reader.channels)
+        parts = [
+            resampler.push(block.mean(axis=0, keepdims=True) if mono else block)
+            for block in reader.blocks(2**16)
+        ]
+    return np.concatenate([*parts, resampler.finish()], axis=1), rate
+
+
+class _Sndfile:
+    """libsndfile; `read` gives [frames, channels], nothing at the end or where the file breaks off."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.samplerate, self.channels, self.frames = file.samplerate, file.channels, file.frames
+        self.close = file.close
+
+    def read(self, frames: int) -> Waveform:
+        try:
+            return self._file.read(frames, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError:
+            return np.empty((0, self.channels), np.float32)
+
+
+class _ForwardOnly(soundfile.SoundFile):
+    """soundfile seeks after every read, and in an mp3 libsndfile then lands elsewhere: let it not seek."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _open_sndfile(path: Path) -> _Sndfile | None:
+    try:
+        file = _ForwardOnly(path)
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix that soundfile takes for headerless
+        return None
+    if file.frames > 0:
+        return _Sndfile(file)
+    file.close()  # a wav written to a pipe says 0 samples: ffmpeg looks further
+    return None
+
+
+class _Ffmpeg:
+    """ffmpeg decodes the first sound track into a pipe, as Sun AU: a header of six integers, then float32."""
+
+    def __init__(self, path: Path) -> None:
+        import imageio_ffmpeg
+
+        with ExitStack() as undo:
+            self._log = undo.enter_context(tempfile.TemporaryFile())
+            try:
+                program = imageio_ffmpeg.get_ffmpeg_exe()
+            except RuntimeError as error:
+                raise AudioError(
+                    f"{path} needs ffmpeg, which imageio-ffmpeg does not find: {error}"
+                ) from error
+            # "file:" and the white list: a name like concat:... or a play list must not open anything else.
+            command = [program, "-nostdin", "-hide_banner", "-nostats", "-protocol_whitelist", "file,pipe"]
+            command += ["-i", f"file:{path}", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._log
+            )
+            undo.callback(self.close)
+            header = self._pipe.read(24)
+            if len(header) < 24:
+                self._process.wait()
+                reason = (self._said().splitlines() or ["no reason given"])[-1]
+                raise AudioError(
+                    f"{path} ({path.stat().st_size} bytes) is no recording that can be read; expected wav, "
+                    "flac, ogg, mp3, m4a, aac, webm or the like, with at least its first part whole "
+                    f"(ffmpeg: {reason})"
+                )
+            _, offset, _, _, self.samplerate, self.channels = struct.unpack(">4s5I", header)
+            self._pipe.read(offset - len(header))
+            self.frames = self._duration_frames()
+            undo.pop_all()
+
+    @property
+    def _pipe(self) -> Any:
+        return self._process.stdout
+
+    def _said(self) -> str:
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace").strip()
+
+    def _duration_frames(self) -> int | None:
+        try:
+            hours, minutes, seconds = self._said().partition("Duration: ")[2].split(",")[0].split(":")
+            return round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * self.samplerate)
+        except ValueError:  # "N/A", or nothing said
+            return None
+
+    def read(self, frames: int) -> Waveform:
+        data = self._pipe.read(frames * self.channels * 4)
+        whole = len(data) // (self.channels * 4) * self.channels
+        return np.frombuffer(data, ">f4", whole).reshape(-1, self.channels).astype(np.float32)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._pipe.close()
+        self._log.close()
+
+
+def _existing_file(path: PathLike) -> Path:
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise AudioError(f"{path} is a folder; expected a recording: name a file in it")
+        if not path.is_file():
+            raise AudioError(f"{path} does not exist, or is not a file; expected a recording")
+        if path.stat().st_size == 0:
+            raise AudioError(f"{path} is empty (0 bytes); expected a recording: copy or download it again")
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise AudioError(
+            f"{path} cannot be opened: {error.strerror}; expected a readable recording"
+        ) from error
+
+
+# writing ------------------------------------------------------------------------------------------
+
+
+def check_output(path: PathLike, *, overwrite: bool = False, inputs: Iterable[PathLike] = ()) -> Path:
+    """Says early whether `path` can be written: a cheap check that `AudioWriter` makes too.
+
+    Raises:
+        InputError: an unknown suffix; an existing file without `overwrite`; one of `inputs`, even with it.
+        AudioError: the folder is missing or not writable, or `path` is a folder.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _WRITERS:
+        raise InputError(
+            f"{path} has the suffix {path.suffix!r}; expected one of {', '.join(OUTPUT_SUFFIXES)} to write"
+        )
+    for source in inputs:
+        if _same_file(path, source):
+            raise InputError(f"{path} is an input; expected another name: an input is never overwritten")
+    if path.is_dir():
+        raise AudioError(f"{path} is a folder; expected the name of a file to write")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists; name another file, or overwrite it (--overwrite, overwrite=True)")
+    if not path.parent.is_dir():
+        raise AudioError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise AudioError(f"{path} cannot be written: the folder {path.parent} is read-only; name another")
+    return path
+
+
+def _same_file(one: PathLike, other: PathLike) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # one of them does not exist (yet)
+        return os.path.abspath(one) == os.path.abspath(other)
+
+
+class AudioWriter:
+    """Writes a recording block by block: wav and flac of 24 bits, ogg and mp3 at a high variable rate.
+
+    A context manager. Blocks go to a temporary file beside `path` that takes its name at the end; on any
+    exception, Ctrl-C included, nothing is left. Beyond full scale is clipped; a wav over 4 GB is RF64.
+
+    Args:
+        path: its suffix, one of .wav .flac .ogg .mp3, says the format.
+        sample_rate: in Hz. mp3 takes those of `MP3_RATES`, ogg up to 200 kHz, flac up to 655,350 Hz (above
+            65,535 multiples of 10).
+        channels: mp3 takes 2, flac 8, wav and ogg 255 at most.
+        overwrite: replace an existing file.
+
+    Raises:
+        InputError, AudioError: as `check_output`; a rate or channel count that the format lacks; a full disk.
+    """
+
+    def __init__(self, path: PathLike, sample_rate: int, channels: int, *, overwrite: bool = False) -> None:
+        self.path = check_output(path, overwrite=overwrite)
+        self.sample_rate, self.channels = sample_rate, channels
+        _check_format(self.path, sample_rate, channels)
+        self._format = dict(_WRITERS[self.path.suffix.lower()])
+        self._bytes = 0
+        self._temporary, self._file = self._create()
+
+    def _create(self) -> tuple[Path, Any]:
+        temporary = self.path.with_name(f".timbrel-{secrets.token_hex(6)}{self.path.suffix}")
+        try:
+            file = soundfile.SoundFile(
+                temporary, "w", samplerate=self.sample_rate, channels=self.channels, **self._format
+            )
+        except soundfile.LibsndfileError as error:
+            temporary.unlink(missing_ok=True)
+            raise AudioError(f"{self.path} cannot be written: {error}") from error
+        return temporary, file
+
+    def write(self, block: Waveform) -> None:
+        """Appends a block [channels, n]. Raises InputError for another shape, NaN or infinite samples."""
+        if block.ndim != 2 or block.shape[0] != self.channels:
+            raise InputError(f"block has shape {list(block.shape)}; expected [{self.channels}, samples]")
+        if not np.isfinite(block).all():
+            raise InputError(
+                f"the waveform for {self.path} holds NaN or infinite samples; expected finite ones"
+            )
+        for start in range(0, block.shape[1], _WRITE_FRAMES):
+            part = np.clip(block[:, start : start + _WRITE_FRAMES], -1, 1).T
+            if self._format["format"] == "WAV" and self._bytes + part.size * 3 > _WAV_BYTES:
+                self._become_rf64()
+            self._append(part)
+
+    def _append(self, part: Waveform) -> None:
+        try:
+            self._file.write(np.ascontiguousarray(part, np.float32))
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{self.path} cannot be written: {error}; is the disk full?") from error
+        self._bytes += part.size * 3
+
+    def _become_rf64(self) -> None:
+        self._file.close()
+        small, self._format["format"] = self._temporary, "RF64"
+        try:
+            self._temporary, self._file = self._create()
+            with soundfile.SoundFile(small) as file:
+                for part in file.blocks(_WRITE_FRAMES, dtype="float32", always_2d=True):
+                    self._append(part)
+        finally:
+            small.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self._file.close()
+            if kind is None:
+                os.replace(self._temporary, self.path)
+        except (OSError, RuntimeError) as error:  # soundfile's errors are RuntimeErrors
+            raise AudioError(f"{self.path} cannot be written: {error}; is the disk full?") from error
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+
+def write_audio(path: PathLike, waveform: Waveform, sample_rate: int, *, overwrite: bool = False) -> None:
+    """Writes a waveform [channels, samples] in [-1, 1]; format, limits and errors as `AudioWriter`."""
+    if waveform.ndim != 2 or not all(waveform.shape):
+        raise InputError(
+            f"waveform has shape {list(waveform.shape)}; expected [channels, samples], not empty"
+        )
+    with AudioWriter(path, sample_rate, waveform.shape[0], overwrite=overwrite) as writer:
+        writer.write(waveform)
+
+
+def _check_format(path: Path, rate: int, channels: int) -> None:
+    kind = path.suffix.lower()
+    rates, most_channels = {
+        ".wav": (1 <= rate < 2**31, 255),
+        ".flac": (1 <= rate <= 65535 or (rate <= 655350 and rate % 10 == 0), 8),
+        ".ogg": (1 <= rate <= 200_000, 255),
+        ".mp3": (rate in MP3_RATES, 2),
+    }[kind]
+    if not 1 <= channels <= most_channels:
+        raise InputError(
+            f"{path} would have {channels} channels; {kind[1:]} takes 1 to {most_channels}: "
+            f"write {'a .flac or .wav' if 3 <= channels <= 8 else 'a .wav'} instead"
+        )
+    if not rates:
+        known = f"; mp3 has {', '.join(map(str, MP3_RATES))}" if kind == ".mp3" else ""
+        raise InputError(
+            f"{path} would have a sample rate of {rate} Hz, which {kind[1:]} has not{known}: "
+            "name another sample rate, or write a .wav"
+        )
+
+
+# resampling ---------------------------------------------------------------------------------------
+
+
+class StreamResampler:
+    """Resamples [channels, n] blocks with soxr (HQ); in all `round(n * to_rate / from_rate)` come out."""
+
+    def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:
+        if from_rate < 1 or to_rate < 1:
+            raise InputError(f"sample rates are {from_rate} and {to_rate} Hz; expected at least 1 Hz")
+        self._ratio = (from_rate, to_rate)
+        self._channels = channels
+        self._soxr = (
+            None
+            if from_rate == to_rate
+            else soxr.ResampleStream(from_rate, to_rate, channels, dtype="float32", quality="HQ")
+        )
+        self._pushed = self._given = 0
+
+    def push(self, block: Waveform) -> Waveform:
+        """A block [channels, n] -> what of the result is ready, [channels, m]; m may be 0."""
+        if self._soxr is None:
+            return block
+        self._pushed += block.shape[1]
+        return self._limit(self._soxr.resample_chunk(np.ascontiguousarray(block.T, np.float32)).T)
+
+    def finish(self) -> Waveform:
+        """The rest, [channels, m]."""
+        rest = np.empty((self._channels, 0), np.float32)
+        if self._soxr is None:
+            return rest
+        rest = self._limit(self._soxr.resample_chunk(rest.T.copy(), last=True).T)
+        return np.pad(rest, ((0, 0), (0, self._due - self._given)))
+
+    @property
+    def _due(self) -> int:
+        from_rate, to_rate = self._ratio
+        return round(self._pushed * to_rate / from_rate)
+
+    def _limit(self, part: Waveform) -> Waveform:
+        part = part[:, : self._due - self._given]
+        self._given += part.shape[1]
+        return part
+
+
+def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
+    """Resamples a waveform [channels, samples] from one rate in Hz to another, as `StreamResampler`."""
+    resampler = StreamResampler(from_rate, to_rate, waveform.shape[0])
+    return np.concatenate([resampler.push(waveform), resampler.finish()], axis=1)

@@ -1,0 +1,298 @@
+"""Reading, writing and resampling of recordings."""
+
+import os
+import subprocess
+import wave
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import soundfile
+
+from timbrel.audio import io
+from timbrel.errors import AudioError, InputError
+
+
+def tone(channels=1, samples=22050, rate=44100):
+    time = np.arange(samples) / rate
+    return np.stack([0.4 * np.sin(2 * np.pi * 220 * (c + 1) * time) for c in range(channels)]).astype("f4")
+
+
+def encode(source, target, *options):
+    program = imageio_ffmpeg.get_ffmpeg_exe()
+    subprocess.run([program, "-v", "error", "-i", source, *options, target], check=True)
+    return target
+
+
+@pytest.mark.parametrize(("suffix", "error"), [("wav", 3e-7), ("flac", 3e-7), ("ogg", 0.05), ("mp3", 0.05)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_what_is_written_is_read_back_to_the_sample(tmp_path, suffix, error, channels):
+    waveform = tone(channels, 30001)
+    io.write_audio(tmp_path / f"a.{suffix}", waveform, 44100)
+    back, rate = io.read_audio(tmp_path / f"a.{suffix}")
+    assert (rate, back.shape, back.dtype) == (44100, waveform.shape, np.float32)
+    assert np.abs(back - waveform).max() < error
+    assert os.listdir(tmp_path) == [f"a.{suffix}"]
+
+
+@pytest.mark.parametrize("suffix", ["m4a", "aac", "webm", "opus", "wma", "mka"])
+def test_formats_that_libsndfile_lacks_are_read_in_blocks(tmp_path, suffix):
+    waveform = tone(2, 96000, 48000)
+    io.write_audio(tmp_path / "a.wav", waveform, 48000)
+    with io.open_audio(encode(tmp_path / "a.wav", tmp_path / f"b.{suffix}")) as reader:
+        assert (reader.sample_rate, reader.channels) == (48000, 2)
+        assert reader.frames is None or abs(reader.frames - 96000) < 4800
+        blocks = list(reader.blocks(1000))
+    assert {block.shape for block in blocks[:-1]} == {(2, 1000)}
+    read = np.concatenate(blocks, axis=1)
+    assert abs(read.shape[1] - 96000) < 3000
+    level = np.sqrt(np.mean(read[:, 20000:60000] ** 2))
+    assert abs(20 * np.log10(level / (0.4 / np.sqrt(2)))) < 0.5
+
+
+@pytest.mark.parametrize("suffix", io.OUTPUT_SUFFIXES)
+def test_small_blocks_are_the_whole(tmp_path, suffix):
+    io.write_audio(tmp_path / f"a{suffix}", tone(2, 60001), 44100)
+    with io.open_audio(tmp_path / f"a{suffix}") as reader:
+        blocks = np.concatenate(list(reader.blocks(999)), axis=1)
+    np.testing.assert_array_equal(blocks, soundfile.read(tmp_path / f"a{suffix}", dtype="float32")[0].T)
+
+
+def test_an_unfinished_ffmpeg_reader_ends_its_process(tmp_path):
+    io.write_audio(tmp_path / "a.wav", tone(samples=441000), 44100)
+    with io.open_audio(encode(tmp_path / "a.wav", tmp_path / "a.m4a")) as reader:
+        next(reader.blocks(10))
+        process = reader._decoder._process
+        assert process.poll() is None or process.returncode == 0
+    assert process.returncode is not None
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "samples", "subtype"),
+    [
+        (8000, 1, 8000, "PCM_U8"),
+        (192000, 2, 19200, "PCM_24"),
+        (44100, 8, 4410, "PCM_16"),
+        (44100, 1, 882, "FLOAT"),
+    ],
+)
+def test_unusual_recordings_are_read(tmp_path, rate, channels, samples, subtype):
+    waveform = tone(channels, samples, rate)
+    soundfile.write(tmp_path / "a.wav", waveform.T, rate, subtype=subtype)
+    back, back_rate = io.read_audio(tmp_path / "a.wav")
+    assert back_rate == rate
+    assert back.shape == waveform.shape
+    assert np.abs(back - waveform).max() < (0.01 if subtype == "PCM_U8" else 1e-4)
+
+
+def test_reading_resamples_and_averages(tmp_path):
+    stereo = np.concatenate([tone(1, 88200), -0.5 * tone(1, 88200)])
+    io.write_audio(tmp_path / "a.wav", stereo, 44100)
+    mono, rate = io.read_audio(tmp_path / "a.wav", sample_rate=22050, mono=True)
+    assert (rate, mono.shape) == (22050, (1, 44100))
+    assert np.abs(mono - 0.25 * tone(1, 44100, 22050))[:, 500:-500].max() < 1e-3
+
+
+def test_silence_and_samples_beyond_full_scale(tmp_path):
+    io.write_audio(tmp_path / "silence.wav", np.zeros((1, 1000), "f4"), 44100)
+    assert not io.read_audio(tmp_path / "silence.wav")[0].any()
+    for suffix in io.OUTPUT_SUFFIXES[:2]:
+        io.write_audio(tmp_path / f"loud{suffix}", 5 * tone(), 44100)
+        loud = io.read_audio(tmp_path / f"loud{suffix}")[0]
+        assert 0.999 < loud.max() <= 1
+        assert -1 <= loud.min() < -0.999  # clipped, not wrapped around
+    soundfile.write(tmp_path / "float.wav", 3 * tone()[0], 44100, subtype="FLOAT")
+    assert io.read_audio(tmp_path / "float.wav")[0].max() == pytest.approx(1.2, abs=0.01)
+
+
+def unreadable(folder):
+    good = folder / "good.flac"
+    io.write_audio(good, tone(), 44100)
+    nan = tone()
+    nan[0, 4410] = np.nan
+    soundfile.write(folder / "nan.wav", nan.T, 44100, subtype="FLOAT")
+    soundfile.write(folder / "inf.wav", np.full(10, np.inf, "f4"), 44100, subtype="FLOAT")
+    soundfile.write(folder / "none.wav", np.zeros((0, 1)), 44100)
+    (folder / "empty.wav").touch()
+    (folder / "folder.wav").mkdir()
+    (folder / "text.mp3").write_text("these are not the samples you are looking for\n" * 50)
+    (folder / "noise.raw").write_bytes(np.random.default_rng(0).bytes(20000))
+    (folder / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\n{good}\n")
+    (folder / "cut.flac").write_bytes(good.read_bytes()[:60])
+    encode(good, folder / "whole.m4a")
+    (folder / "cut.m4a").write_bytes((folder / "whole.m4a").read_bytes()[:2000])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing.wav", "does not exist"),
+        ("folder.wav", "is a folder"),
+        ("empty.wav", "0 bytes"),
+        ("text.mp3", "no recording"),
+        ("noise.raw", "no recording|no samples"),
+        ("list.m3u8", "no recording"),
+        ("cut.flac", "no recording|no samples"),
+        ("cut.m4a", "no recording"),
+        ("none.wav", "no recording|no samples"),
+        ("nan.wav", r"NaN or infinite samples, the first at 0\.10 s"),
+        ("inf.wav", r"NaN or infinite samples, the first at 0\.00 s"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path, name, said):
+    unreadable(tmp_path)
+    with pytest.raises(AudioError, match=said) as caught:
+        io.read_audio(tmp_path / name)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "webm", "aac"])
+def test_a_truncated_file_gives_what_there_is(tmp_path, suffix):
+    source = tmp_path / "a.wav"
+    io.write_audio(source, tone(1, 176400) + 0.01 * np.random.default_rng(0).normal(size=(1, 176400)), 44100)
+    whole = source if suffix == "wav" else encode(source, tmp_path / f"a.{suffix}", "-ar", "48000")
+    cut = tmp_path / f"cut.{suffix}"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    waveform, rate = io.read_audio(cut)
+    assert 0.2 < waveform.shape[1] / rate / 4 < 0.6
+
+
+def test_a_wav_from_a_pipe_is_read(tmp_path):
+    io.write_audio(tmp_path / "a.wav", tone(), 44100)
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    data[40:44] = bytes(4)  # the size of the data, unknown to who wrote it
+    (tmp_path / "pipe.wav").write_bytes(data)
+    assert io.read_audio(tmp_path / "pipe.wav")[0].shape == (1, 22050)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("out.m4a", InputError, r"'\.m4a'; expected one of \.wav, \.flac, \.ogg, \.mp3"),
+        ("out", InputError, "suffix ''"),
+        ("missing/out.wav", AudioError, "no folder"),
+        ("file.wav/out.wav", AudioError, "no folder"),
+        ("folder.wav", AudioError, "is a folder"),
+        ("file.wav", InputError, "exists.*--overwrite"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_said(tmp_path, name, kind, said):
+    (tmp_path / "file.wav").write_text("mine")
+    (tmp_path / "folder.wav").mkdir()
+    with pytest.raises(kind, match=said):
+        io.write_audio(tmp_path / name, tone(), 44100)
+    assert (tmp_path / "file.wav").read_text() == "mine"
+
+
+def test_an_unwritable_folder_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(AudioError, match="read-only"):
+        io.check_output(tmp_path / "a.wav")
+
+
+def test_an_input_is_never_an_output(tmp_path):
+    io.write_audio(tmp_path / "a.wav", tone(), 44100)
+    (tmp_path / "link.wav").symlink_to(tmp_path / "a.wav")
+    for name in ("a.wav", "link.wav"):
+        with pytest.raises(InputError, match="never overwritten"):
+            io.check_output(tmp_path / name, overwrite=True, inputs=[tmp_path / "b.wav", tmp_path / "a.wav"])
+    assert io.check_output(tmp_path / "c.wav", inputs=[tmp_path / "a.wav"]) == tmp_path / "c.wav"
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels", "said"),
+    [
+        ("a.mp3", 96000, 2, r"96000 Hz.*mp3 has 8000.*48000.*\.wav"),
+        ("a.mp3", 44100, 6, r"6 channels; mp3 takes 1 to 2.*\.flac or \.wav"),
+        ("a.flac", 44100, 9, r"9 channels; flac takes 1 to 8: write a \.wav"),
+        ("a.flac", 96001, 1, "96001 Hz"),
+        ("a.ogg", 384000, 1, "384000 Hz"),
+        ("a.wav", 0, 1, "0 Hz"),
+    ],
+)
+def test_rates_and_channels_that_a_format_lacks(tmp_path, name, rate, channels, said):
+    with pytest.raises(InputError, match=said):
+        io.write_audio(tmp_path / name, tone(channels, 100), rate)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, ValueError])
+def test_nothing_is_left_of_an_interrupted_file(tmp_path, exception):
+    (tmp_path / "a.wav").write_text("old")
+
+    def interrupted():
+        with io.AudioWriter(tmp_path / "a.wav", 44100, 1, overwrite=True) as writer:
+            writer.write(tone())
+            assert len(os.listdir(tmp_path)) == 2
+            raise exception
+
+    with pytest.raises(exception):
+        interrupted()
+    assert os.listdir(tmp_path) == ["a.wav"]
+    assert (tmp_path / "a.wav").read_text() == "old"
+
+
+def test_a_written_file_replaces_an_old_one_and_has_plain_permissions(tmp_path):
+    (tmp_path / "plain").touch()
+    (tmp_path / "a.wav").write_text("old")
+    io.write_audio(tmp_path / "a.wav", tone(), 44100, overwrite=True)
+    assert (tmp_path / "a.wav").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    with wave.open(
+        str(tmp_path / "a.wav")
+    ) as plain:  # the standard library's reader knows only the plain kind
+        assert (plain.getsampwidth(), plain.getnframes()) == (3, 22050)
+
+
+def test_wrong_waveforms_are_refused(tmp_path):
+    bad = tone()
+    bad[0, 5] = np.inf
+    for waveform in (bad, tone()[0], np.zeros((1, 0), "f4")):
+        with pytest.raises(InputError, match=r"infinite|shape"):
+            io.write_audio(tmp_path / "a.wav", waveform, 44100)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_wav_too_long_for_its_header_becomes_rf64(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "_WAV_BYTES", 200_000)
+    waveform = tone(1, 100_000)
+    with io.AudioWriter(tmp_path / "a.wav", 44100, 1) as writer:
+        for part in np.array_split(waveform, 7, axis=1):
+            writer.write(part)
+    assert (tmp_path / "a.wav").read_bytes()[:4] == b"RF64"
+    assert np.abs(io.read_audio(tmp_path / "a.wav")[0] - waveform).max() < 3e-7
+    assert os.listdir(tmp_path) == ["a.wav"]
+
+
+def test_a_long_ogg_is_written_whole(tmp_path):
+    waveform = np.zeros((2, 4_000_000), "f4")  # in one piece, libsndfile crashes
+    io.write_audio(tmp_path / "a.ogg", waveform, 44100)
+    assert soundfile.info(tmp_path / "a.ogg").frames == 4_000_000
+
+
+@pytest.mark.parametrize(
+    "rates", [(44100, 48000), (48000, 44100), (192000, 44100), (44100, 22050), (8000, 8000)]
+)
+@pytest.mark.parametrize("samples", [0, 1, 3, 882, 4097, 50_001])
+def test_resampling_gives_the_exact_length_in_blocks_and_at_once(rates, samples):
+    from_rate, to_rate = rates
+    waveform = tone(2, samples, from_rate)
+    stream = io.StreamResampler(*rates, channels=2)
+    parts = [stream.push(waveform[:, i : i + 700]) for i in range(0, samples, 700)]
+    blocks = np.concatenate([*parts, stream.finish()], axis=1)
+    assert blocks.shape == (2, round(samples * to_rate / from_rate))
+    np.testing.assert_allclose(blocks, io.resample(waveform, *rates), atol=1e-6)
+    middle = slice(blocks.shape[1] // 3, -(blocks.shape[1] // 3) or None)
+    if samples == 50_001:
+        expected = tone(2, blocks.shape[1], to_rate)
+        assert np.abs(blocks - expected)[:, middle].max() < 1e-3
+
+
+def test_values_out_of_range_are_refused(tmp_path):
+    io.write_audio(tmp_path / "a.wav", tone(), 44100)
+    with pytest.raises(InputError, match="at least 1 Hz"):
+        io.read_audio(tmp_path / "a.wav", sample_rate=0)
+    with (
+        io.open_audio(tmp_path / "a.wav") as reader,
+        pytest.raises(InputError, match="frames_per_block is 0"),
+    ):
+        next(reader.blocks(0))
