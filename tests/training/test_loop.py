@@ -1,16 +1,19 @@
 """A toy stage through the loop. Run as a script, this file is the process that gets killed or multiplied."""
 
 import dataclasses
+import importlib
 import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -60,9 +63,6 @@ class Toy:
         assert not self.modules["net"].training
         return {"loss": float(self.loss(self.batch(10_000), -1)["loss"])}
 
-    def samples(self):
-        return {"picture": torch.rand(4, 5), "sound": (torch.zeros(100), 8000)}
-
     def save(self, folder):
         save_file(self.modules["net"].state_dict(), folder / "net.safetensors")
 
@@ -75,8 +75,8 @@ def metrics(out):
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def script(out, *arguments, launcher=()):
-    command = [sys.executable, *launcher, __file__, str(out), *arguments]
+def script(out, what):
+    command = [sys.executable, __file__, str(out), what]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -128,10 +128,8 @@ def test_killed_while_training_and_while_writing_resumes_to_the_same_weights(und
 
 
 def test_two_processes_give_the_one_process_result(tmp_path):
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = script(tmp_path / "two", launcher=launcher)
-    assert done.returncode == 0, done.stderr
-    assert "processes 2" in done.stdout
+    done = script(tmp_path / "two", "torchrun")
+    assert done.stdout.split() == ["0", "0"], done.stderr
     fit(Toy(Recipe()), Recipe(), tmp_path / "one")
     expected = weights(tmp_path / "one")
     for name, tensor in weights(tmp_path / "two").items():
@@ -202,6 +200,18 @@ def test_max_minutes_ends_the_run_and_the_cosine_with_it(tmp_path):
     assert 0.3 <= last["elapsed_s"] < 1.5
 
 
+def test_samples_reach_tensorboard_and_progress_stderr(tmp_path, capsys):
+    stage = Toy(Recipe())
+    figure = Figure(figsize=(1, 1))
+    sound = (torch.zeros(100), 8000)
+    stage.samples = lambda: {"a picture": torch.rand(4, 5), "a figure": figure, "a sound": sound}
+    fit(stage, Recipe(steps=4), tmp_path)
+    (events,) = (tmp_path / "tensorboard").glob("events*")
+    for tag in (b"a picture", b"a figure", b"a sound", b"train/loss", b"validation/loss"):
+        assert tag in events.read_bytes()
+    assert "step 4 of 4, loss" in capsys.readouterr().err
+
+
 def test_bf16_autocasts_the_loss_only(tmp_path):
     recipe = Recipe(precision="bf16", steps=2)
     stage = Toy(recipe)
@@ -212,14 +222,39 @@ def test_bf16_autocasts_the_loss_only(tmp_path):
     assert {t.dtype for t in weights(tmp_path).values()} == {torch.float32}
 
 
+def in_children(*runs):
+    """Each run in a process of its own, and how they ended; forked, as importing torch takes seconds."""
+    children = []
+    for run in runs:
+        if (child := os.fork()) == 0:
+            os._exit(0 if run() else 1)
+        children.append(child)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def killed_in_a_step():
+    return fit(Toy(Recipe(), dropout=0.1, at={9: kill}), Recipe(), out)
+
+
+def killed_in_a_write():
+    loop.os.fsync = lambda number, left=[1] * 4: left.pop() if left else kill()
+    return fit(Toy(Recipe(), dropout=0.1), Recipe(), out)
+
+
+def one_of_two(rank):
+    """With what torchrun gives each of its processes."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    return fit(Toy(Recipe()), Recipe(), out) and torch.distributed.get_world_size() == 2
+
+
 if __name__ == "__main__":
-    out, what = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
-    if what == "kill":  # in a step, then in a write; by forking, as torch takes seconds to start
-        for at, writes in (({9: kill}, 99), ({}, 4)):
-            if (child := os.fork()) == 0:
-                loop.os.fsync = lambda number, left=[*range(writes)]: left.pop() if left else kill()
-                fit(Toy(Recipe(), dropout=0.1, at=at), Recipe(), out)
-            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    out = Path(sys.argv[1])
+    importlib.import_module("accelerate")  # once, before the forks
+    if sys.argv[2] == "kill":
+        print(*in_children(killed_in_a_step), *in_children(killed_in_a_write))
     else:
-        fit(Toy(Recipe()), Recipe(), out)
-        print("processes", torch.distributed.get_world_size())
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        print(*in_children(lambda: one_of_two(0), lambda: one_of_two(1)))

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -127,13 +127,17 @@ def fit(stage: Stage, recipe: Any, out: str | Path, *, resume: bool = True) -> b
     state = TrainingState(objective.trained, recipe)
 
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.safetensors"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if main and not resume:
+            checkpoint.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {out} ({error}): give a folder that can be written") from error
     if resume and checkpoint.exists():
         state.load(checkpoint)
-    first_step, begin = state.step, time.monotonic() - state.elapsed_s
     accelerator.wait_for_everyone()
-    log = _Log(out, recipe, state, SummaryWriter if main else None)
+    log = _Log(out, state, SummaryWriter) if main else None
 
     def figures() -> dict[str, float]:
         """Means since the last log over all processes; checked before anything is written."""
@@ -158,51 +162,51 @@ def fit(stage: Stage, recipe: Any, out: str | Path, *, resume: bool = True) -> b
                 _save_folder(stage, out / "model")
         accelerator.wait_for_everyone()
 
-    last_kept_s, last_log_s, last_log_step = state.elapsed_s, state.elapsed_s, state.step
-    with _Batches(stage, state.step, recipe.steps, accelerator) as batches, _stop_signals(processes) as stop:
-        while state.step < recipe.steps and state.share() < 1 and not stop:
+    begin, kept_s = time.monotonic() - state.elapsed_s, state.elapsed_s
+    if done := state.finished():  # by an earlier call
+        keep()
+    objective.train()
+    with (
+        contextlib.closing(log) if log else contextlib.nullcontext(),
+        _Batches(stage, state.step, recipe.steps, accelerator) as batches,
+        _stop_signals(processes) as signals,
+    ):
+        while not done:
+            # What the loss draws beyond its batch (dropout, say) hangs on the step alone, to resume exactly.
             torch.manual_seed((recipe.seed * 1_000_003 + state.step) * processes + accelerator.process_index)
-            objective.train()
             values = wrapped(batches.next(), state.step)
             values["loss"].backward()
             values["grad_norm"] = nn.utils.clip_grad_norm_(state.parameters, recipe.clip_norm)
             state.update(values)
 
-            state.elapsed_s = time.monotonic() - begin
-            if processes > 1:  # whatever hangs on the clock or on a signal, all processes must decide alike
-                shared = torch.tensor([state.elapsed_s, float(bool(stop))], device=device)
-                state.elapsed_s, stopped = accelerator.reduce(shared, "mean").tolist()
-                stop += [signal.SIGINT] if stopped else []
-
-            done = state.step >= recipe.steps or state.share() >= 1 or bool(stop)
-            due = state.elapsed_s - last_kept_s >= recipe.checkpoint_every_s
-            validates = state.step % recipe.validate_every == 0 or (done and not stop)
+            state.elapsed_s, stopped = time.monotonic() - begin, bool(signals)
+            if processes > 1:  # they must decide alike on what hangs on the clock or on a signal
+                shared = torch.tensor([state.elapsed_s, float(stopped)], device=device)
+                state.elapsed_s, stops = accelerator.reduce(shared, "mean").tolist()
+                stopped = stops > 0
+            done = state.finished() or stopped
             logs = state.step % recipe.log_every == 0
-            if not (done or due or validates or logs):
-                continue
-            means = figures()
+            validates = state.step % recipe.validate_every == 0 or state.finished()
+            keeps = state.elapsed_s - kept_s >= recipe.checkpoint_every_s or done
+
+            if logs or validates or keeps:
+                means = figures()
             if logs:
-                rate = (state.step - last_log_step) / max(state.elapsed_s - last_log_s, 1e-9)
-                last_log_s, last_log_step = state.elapsed_s, state.step
-                extra = {"learning_rate": state.learning_rate(), "samples_per_s": rate * recipe.batch_size}
-                log.scalars(means | extra)
-                log.progress(means["loss"], first_step, begin)
+                if log:
+                    log.training(means)
                 state.sums, state.count = {}, 0
             if validates:
-                if main:
+                if log:
                     with state.ema_weights():
                         log.scalars({f"validation/{name}": v for name, v in stage.validate().items()})
                         log.samples(stage.samples() if hasattr(stage, "samples") else {})
                 accelerator.wait_for_everyone()
-            if due or done:
+            if keeps:
                 keep()
-                last_kept_s = state.elapsed_s
-    if state.step == first_step:  # a run that had ended already
-        keep()
-    log.close()
-    if stop and main:
-        print(f"stopped at step {state.step} of {recipe.steps}: the same command continues", file=sys.stderr)
-    return not stop
+                kept_s = state.elapsed_s
+    if main and not state.finished():
+        print(f"stopped after {state.step} steps: the same call continues", file=sys.stderr)
+    return state.finished()
 
 
 class TrainingState:
@@ -229,15 +233,17 @@ class TrainingState:
     def share(self) -> float:
         """How much of the run is behind, in [0, 1] and beyond: of the steps or of the minutes."""
         minutes = self.recipe.max_minutes
-        return max(self.step / self.recipe.steps, self.elapsed_s / 60 / minutes if minutes else 0.0)
+        return max(self.step / self.recipe.steps, self.elapsed_s / (60 * minutes) if minutes else 0.0)
+
+    def finished(self) -> bool:
+        return self.share() >= 1
 
     def learning_rate(self) -> float:
         """Linear warm-up times a cosine from 1 to `min_learning_rate_ratio` over the run's share."""
         floor = self.recipe.min_learning_rate_ratio
         cosine = floor + (1 - floor) * (1 + math.cos(math.pi * min(self.share(), 1.0))) / 2
-        return (
-            self.recipe.learning_rate * cosine * min(1.0, (self.step + 1) / max(self.recipe.warmup_steps, 1))
-        )
+        warm_up = min(1.0, (self.step + 1) / max(self.recipe.warmup_steps, 1))
+        return self.recipe.learning_rate * warm_up * cosine
 
     def update(self, values: dict[str, Tensor]) -> None:
         """One step from the gradients at hand; `values` go into the sums."""
@@ -303,10 +309,10 @@ class TrainingState:
             listed = ", ".join(f"{name} (was {was[name]!r}, now {now[name]!r})" for name in changed)
             raise InputError(f"the run in {path.parent} had another recipe: {listed}; restore it, {remedy}")
 
-        for name, p in self.named.items():  # the moments, of which a fresh optimizer has none
-            if (kinds := [kind for kind in ("exp_avg", "exp_avg_sq") if f"{kind}/{name}" in loaded]) != []:
-                self.optimizer.state[p] = {"step": torch.zeros((), device=p.device)}
-                self.optimizer.state[p] |= {kind: torch.zeros_like(p) for kind in kinds}
+        for name, p in self.named.items():  # a fresh optimizer has no moments yet
+            if f"exp_avg/{name}" in loaded:
+                moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+                self.optimizer.state[p] = {"step": torch.zeros((), device=p.device), **moments}
         tensors = self.tensors()
         misfits = [n for n, t in tensors.items() if n not in loaded or loaded[n].shape != t.shape]
         misfits += [n for n in loaded if n not in tensors]
@@ -337,9 +343,8 @@ class _Batches:
         self.pool.shutdown(cancel_futures=True)
 
     def _order(self) -> None:
-        for step in self.steps:
+        if (step := next(self.steps, None)) is not None:
             self.ready.append(self.pool.submit(self._make, step))
-            break
 
     def _make(self, step: int) -> dict[str, Tensor]:
         batch = self.stage.batch(step)
@@ -354,82 +359,69 @@ class _Batches:
 
 
 class _Log:
-    """metrics.jsonl, TensorBoard and the progress bar, in the main process (which gives `writer`)."""
+    """metrics.jsonl, TensorBoard and the progress, of the main process."""
 
-    def __init__(self, out: Path, recipe: Any, state: TrainingState, writer: Any) -> None:
-        self.recipe, self.state, self.writer = recipe, state, None
-        self.bar: tqdm = tqdm(
-            total=recipe.steps,
-            initial=state.step,
-            disable=writer is None or not sys.stderr.isatty(),
-            file=sys.stderr,
-            unit="step",
-        )
-        self.last_line = -math.inf
-        if writer is None:
-            return
-        path = out / "metrics.jsonl"
+    def __init__(self, out: Path, state: TrainingState, writer: Callable[..., Any]) -> None:
+        self.state = state
+        self.last_step, self.last_s = state.step, state.elapsed_s
+        path, board = out / "metrics.jsonl", out / "tensorboard"
         kept = []
-        if (
-            state.step and path.exists()
-        ):  # what an interrupted run wrote after its last checkpoint is done again
+        if state.step == 0:
+            shutil.rmtree(board, ignore_errors=True)
+        elif path.exists():  # what a killed run wrote after its last checkpoint is done again
             for line in path.read_text().splitlines():
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError):  # a line cut short
                     kept += [line + "\n"] if json.loads(line)["step"] <= state.step else []
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(kept))
         temporary.replace(path)
         self.file = path.open("a")
-        if not state.step:
-            shutil.rmtree(out / "tensorboard", ignore_errors=True)
-        self.writer = writer(str(out / "tensorboard"), purge_step=state.step + 1 if state.step else None)
+        self.writer = writer(str(board), purge_step=state.step + 1 if state.step else None)
+        self.bar = tqdm(
+            total=state.recipe.steps, initial=state.step, unit="step", disable=not sys.stderr.isatty()
+        )
+        self.line_s = -math.inf
 
     def scalars(self, values: dict[str, float]) -> None:
-        if self.writer is None:
-            return
         record = {"step": self.state.step, "elapsed_s": round(self.state.elapsed_s, 2), **values}
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
         for name, value in values.items():
             self.writer.add_scalar(name if "/" in name else f"train/{name}", value, self.state.step)
 
+    def training(self, means: dict[str, float]) -> None:
+        """Scalars since the last call, and the progress: a bar, or a line a minute where no terminal is."""
+        state, step = self.state, self.state.step
+        samples = (step - self.last_step) * state.recipe.batch_size
+        rate = samples / max(state.elapsed_s - self.last_s, 1e-9)
+        self.last_step, self.last_s = step, state.elapsed_s
+        self.scalars(means | {"learning_rate": state.learning_rate(), "samples_per_s": rate})
+        total = max(step, round(step / state.share()))  # fewer than recipe.steps where the clock ends the run
+        if not self.bar.disable:
+            self.bar.total = total
+            self.bar.set_postfix_str(f"loss {means['loss']:.4g}", refresh=False)
+            self.bar.update(step - self.bar.n)
+        elif state.elapsed_s - self.line_s >= 60:
+            self.line_s = state.elapsed_s
+            left = tqdm.format_interval(state.elapsed_s / step * (total - step))
+            print(f"step {step} of {total}, loss {means['loss']:.4g}, {left} left", file=sys.stderr)
+
     def samples(self, samples: dict[str, Any]) -> None:
-        if self.writer is None:
-            return
+        step = self.state.step
         for name, sample in samples.items():
             if isinstance(sample, tuple):
                 waveform, sample_rate = sample
-                self.writer.add_audio(
-                    name, torch.as_tensor(waveform)[None], self.state.step, int(sample_rate)
-                )
+                self.writer.add_audio(name, torch.as_tensor(waveform)[None], step, int(sample_rate))
             elif hasattr(sample, "savefig"):
-                self.writer.add_figure(name, sample, self.state.step)
+                self.writer.add_figure(name, sample, step)
             else:
-                self.writer.add_image(
-                    name, sample, self.state.step, dataformats="HW" if sample.ndim == 2 else "CHW"
-                )
+                self.writer.add_image(name, sample, step, dataformats="HW" if sample.ndim == 2 else "CHW")
         self.writer.flush()
-
-    def progress(self, loss: float, first_step: int, begin: float) -> None:
-        """The bar, or a line a minute where stderr is not a terminal."""
-        if self.writer is None:
-            return
-        step, share = self.state.step, self.state.share()
-        total = max(step, min(self.recipe.steps, round(step / share)))
-        if not self.bar.disable:
-            self.bar.total = total
-            self.bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
-            self.bar.update(step - self.bar.n)
-        elif time.monotonic() - self.last_line >= 60:
-            self.last_line = time.monotonic()
-            left = tqdm.format_interval(self.state.elapsed_s / step * (total - step))
-            print(f"step {step} of {total}  loss {loss:.4g}  {left} left", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         self.bar.close()
-        if self.writer is not None:
-            self.file.close()
-            self.writer.close()
+        self.file.close()
+        self.writer.close()
 
 
 @contextlib.contextmanager
