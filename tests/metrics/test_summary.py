@@ -7,12 +7,12 @@ from timbrel.metrics import summary
 
 def test_interval_covers_the_mean_as_theory_says():
     values = np.random.default_rng(3).normal(5, 2, 400)
-    mean, low, high, count = summary.mean_interval(values)
-    assert (mean, count) == (pytest.approx(values.mean()), 400)
+    mean, low, high, clips = summary.mean_interval(values)
+    assert (mean, clips) == (pytest.approx(values.mean()), 400)
     half = 1.96 * values.std() / 20
     assert low == pytest.approx(mean - half, abs=0.03)
     assert high == pytest.approx(mean + half, abs=0.03)
-    assert summary.mean_interval(values) == (mean, low, high, count)
+    assert summary.mean_interval(values) == (mean, low, high, clips)
 
 
 def test_ratio_draws_both_together():

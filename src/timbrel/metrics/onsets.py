@@ -51,5 +51,5 @@ def onset_f1(reference: NDArray, estimated: NDArray, *, tolerance_s: float = TOL
 
 
 def evaluate(reference: NDArray, waveform: NDArray) -> dict[str, float]:
-    """Onset F1 of a prepared waveform [samples] against the starts of its score's notes, in s, in any order."""
+    """Onset F1 of a prepared waveform [samples] against its score's note starts in seconds, in any order."""
     return {"onset_f1": onset_f1(np.unique(reference), detect(waveform))}

@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.fft import dct
 
+from timbrel.audio.io import resample
 from timbrel.audio.mel import MelConfig, mel_filters, stft
 from timbrel.errors import InputError
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 
 SAMPLE_RATE = 22050
 PEAK = 0.9
@@ -50,11 +51,7 @@ def prepare(waveform: NDArray, sample_rate: int) -> Array:
     if not np.isfinite(waveform).all():
         raise InputError("waveform has NaN or infinite samples; expected numbers in [-1, 1]")
     mono = np.atleast_2d(waveform).mean(0, dtype=np.float32)[None]
-    if sample_rate != SAMPLE_RATE:
-        from timbrel.audio.io import resample
-
-        mono = resample(mono, sample_rate, SAMPLE_RATE)
-    mono = mono[0]
+    mono = resample(mono, sample_rate, SAMPLE_RATE)[0]
     return mono * np.float32(PEAK / max(float(np.abs(mono).max()), 1e-9))
 
 

@@ -16,12 +16,12 @@ from timbrel.errors import InputError
 
 
 class Summary(NamedTuple):
-    """A mean, the ends of its interval, and the number of values behind it."""
+    """A mean, the ends of its interval, and how many clips are behind it."""
 
     mean: float
     low: float
     high: float
-    count: int
+    clips: int
 
 
 def validate(values: NDArray) -> None:
