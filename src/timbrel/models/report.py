@@ -1,0 +1,275 @@
+"""The reference system of report 001 (Musical Style Transfer Using Latent Diffusion Models), section 2.
+
+Its architecture and sizes, exact to the parameter (9,881,537), without what was wrong in its first
+implementation. Content enters only as the start of sampling: noised content latents. Style enters by
+cross-attention at two scales, 2 x 2 and 4 x 4 for the report's 128 x 128 pictures. So it is trained on clips
+of one recording (denoise one moment, style from another): squared error of the prediction (equation 11) under
+a schedule whose last step is noise. Then:
+
+    schedule = linear_schedule(200, prediction_type="v", zero_terminal_snr=True)
+    x = schedule.add_noise(codec.encode(content), noise, timesteps[0])
+    style = style_encoder(codec.picture(reference))
+    mel = codec.decode(ddim(lambda x, t: unet(x, t, style), x, schedule, timesteps))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from timbrel.errors import InputError
+from timbrel.models.layers import sinusoidal_embedding
+
+
+@dataclass(frozen=True)
+class ReportCodecConfig:
+    latent_channels: int = 32
+    floor_db: float = -100.0
+
+
+class ReportCodec(nn.Module):
+    """Spectrogram encoder and decoder (section 2.1.1): 111,840 and 198,209 parameters.
+
+    Pictures span [-1, 1], from `floor_db` to full scale (0 dB), the same for every recording, in and out:
+    quiet music stays quiet and silence dark.
+    """
+
+    factor = 8
+    scale: Tensor
+
+    def __init__(self, config: ReportCodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        c = config.latent_channels
+        self.encoder = nn.Sequential(
+            *(nn.Conv2d(1, 64, 3, stride=2, padding=1), nn.BatchNorm2d(64), nn.ReLU()),
+            *(nn.Conv2d(64, 128, 3, stride=2, padding=1), nn.BatchNorm2d(128), nn.ReLU()),
+            *(nn.Conv2d(128, c, 3, stride=2, padding=1), nn.BatchNorm2d(c)),
+        )
+        self.decoder = nn.Sequential(
+            *(nn.ConvTranspose2d(c, 128, 4, stride=2, padding=1), nn.BatchNorm2d(128), nn.ReLU()),
+            *(nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1), nn.BatchNorm2d(64), nn.ReLU()),
+            *(nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1), nn.Tanh()),
+        )
+        self.register_buffer("scale", torch.tensor(1.0))
+        self.encoder_frozen = False
+
+    def picture(self, mel: Tensor) -> Tensor:
+        """Mel in dB -> [-1, 1], the same shape; what lies outside of floor to full scale is clipped."""
+        return (1 - 2 * mel / self.config.floor_db).clamp(-1, 1)
+
+    def encode(self, mel: Tensor) -> Tensor:
+        """Mel in dB [batch, 1, n_mels, frames] -> latents [batch, c, n_mels / 8, frames / 8].
+
+        Raises:
+            InputError: the mel has another shape, or sides that 8 does not divide.
+        """
+        if mel.ndim != 4 or mel.shape[1] != 1 or mel.shape[2] % self.factor or mel.shape[3] % self.factor:
+            raise InputError(
+                f"mel has shape {tuple(mel.shape)}; expected [batch, 1, n_mels, frames], both sides "
+                f"multiples of {self.factor}: pad with the floor, {self.config.floor_db:g} dB"
+            )
+        return self.encoder(self.picture(mel)) / self.scale
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [batch, c, h, w] -> mel in dB [batch, 1, 8 h, 8 w], between the floor and full scale."""
+        return (1 - self.decoder(latents * self.scale)) / 2 * self.config.floor_db
+
+    @torch.no_grad()
+    def fit_scale(self, mel: Tensor) -> None:
+        """Sets `scale` so that the latents of mels in dB [batch, 1, n_mels, frames] have unit variance."""
+        self.scale.mul_(self.encode(mel).std())
+
+    def freeze_encoder(self) -> None:
+        """Ends the encoder's training: its weights and its batch statistics stay, whatever `train` says."""
+        self.encoder_frozen = True
+        self.encoder.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> ReportCodec:
+        """As ever, but a frozen encoder stays in eval."""
+        super().train(mode)
+        if self.encoder_frozen:
+            self.encoder.eval()
+        return self
+
+
+@dataclass(frozen=True)
+class ReportStyle:
+    """The condition: tokens of a reference clip at two scales.
+
+    fine: [batch, n, 4 num_filters], one for 32 bands x 32 frames.
+    coarse: [batch, m, 8 num_filters], one for 64 x 64.
+    """
+
+    fine: Tensor
+    coarse: Tensor
+
+
+@dataclass(frozen=True)
+class ReportStyleConfig:
+    num_filters: int = 64
+
+
+class ReportStyleEncoder(nn.Module):
+    """Picture of a reference clip in [-1, 1], [batch, 1, h, w] of any size, -> `ReportStyle` (section 2.1.2).
+
+    2,729,984 parameters. Tokens carry their place, which attention alone would not see.
+    """
+
+    def __init__(self, config: ReportStyleConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [1, *(config.num_filters * k for k in (1, 2, 4, 4, 4, 8))]
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
+        _initialise(self)
+
+    def forward(self, picture: Tensor) -> ReportStyle:
+        maps = [picture]
+        for conv in self.convs:
+            maps.append(F.relu(conv(maps[-1])))
+        fine, coarse = (_tokens(x + _positions(x)) for x in maps[-2:])
+        return ReportStyle(fine, coarse)
+
+
+class CrossAttention(nn.Module):
+    """Features [batch, width, h, w] look up style tokens [batch, n, width], place by place (section 4.5).
+
+    What is found is added to the features, it does not replace them.
+    """
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        found, _ = self.attention(_tokens(x + _positions(x)), tokens, tokens, need_weights=False)
+        return x + found.transpose(1, 2).view_as(x)
+
+
+@dataclass(frozen=True)
+class ReportUNetConfig:
+    latent_channels: int = 32
+    num_filters: int = 64
+    num_heads: int = 4
+
+
+class ReportUNet(nn.Module):
+    """Denoiser `model(noisy_latents, timesteps, condition) -> prediction` (section 2.1.3).
+
+    6,841,504 parameters, 1,050,624 and 263,168 of them the cross-attentions'. Skip connections add. The
+    embedding of time is as wide as the maps that it is added to, so that it needs no projection. Latents
+    [batch, c, h, w] may have any size.
+    """
+
+    def __init__(self, config: ReportUNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        c, f = config.latent_channels, config.num_filters
+        self.time_mlp = nn.Sequential(nn.Linear(2 * f, 2 * f), nn.GELU(), nn.Linear(2 * f, 2 * f))
+        self.enc1 = nn.Conv2d(c, f, 3, padding=1)
+        self.enc2 = nn.Conv2d(f, 2 * f, 3, stride=2, padding=1)
+        self.enc3 = nn.Conv2d(2 * f, 4 * f, 3, stride=2, padding=1)
+        self.enc4 = nn.Conv2d(4 * f, 8 * f, 3, stride=2, padding=1)
+        self.bottleneck = nn.Conv2d(8 * f, 8 * f, 3, padding=1)
+        self.cross_attention1 = CrossAttention(8 * f, config.num_heads)
+        self.dec4 = nn.ConvTranspose2d(8 * f, 4 * f, 3, stride=2, padding=1)
+        self.cross_attention2 = CrossAttention(4 * f, config.num_heads)
+        self.dec3 = nn.ConvTranspose2d(4 * f, 2 * f, 3, stride=2, padding=1)
+        self.dec2 = nn.ConvTranspose2d(2 * f, f, 3, stride=2, padding=1)
+        self.dec1 = nn.Conv2d(f, c, 3, padding=1)
+        _initialise(self)
+
+    def null(self, condition: ReportStyle, drop: Tensor | None = None) -> ReportStyle:
+        """The condition without its style, for classifier-free guidance: tokens of zeros.
+
+        Args:
+            condition: the style.
+            drop: [batch] booleans, where to take it away; everywhere if not given.
+        """
+        keep = torch.zeros(len(condition.fine)) if drop is None else 1 - drop.float()
+        keep = keep.to(condition.fine)[:, None, None]
+        return ReportStyle(condition.fine * keep, condition.coarse * keep)
+
+    def forward(self, noisy_latents: Tensor, timesteps: Tensor, condition: ReportStyle) -> Tensor:
+        time = self.time_mlp(sinusoidal_embedding(timesteps, 2 * self.config.num_filters))[..., None, None]
+        x1 = F.relu(self.enc1(noisy_latents))
+        x2 = F.relu(self.enc2(x1) + time)
+        x3 = F.relu(self.enc3(x2))
+        x = F.relu(self.enc4(x3))
+        x = self.cross_attention1(F.relu(self.bottleneck(x)), condition.coarse)
+        # output_size, not the listing's output_padding=1: the same for even sizes, and right for odd ones.
+        x = F.relu(self.dec4(x, output_size=x3.shape[-2:]) + x3)
+        x = self.cross_attention2(x, condition.fine)
+        x = F.relu(self.dec3(x, output_size=x2.shape[-2:]) + x2 + time)
+        x = F.relu(self.dec2(x, output_size=x1.shape[-2:]) + x1)
+        return self.dec1(x)
+
+
+def reconstruction_loss(
+    x: Tensor,
+    x_hat: Tensor,
+    z: Tensor,
+    *,
+    kl_weight: float,
+    features: Callable[[Tensor], Sequence[Tensor]] | None = None,
+    perceptual_weight: float = 0.0,
+) -> Tensor:
+    """Equation 10: squared error, feature distance, and the latents' distance from a normal distribution.
+
+    Args:
+        x: pictures [batch, 1, h, w] in [-1, 1].
+        x_hat: their reconstructions.
+        z: their latents [batch, c, h / 8, w / 8].
+        kl_weight: lambda_kl.
+        features: phi, a frozen network's feature maps of a picture; None leaves the term out.
+        perceptual_weight: lambda_perceptual.
+    """
+    loss = F.mse_loss(x_hat, x) + kl_weight * kl_of_moments(z)
+    return loss + perceptual_weight * feature_loss(features, x, x_hat) if features else loss
+
+
+def kl_of_moments(z: Tensor) -> Tensor:
+    """KL(N(m, s^2) || N(0, 1)) of each channel's mean and variance over latents [batch, c, h, w], their mean.
+
+    In the place of equation 10's last term, which has neither: its minimum is at |z| = 1.
+    """
+    mean, var = z.mean(dim=(0, 2, 3)), z.var(dim=(0, 2, 3), correction=0)
+    return 0.5 * (mean.square() + var - 1 - var.clamp_min(1e-8).log()).mean()
+
+
+def feature_loss(features: Callable[[Tensor], Sequence[Tensor]], x: Tensor, x_hat: Tensor) -> Tensor:
+    """Mean over the layers of the squared distance of feature maps: of equation 10, and all of equation 12.
+
+    Gradients flow through `x_hat`; `x` is the target.
+    """
+    with torch.no_grad():
+        targets = features(x)
+    return torch.stack([F.mse_loss(a, b) for a, b in zip(features(x_hat), targets, strict=True)]).mean()
+
+
+def _tokens(x: Tensor) -> Tensor:
+    """[batch, c, h, w] -> [batch, h * w, c]."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def _positions(x: Tensor) -> Tensor:
+    """Sinusoidal places [c, h, w] of a map [batch, c, h, w]: half the channels for rows, half for columns.
+
+    Without parameters, for any size (equations 7 and 8).
+    """
+    c, h, w = x.shape[1:]
+    rows, columns = (sinusoidal_embedding(torch.arange(n, device=x.device), c // 2).T for n in (h, w))
+    places = torch.cat([rows[:, :, None].expand(-1, -1, w), columns[:, None, :].expand(-1, h, -1)])
+    return places.to(x.dtype)
+
+
+def _initialise(module: nn.Module) -> None:
+    """He's scale: PyTorch's fades over a depth without normalisation, and places would drown the features."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
