@@ -18,26 +18,22 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from timbrel.errors import InputError, ModelError, TimbrelError
-from timbrel.training import loop
+from timbrel.training import loop, recipes
 from timbrel.training.loop import fit
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(recipes.Recipe):
     steps: int = 30
     batch_size: int = 8
     learning_rate: float = 1e-1
-    weight_decay: float = 0.01
     warmup_steps: int = 3
     min_learning_rate_ratio: float = 0.1
-    clip_norm: float = 1.0
     ema_decay: float = 0.9
     precision: str = "fp32"
-    seed: int = 0
     checkpoint_every_s: float = 0.0
     validate_every: int = 10
     log_every: int = 4
-    max_minutes: float | None = None
     num_threads: int | None = 1
 
 
@@ -180,6 +176,15 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "checkpoint.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="not a readable checkpoint"):
         fit(Toy(Recipe()), Recipe(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"precision": "fp8"}, {"steps": 0}, {"learning_rate": -1.0}, {"log_every": 0}]
+)
+def test_impossible_recipes_are_refused(tmp_path, change):
+    (name, value) = next(iter(change.items()))
+    with pytest.raises(InputError, match=f"{name} is '?{value}"):
+        fit(Toy(Recipe()), Recipe(**change), tmp_path)
 
 
 def test_a_batch_that_fails_stops_the_run_with_its_error(tmp_path):

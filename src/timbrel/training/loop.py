@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from timbrel.errors import InputError, MissingDependencyError, ModelError, TimbrelError
+from timbrel.training.recipes import Recipe
 
 # What may change between a run and its resumption; any other field would make it a different experiment.
 FREE_FIELDS = frozenset(
@@ -74,16 +75,14 @@ class _Objective(nn.Module):
         return {name: (v if name == "loss" else v.detach()).float() for name, v in values.items()}
 
 
-def fit(stage: Stage, recipe: Any, out: str | Path, *, resume: bool = True) -> bool:
+def fit(stage: Stage, recipe: Recipe, out: str | Path, *, resume: bool = True) -> bool:
     """Trains `stage.modules` in place by AdamW and leaves `out/model`. Seeds torch's global generator.
 
     Args:
         stage: what to train; its weights are already initialised.
-        recipe: a frozen dataclass. Read here: steps, batch_size (over all processes), learning_rate,
-            weight_decay (of matrices and kernels only), warmup_steps, min_learning_rate_ratio, clip_norm,
-            ema_decay, precision ("bf16" | "fp32"), seed, checkpoint_every_s, validate_every, log_every,
-            max_minutes (None, or stop after that much training time; the cosine then follows the larger of
-            the two shares, of the steps and of the minutes), num_threads (None leaves torch's).
+        recipe: `batch_size` is over all processes; `weight_decay` spares biases and scales. With
+            `max_minutes` of training time the cosine follows the larger of the two shares, of the steps and
+            of the minutes.
         out: the run's folder. Killed at any moment, the same call continues it. In one fp32 process without
             `max_minutes` the weights come out bit for bit as if undisturbed; with `max_minutes` the schedule
             goes on where it was, but it hangs on the clock, so no two runs are equal.
@@ -107,7 +106,10 @@ def fit(stage: Stage, recipe: Any, out: str | Path, *, resume: bool = True) -> b
         ) from error
 
     if recipe.precision not in ("bf16", "fp32"):
-        raise InputError(f"precision is {recipe.precision!r}: expected 'bf16' or 'fp32'")
+        raise InputError(f"precision is {recipe.precision!r}; expected 'bf16' or 'fp32'")
+    for name in ("steps", "batch_size", "learning_rate", "clip_norm", "validate_every", "log_every"):
+        if not getattr(recipe, name) > 0:
+            raise InputError(f"{name} is {getattr(recipe, name)}; expected more than 0")
     if recipe.num_threads:
         torch.set_num_threads(recipe.num_threads)
     accelerator = Accelerator(
@@ -215,7 +217,7 @@ def fit(stage: Stage, recipe: Any, out: str | Path, *, resume: bool = True) -> b
 class TrainingState:
     """Weights, their EMA, the optimizer's moments, and where the run is: what a checkpoint holds."""
 
-    def __init__(self, modules: nn.Module, recipe: Any) -> None:
+    def __init__(self, modules: nn.Module, recipe: Recipe) -> None:
         self.modules, self.recipe = modules, recipe
         self.named = {name: p for name, p in modules.named_parameters() if p.requires_grad}
         self.parameters: list[Tensor] = list(self.named.values())
@@ -462,5 +464,5 @@ def _save_folder(stage: Stage, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _as_json(recipe: Any) -> dict[str, Any]:
+def _as_json(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(recipe), default=str))
