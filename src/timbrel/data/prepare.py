@@ -255,7 +255,6 @@ def _prepare(job: _Job) -> list[Entry]:
     with tempfile.TemporaryFile(dir=job.out) as spool:
         power = _listen(job.root / job.source, job.config, spool)
         gain_db, kept = _sound(power, job)
-        mel = np.memmap(spool, np.float16, "r", shape=(len(power), job.config.n_mels))
         for split, frames in _cut(kept, job):
             entry = Entry(
                 id=f"{job.id}-{len(entries):02d}",
@@ -265,6 +264,7 @@ def _prepare(job: _Job) -> list[Entry]:
                 source=job.source,
                 gain_db=round(gain_db, 2),
             )
+            mel = np.memmap(spool, np.float16, "r", shape=(len(power), job.config.n_mels))  # anew: pages go
             piece = torch.from_numpy(np.asarray(mel[frames])).float()
             final = job.out / "mels" / f"{entry.id}.npy"
             with open(final.with_suffix(".tmp"), "wb") as file:
