@@ -71,11 +71,6 @@ def metrics(out):
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def script(out, what):
-    command = [sys.executable, __file__, str(out), what]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -84,6 +79,16 @@ def kill():
 def undisturbed(tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed")
     assert fit(Toy(Recipe(), dropout=0.1), Recipe(), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def in_processes(tmp_path_factory):
+    """`killed/`, a run killed twice, and `two/`, one in two processes: both from one start of torch."""
+    out = tmp_path_factory.mktemp("in_processes")
+    command = [sys.executable, __file__, str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.split() == ["-9", "-9", "0", "0"], done.stderr
     return out
 
 
@@ -106,33 +111,26 @@ def test_model_folder_has_the_ema_weights(undisturbed):
         assert not torch.equal(tensor, state[f"weights/net.{name}"])
 
 
-def test_killed_while_training_and_while_writing_resumes_to_the_same_weights(undisturbed, tmp_path):
-    killed = script(tmp_path, "kill")
-    assert killed.stdout.split() == ["-9", "-9"], killed.stderr
-    assert 2 < len(metrics(tmp_path)) < len(metrics(undisturbed))
-    assert (tmp_path / "checkpoint.tmp").exists()
-    assert fit(Toy(Recipe(), dropout=0.1), Recipe(), tmp_path)
-    expected = weights(undisturbed)
-    found = weights(tmp_path)
+def test_killed_in_a_step_and_in_a_write_resumes_to_the_same_weights(undisturbed, in_processes):
+    out = in_processes / "killed"
+    assert 2 < len(metrics(out)) < len(metrics(undisturbed))
+    assert (out / "checkpoint.tmp").exists()
+    assert fit(Toy(Recipe(), dropout=0.1), Recipe(), out)
+    expected, found = weights(undisturbed), weights(out)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     times = ("elapsed_s", "samples_per_s")
-    same = [
-        [{k: v for k, v in r.items() if k not in times} for r in metrics(o)] for o in (tmp_path, undisturbed)
-    ]
+    same = [[{k: v for k, v in r.items() if k not in times} for r in metrics(o)] for o in (out, undisturbed)]
     assert same[0] == same[1]
 
 
-def test_two_processes_give_the_one_process_result(tmp_path):
-    done = script(tmp_path / "two", "torchrun")
-    assert done.stdout.split() == ["0", "0"], done.stderr
-    fit(Toy(Recipe()), Recipe(), tmp_path / "one")
-    expected = weights(tmp_path / "one")
-    for name, tensor in weights(tmp_path / "two").items():
+def test_two_processes_give_the_one_process_result(in_processes, tmp_path):
+    two = in_processes / "two"
+    fit(Toy(Recipe()), Recipe(), tmp_path)
+    expected = weights(tmp_path)
+    for name, tensor in weights(two).items():
         torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-6, msg=name)
-    assert metrics(tmp_path / "two")[0]["loss"] == pytest.approx(
-        metrics(tmp_path / "one")[0]["loss"], rel=1e-4
-    )
+    assert metrics(two)[0]["loss"] == pytest.approx(metrics(tmp_path)[0]["loss"], rel=1e-4)
 
 
 def test_interrupt_writes_a_checkpoint_and_the_next_call_finishes(undisturbed, tmp_path):
@@ -238,28 +236,27 @@ def in_children(*runs):
 
 
 def killed_in_a_step():
-    return fit(Toy(Recipe(), dropout=0.1, at={9: kill}), Recipe(), out)
+    return fit(Toy(Recipe(), dropout=0.1, at={9: kill}), Recipe(), out / "killed")
 
 
 def killed_in_a_write():
     loop.os.fsync = lambda number, left=[1] * 4: left.pop() if left else kill()
-    return fit(Toy(Recipe(), dropout=0.1), Recipe(), out)
+    return fit(Toy(Recipe(), dropout=0.1), Recipe(), out / "killed")
 
 
 def one_of_two(rank):
     """With what torchrun gives each of its processes."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-    return fit(Toy(Recipe()), Recipe(), out) and torch.distributed.get_world_size() == 2
+    return fit(Toy(Recipe()), Recipe(), out / "two") and torch.distributed.get_world_size() == 2
 
 
 if __name__ == "__main__":
     out = Path(sys.argv[1])
-    importlib.import_module("accelerate")  # once, before the forks
-    if sys.argv[2] == "kill":
-        print(*in_children(killed_in_a_step), *in_children(killed_in_a_write))
-    else:
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
-        print(*in_children(lambda: one_of_two(0), lambda: one_of_two(1)))
+    for name in ("accelerate", "torch._dynamo", "torch.utils.tensorboard"):  # once, before the forks
+        importlib.import_module(name)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    endings = in_children(killed_in_a_step) + in_children(killed_in_a_write)
+    print(*endings, *in_children(lambda: one_of_two(0), lambda: one_of_two(1)))
