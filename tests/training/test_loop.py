@@ -35,6 +35,7 @@ class Recipe(recipes.Recipe):
     validate_every: int = 10
     log_every: int = 4
     num_threads: int | None = 1
+    num_workers: int = 1
 
 
 class Toy:

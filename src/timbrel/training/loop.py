@@ -16,9 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +24,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from timbrel.errors import InputError, MissingDependencyError, ModelError, TimbrelError
@@ -33,7 +32,15 @@ from timbrel.training.recipes import Recipe
 
 # What may change between a run and its resumption; any other field would make it a different experiment.
 FREE_FIELDS = frozenset(
-    ["steps", "max_minutes", "log_every", "validate_every", "checkpoint_every_s", "num_threads"]
+    [
+        "steps",
+        "max_minutes",
+        "log_every",
+        "validate_every",
+        "checkpoint_every_s",
+        "num_threads",
+        "num_workers",
+    ]
 )
 PREFETCH = 2
 
@@ -173,13 +180,13 @@ def fit(stage: Stage, recipe: Recipe, out: str | Path, *, resume: bool = True) -
     objective.train()
     with (
         contextlib.closing(log) if log else contextlib.nullcontext(),
-        _Batches(stage, state.step, recipe.steps, accelerator) as batches,
+        contextlib.closing(_batches(stage, recipe, state.step, accelerator)) as batches,
         _stop_signals(processes) as signals,
     ):
         while not done:
             # What the loss draws beyond its batch (dropout, say) hangs on the step alone, to resume exactly.
             seed_all((recipe.seed * 1_000_003 + state.step) * processes + accelerator.process_index)
-            values = wrapped(batches.next(), state.step)
+            values = wrapped(next(batches), state.step)
             values["loss"].backward()
             values["grad_norm"] = nn.utils.clip_grad_norm_(state.parameters, recipe.clip_norm)
             state.update(values)
@@ -329,38 +336,37 @@ class TrainingState:
         self.sums = {name: torch.tensor(value) for name, value in run["sums"].items()}
 
 
-class _Batches:
-    """The next batches, made in a background thread; each process keeps its slice."""
+class _Steps(Dataset[dict[str, Tensor]]):
+    """What a worker process makes: this process's slice of the batch of each step."""
 
-    def __init__(self, stage: Stage, start: int, end: int, accelerator: Any) -> None:
-        self.stage, self.device = stage, accelerator.device
-        self.rank, self.processes = accelerator.process_index, accelerator.num_processes
-        self.steps = iter(range(start, end))
-        self.pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
-        self.ready: deque[Future[dict[str, Tensor]]] = deque()
+    def __init__(self, stage: Stage, rank: int, processes: int) -> None:
+        self.stage, self.rank, self.processes = stage, rank, processes
 
-    def __enter__(self) -> "_Batches":
-        for _ in range(PREFETCH):
-            self._order()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.pool.shutdown(cancel_futures=True)
-
-    def _order(self) -> None:
-        if (step := next(self.steps, None)) is not None:
-            self.ready.append(self.pool.submit(self._make, step))
-
-    def _make(self, step: int) -> dict[str, Tensor]:
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
         batch = self.stage.batch(step)
-        if self.processes > 1:
-            batch = {name: v.chunk(self.processes)[self.rank] for name, v in batch.items()}
-        return {name: v.pin_memory() for name, v in batch.items()} if self.device.type == "cuda" else batch
+        return {name: v.chunk(self.processes)[self.rank] for name, v in batch.items()}
 
-    def next(self) -> dict[str, Tensor]:
-        batch = self.ready.popleft().result()
-        self._order()
-        return {name: v.to(self.device, non_blocking=True) for name, v in batch.items()}
+
+def _ignore_interrupt(worker: int) -> None:
+    """Ctrl-C reaches the whole process group; the main process decides when to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _batches(stage: Stage, recipe: Recipe, start: int, accelerator: Any) -> Generator[dict[str, Tensor]]:
+    """The batches of all steps from `start`, made ahead in worker processes: threads would fight over the
+    interpreter and the cores (on 2 cores that halves the speed)."""
+    loader = DataLoader(
+        _Steps(stage, accelerator.process_index, accelerator.num_processes),
+        batch_size=None,
+        sampler=range(start, recipe.steps),
+        num_workers=recipe.num_workers,
+        prefetch_factor=PREFETCH if recipe.num_workers else None,
+        multiprocessing_context="fork" if recipe.num_workers else None,
+        worker_init_fn=_ignore_interrupt,
+        pin_memory=accelerator.device.type == "cuda",
+    )
+    for batch in loader:
+        yield {name: v.to(accelerator.device, non_blocking=True) for name, v in batch.items()}
 
 
 class _Log:

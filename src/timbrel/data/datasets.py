@@ -1,0 +1,190 @@
+"""Windows of a mel store, drawn so that the same (seed, step) always gives the same batch."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from timbrel.audio.mel import MelConfig, band_centres_hz, hz_to_mel
+from timbrel.data.splits import refuse_held_out
+from timbrel.data.store import Entry, MelStore, dequantise
+from timbrel.errors import InputError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What happens to mels by chance. Probabilities 0-1; decibels; semitones.
+
+    Target and reference share pitch warp, equaliser and room, so that the model learns to take them from the
+    reference; the source has an equaliser, room and noise of its own, so that it learns to leave them behind.
+    """
+
+    warp_probability: float = 0.5
+    warp_semitones: float = 3.0
+    equaliser_probability: float = 0.7
+    equaliser_db: float = 4.0
+    room_probability: float = 0.25
+    noise_probability: float = 0.3
+    gain_db: float = 2.0
+
+
+class Windows:
+    """Draws windows of one split of a mel store.
+
+    With aligned groups (`data synth`), `transfer` gives source and target from one group and the reference from
+    another recording of the target's instrument and library. Without (`data prepare`), source and target are the
+    same window and the reference is another moment of the same recording.
+
+    Raises:
+        InputError: the store holds held-out material, or nothing long enough in this split.
+    """
+
+    def __init__(self, store: MelStore, split: str, frames: int, style_frames: int) -> None:
+        self.store, self.frames, self.style_frames = store, frames, style_frames
+        longest = max(frames, style_frames)
+        self.entries = [e for e in store.entries if e.split == split and e.frames >= longest + 8]
+        refuse_held_out(self.entries)
+        if not self.entries:
+            raise InputError(
+                f"{store.folder} has no {split} recording of at least {longest + 8} frames "
+                f"({longest / store.config.frame_rate:.1f} s); add longer recordings, or more of them"
+            )
+        self.targets = [e for e in self.entries if not e.degraded]
+        self.groups: dict[str, list[Entry]] = defaultdict(list)
+        self.voices: dict[tuple[str, str | None], list[Entry]] = defaultdict(list)
+        for entry in self.entries:
+            if entry.group is not None:
+                self.groups[entry.group].append(entry)
+            if not entry.degraded:
+                self.voices[entry.label, entry.library].append(entry)
+        self._levels = functools.lru_cache(maxsize=None)(store.levels)
+
+    def window(self, entry: Entry, start: int, frames: int) -> np.ndarray:
+        """uint8 [frames, n_mels]; past the end it is silent."""
+        levels = np.array(self._levels(entry)[start : start + frames])
+        return np.pad(levels, ((0, frames - len(levels)), (0, 0)))
+
+    def single(self, rng: np.random.Generator, batch_size: int) -> Tensor:
+        """Mels of any recordings: float32 dB [batch, 1, n_mels, frames]."""
+        picked = [self.entries[i] for i in rng.integers(len(self.entries), size=batch_size)]
+        starts = [int(rng.integers(e.frames - self.frames + 1)) for e in picked]
+        levels = np.stack([self.window(e, s, self.frames) for e, s in zip(picked, starts, strict=True)])
+        return dequantise(levels, self.store.config.floor_db)[:, None]
+
+    def transfer(
+        self, rng: np.random.Generator, batch_size: int, augmentation: Augmentation | None
+    ) -> dict[str, Tensor]:
+        """`content`, `target` [batch, 1, n_mels, frames] and `style` [batch, 1, n_mels, style_frames], dB."""
+        rows = [self._triplet(rng) for _ in range(batch_size)]
+        mels = [dequantise(np.stack(part), self.store.config.floor_db) for part in zip(*rows, strict=True)]
+        if augmentation is not None:
+            mels = augment(mels[0], mels[1], mels[2], augmentation, self.store.config, rng)
+        return dict(zip(("content", "target", "style"), (m[:, None] for m in mels), strict=True))
+
+    def _triplet(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        target = self.targets[rng.integers(len(self.targets))]
+        start = int(rng.integers(target.frames - self.frames + 1))
+        others = [e for e in self.groups.get(target.group or "", []) if e.id != target.id]
+        content = others[rng.integers(len(others))] if others else target
+        same_voice = [
+            e for e in self.voices[target.label, target.library] if e.group != target.group or e.group is None
+        ]
+        style = target
+        if others and same_voice and rng.random() < 0.85:
+            style = same_voice[rng.integers(len(same_voice))]
+        style_start = int(rng.integers(style.frames - self.style_frames + 1))
+        if style.id == target.id:  # another moment, as far from the window as the recording allows
+            room = target.frames - self.style_frames
+            style_start = min(
+                (style_start, 0, room),
+                key=lambda s: s + self.style_frames > start and s < start + self.frames,
+            )
+        return (
+            self.window(content, start, self.frames),
+            self.window(target, start, self.frames),
+            self.window(style, style_start, self.style_frames),
+        )
+
+
+def augment(
+    content: Tensor,
+    target: Tensor,
+    style: Tensor,
+    how: Augmentation,
+    config: MelConfig,
+    rng: np.random.Generator,
+) -> list[Tensor]:
+    """Augments mels [batch, n_mels, frames] in dB, as `Augmentation` says."""
+    batch = len(target)
+
+    def chance(probability: float) -> Tensor:
+        return torch.from_numpy(rng.random(batch) < probability)
+
+    def equaliser() -> Tensor:
+        knots = (
+            rng.normal(0, how.equaliser_db, (batch, 8)) * chance(how.equaliser_probability).numpy()[:, None]
+        )
+        return _curves(knots, config.n_mels)
+
+    def room() -> tuple[Tensor, Tensor]:
+        decay_s, level_db = np.exp(rng.uniform(-2.0, 0.4, batch)), rng.uniform(-25, -8, batch)
+        keep = torch.from_numpy(np.exp(-13.8 / (decay_s * config.frame_rate))).float()
+        wet = torch.from_numpy(10 ** (level_db / 10)).float() * chance(how.room_probability)
+        return keep, wet
+
+    semitones = rng.uniform(-how.warp_semitones, how.warp_semitones, batch)
+    factor = torch.from_numpy(2 ** (semitones * chance(how.warp_probability).numpy() / 12))
+    gain = torch.from_numpy(rng.uniform(-how.gain_db, how.gain_db, (2, batch))).float()
+    floor, shared_equaliser, shared_room = config.floor_db, equaliser(), room()
+    content = shape(warp(content, factor, config), equaliser() + gain[0, :, None], *room(), floor)
+    target = shape(warp(target, factor, config), shared_equaliser, *shared_room, floor)
+    style = shape(warp(style, factor, config), shared_equaliser + gain[1, :, None], *shared_room, floor)
+    noise = torch.from_numpy(rng.uniform(-95, -50, batch)).float()
+    noise = torch.where(chance(how.noise_probability), noise, torch.tensor(-200.0))
+    noise = noise[:, None] + _curves(rng.normal(0, 5, (batch, 8)), config.n_mels)
+    noisy = noise[..., None] + 3 * torch.from_numpy(rng.standard_normal(content.shape, dtype=np.float32))
+    return [torch.maximum(content, noisy), target, style]
+
+
+def _curves(knots: np.ndarray, n_mels: int) -> Tensor:
+    """Smooth curves through knots [batch, k] spread over the bands: [batch, n_mels]."""
+    return torch.nn.functional.interpolate(
+        torch.from_numpy(knots).float()[:, None], size=n_mels, mode="linear", align_corners=True
+    )[:, 0]
+
+
+def warp(mel: Tensor, factor: Tensor, config: MelConfig) -> Tensor:
+    """Multiplies every frequency by `factor` [batch]: mel in dB [batch, n_mels, frames] -> the same shape."""
+    if bool((factor == 1).all()):
+        return mel
+    centres = hz_to_mel(band_centres_hz(config).double())
+    step = float(centres[1] - centres[0])
+    source = (hz_to_mel(band_centres_hz(config).double() / factor[:, None]) - centres[0]) / step
+    source = source.clamp(0, config.n_mels - 1.001)
+    low = source.long()
+    weight = (source - low).float()[..., None]
+    index = low[..., None].expand(-1, -1, mel.shape[-1])
+    return torch.lerp(mel.gather(1, index), mel.gather(1, index + 1), weight)
+
+
+def shape(mel: Tensor, gain_db: Tensor, keep: Tensor, wet: Tensor, floor_db: float) -> Tensor:
+    """Equaliser `gain_db` [batch, n_mels], then an exponential room: what a frame leaves to the next is `keep`
+    [batch], its level against the direct sound `wet` [batch] (0: no room). Silence stays silent."""
+    mel = torch.where(mel <= floor_db + 0.5, mel, mel + gain_db[..., None]).clamp(floor_db, 0)
+    rooms = wet > 0
+    if not bool(rooms.any()):
+        return mel
+    power = 10 ** (mel[rooms] / 10)
+    tail, span = torch.nn.functional.pad(power, (1, 0))[..., :-1], 1
+    while span < mel.shape[-1]:  # sum of keep^k x[t - k] by doubling
+        shifted = torch.nn.functional.pad(tail, (span, 0))[..., : tail.shape[-1]]
+        tail = tail + keep[rooms, None, None] ** span * shifted
+        span *= 2
+    mel = mel.clone()
+    mel[rooms] = (10 * torch.log10(power + wet[rooms, None, None] * tail)).clamp(floor_db, 0)
+    return mel

@@ -1,0 +1,117 @@
+"""The default model's denoiser: works along time over latents whose bands are all channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from timbrel.models.layers import CrossAttention, TimeConv, sinusoidal_embedding
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a transfer is conditioned on.
+
+    content: latents [batch, c, h, w] of the source, concatenated to the noisy ones.
+    tokens: style tokens [batch, n, token_width]; mask: [batch, n], True for real tokens.
+    """
+
+    content: Tensor
+    tokens: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    latent_channels: int = 8
+    latent_height: int = 64
+    token_width: int = 256
+    width: int = 448
+    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
+    attention_every: int = 2
+    num_heads: int = 8
+
+
+class Block(nn.Module):
+    """Two convolutions along time, scaled, shifted and gated by the embedding of noise level and style."""
+
+    def __init__(self, width: int, embedding_width: int, dilation: int) -> None:
+        super().__init__()
+        self.modulate = nn.Linear(embedding_width, 3 * width)
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.conv1 = TimeConv(width, width, dilation)
+        self.conv2 = TimeConv(width, width)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift, gate = self.modulate(embedding)[:, None].chunk(3, dim=-1)
+        y = self.conv2(F.gelu(self.conv1(self.norm(x) * (1 + scale) + shift)))
+        return x + (1 + gate) * y
+
+
+class TransferDenoiser(nn.Module):
+    """`model(noisy_latents, timesteps, condition) -> prediction of the clean latents`.
+
+    Preconditioned after Karras et al. (arXiv 2206.00364, equation 7), for each channel and band by its own mean
+    and standard deviation s in the data: with x_t = a x_0 + b noise, the estimate is Wiener's a s^2 / (a^2 s^2 +
+    b^2) x_t plus s b / sqrt(a^2 s^2 + b^2) times the network's output, which has unit variance at every noise
+    level. (For s = 1 this is v-prediction.) At the last timestep, pure noise, it is a plain regression.
+    """
+
+    def __init__(self, config: DenoiserConfig, alphas_cumprod: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        channels, width, tokens = (
+            config.latent_channels * config.latent_height,
+            config.width,
+            config.token_width,
+        )
+        self.register_buffer("alphas_cumprod", alphas_cumprod.float(), persistent=False)
+        self.register_buffer("mean", torch.zeros(config.latent_channels, config.latent_height, 1))
+        self.register_buffer("std", torch.ones(config.latent_channels, config.latent_height, 1))
+        self.time = nn.Sequential(nn.Linear(tokens, tokens), nn.GELU(), nn.Linear(tokens, tokens))
+        self.null_token = nn.Parameter(torch.randn(tokens) * 0.02)
+        self.enter = nn.Linear(2 * channels, width)
+        self.blocks = nn.ModuleList(Block(width, tokens, d) for d in config.dilations)
+        self.norms = nn.ModuleList()
+        self.attentions = nn.ModuleList()
+        for _ in config.dilations[:: config.attention_every]:
+            self.norms.append(nn.LayerNorm(width))
+            self.attentions.append(CrossAttention(width, tokens, config.num_heads))
+        self.leave = nn.Linear(width, channels)
+        nn.init.zeros_(self.leave.weight)
+
+    def null(self, condition: Condition, drop: Tensor | None = None) -> Condition:
+        """The condition without its style, for classifier-free guidance; `drop` [batch] says where (default all)."""
+        batch, n = condition.mask.shape
+        drop = torch.ones(batch, dtype=torch.bool) if drop is None else drop
+        tokens = torch.where(drop[:, None, None].to(condition.mask.device), self.null_token, condition.tokens)
+        return Condition(condition.content, tokens, condition.mask | drop[:, None].to(condition.mask.device))
+
+    def forward(self, noisy_latents: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        abar = self.alphas_cumprod[timesteps][:, None, None, None]
+        a, b = abar.sqrt(), (1 - abar).sqrt()
+        total = (a.square() * self.std.square() + b.square()).sqrt()
+        centred = noisy_latents - a * self.mean
+        inputs = torch.cat([centred / total, (condition.content - self.mean) / self.std], dim=1)
+
+        weight = condition.mask[..., None].to(condition.tokens.dtype)
+        pooled = (condition.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
+        embedding = F.gelu(self.time(sinusoidal_embedding(timesteps, self.config.token_width)) + pooled)
+        x = self.enter(inputs.flatten(1, 2).transpose(1, 2))
+        for k, block in enumerate(self.blocks):
+            if k % self.config.attention_every == 0:
+                j = k // self.config.attention_every
+                x = x + self.attentions[j](self.norms[j](x), condition.tokens, condition.mask)
+            x = block(x, embedding)
+        output = (
+            self.leave(F.layer_norm(x, x.shape[-1:]))
+            .transpose(1, 2)
+            .unflatten(1, self.mean.shape[:2])
+            .float()
+        )
+        return self.mean + a * self.std.square() / total.square() * centred + self.std * b / total * output

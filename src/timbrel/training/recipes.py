@@ -1,0 +1,106 @@
+"""Recipes: everything a training run depends on, as frozen dataclasses that need no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from timbrel.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the loop reads, of any stage."""
+
+    steps: int = 10000
+    batch_size: int = 16
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    warmup_steps: int = 200
+    min_learning_rate_ratio: float = 0.02
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+    checkpoint_every_s: float = 180.0
+    validate_every: int = 1000
+    log_every: int = 50
+    max_minutes: float | None = None
+    num_threads: int | None = None
+    num_workers: int = 1
+    frames: int = 256
+
+
+@dataclass(frozen=True)
+class AutoencoderRecipe(Recipe):
+    """Stage 1: mel pictures through latents and back."""
+
+    architecture: Literal["default", "report"] = "default"
+    latent_channels: int = 8
+    width: int = 64
+    num_blocks: int = 2
+    difference_weight: float = 0.5
+    kl_weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class TransferRecipe(Recipe):
+    """Stage 2: the latents of a target from those of a source and the style of a reference."""
+
+    architecture: Literal["default", "report"] = "default"
+    style_frames: int = 320
+    style_width: int = 256
+    width: int = 448
+    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
+    schedule: Literal["cosine", "linear"] = "cosine"
+    num_train_timesteps: int = 1000
+    pure_noise_share: float = 0.4
+    null_style_share: float = 0.08
+    augment: bool = True
+
+
+AUTOENCODER_RECIPES = {
+    "default": AutoencoderRecipe(steps=4000, learning_rate=1e-3),
+    "tiny": AutoencoderRecipe(
+        steps=20,
+        batch_size=4,
+        frames=32,
+        width=8,
+        num_blocks=1,
+        warmup_steps=2,
+        validate_every=10,
+        log_every=5,
+    ),
+}
+TRANSFER_RECIPES = {
+    "default": TransferRecipe(steps=200000, learning_rate=6e-4),
+    "tiny": TransferRecipe(
+        steps=20,
+        batch_size=4,
+        frames=32,
+        style_frames=32,
+        style_width=16,
+        width=16,
+        dilations=(1, 2),
+        warmup_steps=2,
+        validate_every=10,
+        log_every=5,
+    ),
+}
+
+
+def find_recipe(recipes: dict[str, Recipe], name: str, **changes: object) -> Recipe:
+    """The recipe of that name, with fields changed.
+
+    Raises:
+        InputError: for an unknown name or field.
+    """
+    if name not in recipes:
+        raise InputError(f"recipe {name!r} is unknown; expected one of {', '.join(recipes)}")
+    fields = {f.name for f in dataclasses.fields(recipes[name])}
+    if unknown := set(changes) - fields:
+        raise InputError(
+            f"recipe {name!r} has no {', '.join(sorted(unknown))}; fields: {', '.join(sorted(fields))}"
+        )
+    return dataclasses.replace(recipes[name], **changes)  # type: ignore[arg-type]

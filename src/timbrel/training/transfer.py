@@ -1,0 +1,175 @@
+"""Stage 2 of the default model: style encoder and denoiser, over a frozen codec."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from timbrel.checkpoint import (
+    ScheduleConfig,
+    TransferModel,
+    build_transfer_model,
+    load_codec,
+    load_transfer_model,
+    save_transfer_model,
+)
+from timbrel.data.datasets import Augmentation, Windows
+from timbrel.data.store import MelStore
+from timbrel.diffusion.samplers import ddim, seeded_noise
+from timbrel.diffusion.schedules import inference_timesteps
+from timbrel.errors import InputError
+from timbrel.models.denoiser import Condition, DenoiserConfig
+from timbrel.models.style import StyleConfig
+from timbrel.training.recipes import TransferRecipe
+
+
+class TransferStage:
+    """Trains `TransferModel.style` and `.denoiser` to give the target's latents.
+
+    The loss is the mean squared error of the clean latents, which for the orthonormal codec is dB squared. A share
+    of the samples (`pure_noise_share`) sits at the last timestep, where the answer is a regression: a sampler of
+    few steps rests on it.
+    """
+
+    def __init__(
+        self,
+        recipe: TransferRecipe,
+        data: str | Path,
+        *,
+        codec: str | Path | None = None,
+        init_from: str | Path | None = None,
+    ) -> None:
+        self.recipe = recipe
+        store = MelStore(data)
+        self.train = Windows(store, "train", recipe.frames, recipe.style_frames)
+        self.validation = Windows(store, "validation", recipe.frames, recipe.style_frames)
+        self.model = self._initial_model(recipe, codec, init_from)
+        if self.model.mel != store.config:
+            raise InputError(
+                f"the codec works on {self.model.mel}, but {data} holds {store.config}; prepare the data with the "
+                "codec's settings, or train a codec on this data"
+            )
+        self.modules: dict[str, torch.nn.Module] = {
+            "style": self.model.style,
+            "denoiser": self.model.denoiser,
+        }
+        self.frozen: dict[str, torch.nn.Module] = {"codec": self.model.codec}
+        for module in self.modules.values():
+            module.train().requires_grad_(True)
+
+    def _initial_model(
+        self, recipe: TransferRecipe, codec: str | Path | None, init_from: str | Path | None
+    ) -> TransferModel:
+        if init_from is not None:
+            return load_transfer_model(init_from)
+        if codec is None:
+            raise InputError(
+                "there is no codec; train one with `timbrel train autoencoder`, or give init_from"
+            )
+        mel, loaded = load_codec(codec)
+        channels, height = loaded.config.latent_channels, mel.n_mels // loaded.factor
+        torch.manual_seed(recipe.seed)
+        model = build_transfer_model(
+            mel,
+            loaded,
+            StyleConfig(latent_channels=channels, latent_height=height, width=recipe.style_width),
+            DenoiserConfig(
+                latent_channels=channels,
+                latent_height=height,
+                token_width=recipe.style_width,
+                width=recipe.width,
+                dilations=recipe.dilations,
+            ),
+            ScheduleConfig(kind=recipe.schedule, num_train_timesteps=recipe.num_train_timesteps),
+        )
+        latents = loaded.encode(self.train.single(np.random.default_rng(recipe.seed), 512))
+        mean = latents.mean(dim=(0, 3))[..., None]
+        std = latents.std(dim=(0, 3))[..., None].clamp_min(0.02)
+        for module in (model.style, model.denoiser):
+            module.mean.copy_(mean)
+            module.std.copy_(std)
+        return model
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        recipe = self.recipe
+        rng = np.random.default_rng((recipe.seed, step))
+        batch = self.train.transfer(rng, recipe.batch_size, Augmentation() if recipe.augment else None)
+        return batch | self._randomness(rng, recipe.batch_size, batch["style"].shape[-1])
+
+    def _randomness(self, rng: np.random.Generator, size: int, style_frames: int) -> dict[str, Tensor]:
+        last = self.model.schedule.num_train_timesteps - 1
+        timesteps = np.where(
+            rng.random(size) < self.recipe.pure_noise_share, last, rng.integers(0, last, size)
+        )
+        tokens = style_frames // self.model.codec.factor // 2
+        kept = rng.integers(max(1, tokens // 4), tokens + 1, size)
+        codec, height = self.model.codec.config, self.model.mel.n_mels // self.model.codec.factor
+        shape = (size, codec.latent_channels, height, self.recipe.frames // codec.factor)
+        return {
+            "timesteps": torch.from_numpy(timesteps),
+            "mask": torch.from_numpy(np.arange(tokens) < kept[:, None]),
+            "drop": torch.from_numpy(rng.random(size) < self.recipe.null_style_share),
+            "noise": torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)),
+        }
+
+    def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        model = self.model
+        with torch.no_grad(), torch.autocast(batch["target"].device.type, enabled=False):
+            target, content, style = (model.codec.encode(batch[k]) for k in ("target", "content", "style"))
+            noisy = model.schedule.add_noise(target, batch["noise"], batch["timesteps"])
+        condition = Condition(content, model.style(style), batch["mask"])
+        condition = model.denoiser.null(condition, batch["drop"])
+        predicted = model.denoiser(noisy, batch["timesteps"], condition)
+        error = (predicted.float() - target).square().mean(dim=(1, 2, 3))
+        # Near the data the error is small by itself; the weight keeps those steps from being neglected.
+        sigma = model.schedule.sigma(batch["timesteps"].cpu()).to(error)
+        weight = 1.05 / (sigma.square() + 0.05)
+        pure = batch["timesteps"] == model.schedule.num_train_timesteps - 1
+        rms_db = (error[pure].mean() / 2).sqrt() if bool(pure.any()) else error.new_zeros(())
+        return {"loss": (weight * error).mean(), "pure_noise_rms_db": rms_db * float(model.codec.scale)}
+
+    def validate(self) -> dict[str, float]:
+        """Squared errors as RMS in dB of mel, without augmentation, for 1 and 4 steps, and how much worse the
+        style of another recording (of the batch's next sample) makes it."""
+        model, size = self.model, 48
+        batch = self.validation.transfer(np.random.default_rng(0), size, None)
+        target, content, style = (model.codec.encode(batch[k]) for k in ("target", "content", "style"))
+        tokens = model.style(style)
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool)
+        figures = {}
+        for name, steps, chosen in (
+            ("1", 1, tokens),
+            ("4", 4, tokens),
+            ("1_wrong_style", 1, tokens.roll(1, 0)),
+        ):
+            condition = Condition(content, chosen, mask)
+
+            def denoise(x: Tensor, t: Tensor, condition: Condition = condition) -> Tensor:
+                return model.denoiser(x, t, condition)
+
+            noise = seeded_noise(target.shape[1:], range(size))
+            result = ddim(denoise, noise, model.schedule, inference_timesteps(model.schedule, steps))
+            mel, truth = (
+                model.codec.decode(result),
+                batch["target"][..., : result.shape[-1] * model.codec.factor],
+            )
+            figures[f"rms_db_{name}"] = float((mel - truth).square().mean().sqrt())
+            figures[f"detail_{name}"] = float(mel.diff(dim=2).abs().mean() / truth.diff(dim=2).abs().mean())
+        self._last = torch.cat([batch["content"][0], truth[0], mel[0]], dim=-1)[0].flip(0)
+        return figures
+
+    def samples(self) -> dict[str, Tensor]:
+        return {"content, target, result": 1 - self._last / self.model.mel.floor_db}
+
+    def save(self, folder: Path) -> None:
+        self.model.info = {
+            "purpose": "timbre transfer",
+            "training": f"stage transfer, {self.recipe.steps} steps of {self.recipe.batch_size}",
+            "figures": {},
+            "recipe": dataclasses.asdict(self.recipe),
+        }
+        save_transfer_model(folder, self.model)
