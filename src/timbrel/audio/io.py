@@ -12,7 +12,7 @@ import secrets
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -253,18 +253,34 @@ def _existing_file(path: PathLike) -> Path:
 # writing ------------------------------------------------------------------------------------------
 
 
-def check_output(path: PathLike, *, overwrite: bool = False, inputs: Iterable[PathLike] = ()) -> Path:
+def check_output(
+    path: PathLike,
+    *,
+    overwrite: bool = False,
+    inputs: Iterable[PathLike] = (),
+    suffixes: Sequence[str] = OUTPUT_SUFFIXES,
+    sample_rate: int | None = None,
+    channels: int | None = None,
+) -> Path:
     """Says early whether `path` can be written: a cheap check that `AudioWriter` makes too.
 
+    Args:
+        overwrite: `path` may exist.
+        inputs: files that `path` must not be, even with `overwrite`.
+        suffixes: what `path` may end in.
+        sample_rate, channels: what the format must take, where known.
+
     Raises:
-        InputError: an unknown suffix; an existing file without `overwrite`; one of `inputs`, even with it.
+        InputError: another suffix; an existing file or an input; a rate or channel count it lacks.
         AudioError: the folder is missing or not writable, or `path` is a folder.
     """
     path = Path(path)
-    if path.suffix.lower() not in _WRITERS:
+    if path.suffix.lower() not in suffixes:
         raise InputError(
-            f"{path} has the suffix {path.suffix!r}; expected one of {', '.join(OUTPUT_SUFFIXES)} to write"
+            f"{path} has the suffix {path.suffix!r}; expected one of {', '.join(suffixes)} to write"
         )
+    if path.suffix.lower() in _WRITERS:
+        _check_format(path, sample_rate, channels)
     for source in inputs:
         if _same_file(path, source):
             raise InputError(f"{path} is an input; expected another name: an input is never overwritten")
@@ -304,9 +320,8 @@ class AudioWriter:
     """
 
     def __init__(self, path: PathLike, sample_rate: int, channels: int, *, overwrite: bool = False) -> None:
-        self.path = check_output(path, overwrite=overwrite)
+        self.path = check_output(path, overwrite=overwrite, sample_rate=sample_rate, channels=channels)
         self.sample_rate, self.channels = sample_rate, channels
-        _check_format(self.path, sample_rate, channels)
         self._format = dict(_WRITERS[self.path.suffix.lower()])
         self._bytes = 0
         self._temporary, self._file = self._create()
@@ -378,23 +393,26 @@ def write_audio(path: PathLike, waveform: Waveform, sample_rate: int, *, overwri
         writer.write(waveform)
 
 
-def _check_format(path: Path, rate: int, channels: int) -> None:
+def _check_format(path: Path, rate: int | None, channels: int | None) -> None:
     kind = path.suffix.lower()
-    rates, most_channels = {
-        ".wav": (1 <= rate < 2**31, 255),
-        ".flac": (1 <= rate <= 65535 or (rate <= 655350 and rate % 10 == 0), 8),
-        ".ogg": (1 <= rate <= 200_000, 255),
-        ".mp3": (rate in MP3_RATES, 2),
-    }[kind]
-    if not 1 <= channels <= most_channels:
+    most_channels = {".mp3": 2, ".flac": 8}.get(kind, 255)
+    if channels is not None and not 1 <= channels <= most_channels:
         raise InputError(
             f"{path} would have {channels} channels; {kind[1:]} takes 1 to {most_channels}: "
             f"write {'a .flac or .wav' if 3 <= channels <= 8 else 'a .wav'} instead"
         )
-    if not rates:
+    if (
+        rate is not None
+        and not {
+            ".wav": 1 <= rate < 2**31,
+            ".flac": 1 <= rate <= 65535 or (rate <= 655350 and rate % 10 == 0),
+            ".ogg": 1 <= rate <= 200_000,
+            ".mp3": rate in MP3_RATES,
+        }[kind]
+    ):
         known = f"; mp3 has {', '.join(map(str, MP3_RATES))}" if kind == ".mp3" else ""
         raise InputError(
-            f"{path} would have a sample rate of {rate} Hz, which {kind[1:]} has not{known}: "
+            f"{path} would have a sample rate of {rate} Hz, which {kind[1:]} lacks{known}: "
             "name another sample rate, or write a .wav"
         )
 

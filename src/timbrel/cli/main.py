@@ -1,0 +1,76 @@
+"""The command `timbrel`: one verb a function in this package, parsed by tyro.
+
+Importing this needs neither torch nor numpy: a verb imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import tyro
+from tyro.extras import SubcommandApp
+
+from timbrel.cli import data, evaluate, instruments, models, train, transfer
+from timbrel.errors import TimbrelError
+
+DESCRIPTION = """Puts a recording on another instrument, keeping its melody and rhythm.
+
+    timbrel transfer song.mp3 --to violin         writes song-violin.wav
+    timbrel transfer song.mp3 --to my-cello.wav   or any recording as the style
+    timbrel transfer --help                       every verb's help has an example
+"""
+# Words -> a verb, or what a group of verbs is for; a group comes before what is in it.
+VERBS: dict[str, str | Callable[..., int | None]] = {
+    "transfer": transfer.transfer,
+    "models": models.models,
+    "instruments": "Your own named instruments, made from clips.",
+    "instruments add": instruments.add,
+    "data": "Make training data, from scores or from your recordings.",
+    "data synth": data.synth,
+    "data prepare": data.prepare,
+    "train": "Train a model of your own.",
+    "train autoencoder": "Stage 1: a mel autoencoder, the codec that a transfer model works over.",
+    "train transfer": "Stage 2: a transfer model over a codec.",
+    **train.VERBS,
+    "evaluate": "Build the benchmark, and measure models or other programs on it.",
+    "evaluate build": evaluate.build,
+    "evaluate model": evaluate.model,
+    "evaluate outputs": evaluate.outputs,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line. Exit codes: 0 fine, 2 a wrong value or a file that failed, 130 interrupted."""
+    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        if args == ["--version"]:
+            import timbrel
+
+            print(f"timbrel {timbrel.__version__}")
+            return 0
+        config = (tyro.conf.FlagCreatePairsOff,)
+        return _app(args).cli(prog="timbrel", description=DESCRIPTION, args=args, config=config) or 0
+    except SystemExit as stop:  # tyro's, after help or a wrong flag
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        print("timbrel: interrupted; nothing is left half-written", file=sys.stderr)
+        return 130
+    except (TimbrelError, OSError) as error:
+        print(f"timbrel: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 2)
+
+
+def _app(args: Sequence[str]) -> SubcommandApp:
+    """Verbs of two and three words are groups in groups. A list of verbs has a line for each."""
+    apps = {"": SubcommandApp()}
+    for words, target in VERBS.items():
+        group, _, name = words.rpartition(" ")
+        if isinstance(target, str):
+            apps[words] = SubcommandApp()
+            apps[group].command(apps[words], name=name, help=target)
+        else:
+            asked = words.split() == args[: len(words.split())]
+            first_line = str(target.__doc__).split("\n")[0]
+            apps[group].command(name=name, help=None if asked else first_line)(target)
+    return apps[""]

@@ -1,0 +1,43 @@
+"""`timbrel models`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from timbrel.errors import InputError
+
+
+def models(
+    folder: Annotated[Path | None, Positional, arg(metavar="[FOLDER]", help_behavior_hint="")] = None,
+) -> None:
+    """List the models that ship, and those in a folder: purpose, size, instruments, measured figures.
+
+    For example:
+
+        timbrel models
+        timbrel models runs
+
+    Args:
+        folder: A model folder, or a folder of them, listed beside what ships.
+    """
+    import timbrel
+
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; expected a model folder, or a folder of them")
+    found = timbrel.list_models(folder)
+    if folder is not None and not any(model.path.is_relative_to(folder) for model in found):
+        print(f"{folder} holds no model; `timbrel train` makes one")
+    for model in found:
+        print(f"{model.name}: {model.purpose}, {model.size_bytes / 1e6:.1f} MB, {model.sample_rate} Hz")
+        figures = ", ".join(f"{name} {value}" for name, value in model.figures.items())
+        for title, text in (
+            ("instruments", ", ".join(model.instruments)),
+            ("measured", figures),
+            ("training", model.training),
+            ("folder", str(model.path)),
+        ):
+            if text:
+                print(f"  {title:<12}{text}")

@@ -1,0 +1,45 @@
+"""`timbrel data`: flags arrive at the functions that do the work."""
+
+from pathlib import Path
+
+import numpy as np
+
+from timbrel.audio.io import write_audio
+from timbrel.audio.mel import MelConfig
+from timbrel.cli.main import main
+from timbrel.data import synth
+from timbrel.data.store import MelStore
+
+
+def test_synth_takes_every_field_as_a_flag(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(synth, "synthesise", lambda *args, **kw: calls.append((args, kw)) or 42)
+    flags = "--num-groups 3 --composers bach trecento --seed 5 --workers 2 --mel.n-mels 128"
+    assert main(["data", "synth", "out", *flags.split()]) == 0
+    config = synth.SynthConfig(num_groups=3, composers=("bach", "trecento"), seed=5)
+    assert calls == [((config, Path("out")), {"mel": MelConfig(n_mels=128), "workers": 2})]
+    assert capsys.readouterr().out == "out: 42 recordings\n"
+
+
+def test_synth_refuses_what_is_held_out(tmp_path, capsys):
+    assert main(["data", "synth", str(tmp_path / "out"), "--composers", "haydn"]) == 2
+    assert "haydn" in capsys.readouterr().err
+    assert main(["data", "synth", str(tmp_path / "out"), "--libraries", "freepats"]) == 2
+    assert "freepats" in capsys.readouterr().err
+
+
+def test_prepare_makes_a_store_of_recordings(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for label in ("cello", "flute"):
+        (tmp_path / "in" / label).mkdir(parents=True)
+        for name in ("a", "b"):
+            waveform = 0.1 * rng.normal(size=(1, 5 * 22050)).astype("f4")
+            write_audio(tmp_path / "in" / label / f"{name}.flac", waveform, 22050)
+    (tmp_path / "in" / "cello" / "broken.wav").write_text("not sound")
+    mel = "--mel.sample-rate 22050 --mel.n-fft 1024 --mel.hop-length 512 --mel.n-mels 32"
+    out = tmp_path / "out"
+    assert main(["data", "prepare", str(tmp_path / "in"), str(out), "--workers", "1", *mel.split()]) == 0
+    store = MelStore(out)
+    assert store.config == MelConfig(sample_rate=22050, n_fft=1024, hop_length=512, n_mels=32)
+    assert {entry.label for entry in store.entries} == {"cello", "flute"}
+    assert "broken.wav" in capsys.readouterr().out

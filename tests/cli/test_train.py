@@ -1,0 +1,69 @@
+"""`timbrel train`: recipes as verbs, fields as flags."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from timbrel.cli.main import VERBS, main
+from timbrel.training import autoencoder, loop, transfer
+from timbrel.training.recipes import AUTOENCODER_RECIPES, TRANSFER_RECIPES
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    calls = []
+    for module, name in ((autoencoder, "AutoencoderStage"), (transfer, "TransferStage")):
+        monkeypatch.setattr(module, name, lambda *args, **kw: (args, kw))
+    monkeypatch.setattr(loop, "fit", lambda *args, **kw: calls.append((args, kw)) or True)
+    return calls
+
+
+def test_every_recipe_is_a_verb():
+    for stage, recipes in (("autoencoder", AUTOENCODER_RECIPES), ("transfer", TRANSFER_RECIPES)):
+        assert {f"train {stage} {name}" for name in recipes} <= VERBS.keys()
+
+
+def test_a_field_is_a_flag_over_the_named_recipe(fitted, capsys):
+    files = "--data d --out runs/x --codec c --restart"
+    flags = "--steps 7 --learning-rate 0.01 --dilations 1 2 3 --no-augment"
+    assert main(["train", "transfer", "tiny", *files.split(), *flags.split()]) == 0
+    [((stage, recipe, out), options)] = fitted
+    tiny = TRANSFER_RECIPES["tiny"]
+    assert recipe == dataclasses.replace(
+        tiny, steps=7, learning_rate=0.01, dilations=(1, 2, 3), augment=False
+    )
+    assert stage == ((recipe, Path("d")), {"codec": "c", "init_from": None})
+    assert (out, options) == (Path("runs/x"), {"resume": False})
+    assert "runs/x/model" in capsys.readouterr().out
+
+
+def test_an_autoencoder_starts_from_another(fitted):
+    assert main(["train", "autoencoder", "default", "--data", "d", "--out", "o", "--init-from", "x"]) == 0
+    [((stage, recipe, _), options)] = fitted
+    assert recipe == AUTOENCODER_RECIPES["default"]
+    assert stage == ((recipe, Path("d")), {"init_from": "x"})
+    assert options == {"resume": True}
+
+
+def test_a_stopped_run_says_so_by_its_exit_code(fitted, monkeypatch):
+    monkeypatch.setattr(loop, "fit", lambda *args, **kw: False)
+    assert main(["train", "autoencoder", "tiny", "--data", "d", "--out", "o"]) == 130
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ("train transfer tinny --data d --out o", "tiny"),
+        ("train transfer tiny --out o", "--data"),
+        ("train transfer tiny --data d --out o --precision fp8", "bf16"),
+    ],
+)
+def test_wrong_words_are_said(args, said, capsys):
+    assert main(args.split()) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_data_that_is_none_is_said(tmp_path, capsys):
+    assert main(["train", "autoencoder", "tiny", "--data", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
+    assert "is not a mel store" in capsys.readouterr().err

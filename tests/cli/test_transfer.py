@@ -1,0 +1,162 @@
+"""`timbrel transfer`, with a small pipeline in the model's place."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+import timbrel
+from timbrel.audio.io import AudioWriter, open_audio, read_audio, write_audio
+from timbrel.cli.main import main
+from timbrel.errors import AudioError
+
+
+class Halves:
+    """A pipeline that halves; it fails on a file named fail."""
+
+    instruments = ("piano", "violin")
+
+    def __init__(self):
+        self.calls = []
+
+    def transfer_file(self, source, output, *, overwrite, progress, **options):
+        self.calls.append((source, output, options))
+        with (
+            open_audio(source) as reader,
+            AudioWriter(output, reader.sample_rate, reader.channels, overwrite=overwrite) as writer,
+        ):
+            for number, block in enumerate(reader.blocks(1000)):
+                writer.write(block / 2)
+                progress((number + 1) / 44.1, reader.frames / reader.sample_rate)
+                if source.stem == "fail":
+                    raise AudioError(f"{source} fails")
+                if source.stem == "stop":
+                    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def pipe(tmp_path, monkeypatch):
+    """The pipeline, and a current folder with recordings a.wav, b.wav, fail.wav and stop.wav."""
+    made = Halves()
+    made.models = []
+    monkeypatch.setitem(timbrel.__dict__, "load", lambda model: made.models.append(model) or made)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.wav", "b.wav", "fail.wav", "stop.wav"):
+        write_audio(name, 0.5 * np.ones((2, 4410), "f4"), 44100)
+    return made
+
+
+def test_a_result_is_named_after_source_and_target(pipe, capsys):
+    os.mkdir("songs")
+    os.rename("a.wav", "songs/a.wav")
+    assert main(["transfer", "songs/a.wav", "--to", "violin"]) == 0
+    assert np.abs(read_audio("a-violin.wav")[0] - 0.25).max() < 1e-6
+    said = capsys.readouterr()
+    assert said.out.startswith("songs/a.wav -> a-violin.wav (")
+    assert said.err == ""  # no progress bar where there is no terminal
+
+
+def test_a_clip_is_a_target_and_options_arrive(pipe):
+    flags = "--strength 0.5 --steps 3 --guidance 2 --seed 7 --sample-rate 48000"
+    files = "--picture p.png --model m -o out.flac"
+    assert main(["transfer", "a.wav", "--to", "b.wav", *flags.split(), *files.split()]) == 0
+    [(source, output, options)] = pipe.calls
+    assert (source.name, output.name, pipe.models) == ("a.wav", "out.flac", ["m"])
+    assert str(options.pop("picture")) == "p.png"
+    assert options == {
+        "to": "b.wav", "strength": 0.5, "steps": 3, "guidance": 2.0, "seed": 7, "sample_rate": 48000
+    }  # fmt: skip
+    assert main(["transfer", "a.wav", "--to", "b.wav"]) == 0
+    assert os.path.exists("a-b.wav")
+
+
+def test_several_sources_share_one_model_and_one_failure_stops_none(pipe, capsys):
+    sources = ["missing.wav", "a.wav", "fail.wav", "b.wav"]
+    assert main(["transfer", *sources, "--to", "piano", "--output-dir", "out/deep"]) == 2
+    assert sorted(os.listdir("out/deep")) == ["a-piano.wav", "b-piano.wav"]
+    assert pipe.models == [None]
+    said = capsys.readouterr()
+    assert "missing.wav does not exist" in said.err
+    assert "fail.wav fails" in said.err
+    assert [line.split(" ")[0] for line in said.out.splitlines()] == ["a.wav", "b.wav", "2"]
+    assert said.out.endswith("2 of 4 done\n")
+
+
+def test_an_interruption_leaves_nothing(pipe, capsys):
+    before = sorted(os.listdir())
+    assert main(["transfer", "stop.wav", "--to", "piano"]) == 130
+    assert sorted(os.listdir()) == before
+    assert capsys.readouterr().err == "timbrel: interrupted; nothing is left half-written\n"
+
+
+def test_results_are_replaced_only_when_asked(pipe, capsys):
+    assert main(["transfer", "a.wav", "--to", "violin"]) == 0
+    assert main(["transfer", "a.wav", "--to", "violin"]) == 2
+    assert "a-violin.wav exists" in capsys.readouterr().err
+    assert main(["transfer", "a.wav", "--to", "violin", "--overwrite"]) == 0
+    assert len(pipe.calls) == 2
+
+
+@pytest.mark.parametrize(
+    "output", [["-o", "a.wav"], ["-o", "b.wav"], ["-o", "./link.wav"], ["--output-dir", "in"]]
+)
+def test_an_input_is_never_overwritten(pipe, output, capsys):
+    os.symlink("a.wav", "link.wav")
+    os.mkdir("in")
+    os.symlink("../b.wav", "in/a-b.wav")  # what --output-dir in would write is the clip
+    before = {name: read_audio(name)[0] for name in ("a.wav", "b.wav")}
+    assert main(["transfer", "a.wav", "--to", "b.wav", "--overwrite", *output]) == 2
+    assert "never overwritten" in capsys.readouterr().err
+    assert not pipe.models
+    for name, waveform in before.items():
+        np.testing.assert_array_equal(read_audio(name)[0], waveform)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ("--to violin", "there is no SOURCE"),
+        ("a.wav --to violin --strength 1.1", "--strength is 1.1; expected 0 to 1"),
+        ("a.wav --to violin --strength nan", "--strength is nan; expected 0 to 1"),
+        ("a.wav --to violin --steps 0", "--steps is 0; expected 1 to"),
+        ("a.wav --to violin --guidance -1", "--guidance is -1.0; expected 0"),
+        ("a.wav --to violin --seed -1", "--seed is -1; expected 0"),
+        ("a.wav --to violin --sample-rate 0", "sample rate of 0 Hz"),
+        ("a.wav --to violin -o x.mp3 --sample-rate 96000", "mp3 has 8000"),
+        ("a.wav --to violin -o x.txt", r"'.txt'; expected one of .wav"),
+        ("a.wav --to violin -o none/x.wav", "no folder none"),
+        ("a.wav --to violin -o x.wav --output-dir y", "expected one of them"),
+        ("a.wav b.wav --to violin -o x.wav", "2 sources"),
+        ("a.wav b.wav --to violin --picture x.png", "2 sources"),
+        ("a.wav --to violin --picture x.jpg", "'.jpg'; expected one of .png"),
+        ("a.wav --to violin --output-dir b.wav", "--output-dir b.wav cannot be made"),
+        ("a.wav ./a.wav --to violin", "would both become a-violin.wav"),
+        ("a.wav --to missing.wav", "missing.wav does not exist"),
+        ("a.wav --to ./", "is a folder"),
+        ("text.wav --to violin", "no recording that can be read"),
+        ("missing.wav --to violin", "missing.wav does not exist"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_model_is_loaded(pipe, args, said, capsys):
+    with open("text.wav", "w") as file:
+        file.write("not sound")
+    assert main(["transfer", *args.split()]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.startswith("timbrel: ")
+    assert not pipe.models
+
+
+def test_an_unknown_instrument_names_the_known(pipe, capsys):
+    assert main(["transfer", "a.wav", "b.wav", "--to", "violine"]) == 2
+    err = capsys.readouterr().err
+    assert "'violine'; expected an instrument (piano, violin) or a recording" in err
+    assert err.count("violine") == 1
+    assert not pipe.calls
+
+
+def test_a_terminal_shows_a_bar(pipe, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["transfer", "a.wav", "--to", "violin"]) == 0
+    assert "a.wav" in capsys.readouterr().err
