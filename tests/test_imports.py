@@ -17,6 +17,7 @@ LAYERS = [  # a part may import itself and those in the lines above it
     {"experiments"},
     {"timbrel"},  # the public API
     {"cli", "web"},
+    {"__main__"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 CORE = {

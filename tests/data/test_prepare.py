@@ -176,7 +176,7 @@ def test_a_label_that_failures_leave_with_one_is_split_in_time(recordings: Path,
     harp, piano = report.warnings
     assert "too short" in harp
     assert "piano/b.wav" in piano
-    assert len(list((tmp_path / "out" / "recordings").iterdir())) == 5
+    assert len(list((tmp_path / "out" / "finished").iterdir())) == 5
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -226,6 +226,16 @@ def test_what_changed_is_done_again_and_what_left_leaves(recordings: Path, tmp_p
     entries = MelStore(out).entries
     assert [round(e.frames / CONFIG.frame_rate) for e in entries if e.source == "violin/one.wav"] == [8]
     assert {p.stem for p in (out / "mels").iterdir()} == {e.id for e in entries}
+
+
+def test_a_store_around_the_recordings_leaves_them_alone(recordings: Path):
+    save(recordings / "stray.wav", tone(4))
+    before = contents(recordings)
+    for out in (recordings.parent, recordings, recordings.parent, recordings):
+        assert run(recordings, out).recordings == 5
+        assert len(MelStore(out).entries) == 5
+    after = contents(recordings)
+    assert {path: after[path] for path in before} == before
 
 
 def test_training_data_is_within_the_store_format(recordings: Path, tmp_path: Path):

@@ -1,9 +1,9 @@
 """Recordings -> a mel store: any user's own, one folder an instrument, unaligned, hours long.
 
-    recordings/INSTRUMENT/**/*.mp3|wav|flac|...  ->  OUT/config.json, manifest.jsonl, mels/, recordings/
+    recordings/INSTRUMENT/**/*.mp3|wav|flac|...  ->  OUT/config.json, manifest.jsonl, mels/, finished/
 
 A recording is decoded once, block by block. Its mel waits on disk until its loudness is known (a gain moves
-every dB of a mel alike), so that memory does not grow with length. `OUT/recordings/ID.json` says that a
+every dB of a mel alike), so that memory does not grow with length. `OUT/finished/ID.json` says that a
 recording is finished; the manifest, with the splits, is written last.
 """
 
@@ -136,13 +136,13 @@ def prepare(
     ):
         if not fine:
             raise InputError(f"{name} is {value}; expected {expected}")
-    if (out / "manifest.jsonl").exists() and not (out / "recordings").is_dir():
+    if (out / "manifest.jsonl").exists() and not (out / "finished").is_dir():
         raise InputError(f"{out} holds a mel store that was not prepared from recordings; use another folder")
     sources, failures = _find(root)
     if not sources:
         raise _nothing_usable(root, failures)
     StoreWriter(out, config)
-    (out / "recordings").mkdir(exist_ok=True)
+    (out / "finished").mkdir(exist_ok=True)
 
     in_blocks = _Job(root, "", out, config, silence_db, min_seconds, validation_share)
     whole = replace(in_blocks, block_share=0.0)
@@ -246,7 +246,7 @@ class _Job:
 
     @property
     def record(self) -> Path:
-        return self.out / "recordings" / f"{self.id}.json"
+        return self.out / "finished" / f"{self.id}.json"
 
 
 def _prepare(job: _Job) -> list[Entry]:
@@ -429,9 +429,7 @@ def _write_manifest(out: Path, entries: Sequence[Entry]) -> None:
     lines = ({k: v for k, v in dataclasses.asdict(entry).items() if v is not None} for entry in entries)
     write_text(out / "manifest.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     named = {entry.id for entry in entries}
-    for path in (out / "recordings").iterdir():
-        if f"{path.stem}-00" not in named:
-            path.unlink()
-    for path in (out / "mels").iterdir():
-        if path.stem not in named or path.suffix != ".npy":
-            path.unlink()
+    old = [path for path in (out / "finished").glob("*.json") if f"{path.stem}-00" not in named]
+    old += [path for path in (out / "mels").glob("*.npy") if path.stem not in named]
+    for path in [*old, *(out / "finished").glob("*.tmp"), *(out / "mels").glob("*.tmp")]:
+        path.unlink()
