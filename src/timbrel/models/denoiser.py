@@ -31,16 +31,18 @@ class DenoiserConfig:
     token_width: int = 256
     width: int = 448
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
+    modulation_width: int = 64
     attention_every: int = 2
     num_heads: int = 8
+    unknown: float = 0.4
 
 
 class Block(nn.Module):
     """Two convolutions along time, scaled, shifted and gated by the embedding of noise level and style."""
 
-    def __init__(self, width: int, embedding_width: int, dilation: int) -> None:
+    def __init__(self, width: int, modulation_width: int, dilation: int) -> None:
         super().__init__()
-        self.modulate = nn.Linear(embedding_width, 3 * width)
+        self.modulate = nn.Linear(modulation_width, 3 * width)
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
@@ -56,10 +58,11 @@ class Block(nn.Module):
 class TransferDenoiser(nn.Module):
     """`model(noisy_latents, timesteps, condition) -> prediction of the clean latents`.
 
-    Preconditioned after Karras et al. (arXiv 2206.00364, equation 7), for each channel and band by its own mean
-    and standard deviation s in the data: with x_t = a x_0 + b noise, the estimate is Wiener's a s^2 / (a^2 s^2 +
-    b^2) x_t plus s b / sqrt(a^2 s^2 + b^2) times the network's output, which has unit variance at every noise
-    level. (For s = 1 this is v-prediction.) At the last timestep, pure noise, it is a plain regression.
+    Preconditioned in the manner of Karras et al. (arXiv 2206.00364, section 5), for each channel and band by its
+    mean and standard deviation s in the data. With x_t = a x_0 + b noise the estimate is k x_t plus an output
+    scaled to unit variance, where k is Wiener's weight for what is *not* known from the source: a r^2 / (a^2 r^2 +
+    b^2), r = `unknown` s. (With r = s, the textbook's choice, the network would have to take most of the noise in
+    x_t away again, which is wider than it is.) At the last timestep, pure noise, k = 0: a plain regression.
     """
 
     def __init__(self, config: DenoiserConfig, alphas_cumprod: Tensor) -> None:
@@ -76,7 +79,8 @@ class TransferDenoiser(nn.Module):
         self.time = nn.Sequential(nn.Linear(tokens, tokens), nn.GELU(), nn.Linear(tokens, tokens))
         self.null_token = nn.Parameter(torch.randn(tokens) * 0.02)
         self.enter = nn.Linear(2 * channels, width)
-        self.blocks = nn.ModuleList(Block(width, tokens, d) for d in config.dilations)
+        self.squeeze = nn.Linear(tokens, config.modulation_width, bias=False)
+        self.blocks = nn.ModuleList(Block(width, config.modulation_width, d) for d in config.dilations)
         self.norms = nn.ModuleList()
         self.attentions = nn.ModuleList()
         for _ in config.dilations[:: config.attention_every]:
@@ -87,7 +91,7 @@ class TransferDenoiser(nn.Module):
 
     def null(self, condition: Condition, drop: Tensor | None = None) -> Condition:
         """The condition without its style, for classifier-free guidance; `drop` [batch] says where (default all)."""
-        batch, n = condition.mask.shape
+        batch = len(condition.mask)
         drop = torch.ones(batch, dtype=torch.bool) if drop is None else drop
         tokens = torch.where(drop[:, None, None].to(condition.mask.device), self.null_token, condition.tokens)
         return Condition(condition.content, tokens, condition.mask | drop[:, None].to(condition.mask.device))
@@ -101,7 +105,7 @@ class TransferDenoiser(nn.Module):
 
         weight = condition.mask[..., None].to(condition.tokens.dtype)
         pooled = (condition.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
-        embedding = F.gelu(self.time(sinusoidal_embedding(timesteps, self.config.token_width)) + pooled)
+        embedding = self.squeeze(F.gelu(self.time(sinusoidal_embedding(timesteps, self.config.token_width)) + pooled))
         x = self.enter(inputs.flatten(1, 2).transpose(1, 2))
         for k, block in enumerate(self.blocks):
             if k % self.config.attention_every == 0:
@@ -114,4 +118,7 @@ class TransferDenoiser(nn.Module):
             .unflatten(1, self.mean.shape[:2])
             .float()
         )
-        return self.mean + a * self.std.square() / total.square() * centred + self.std * b / total * output
+        r = self.config.unknown * self.std
+        k = a * r.square() / (a.square() * r.square() + b.square())
+        scale = ((1 - k * a).square() * self.std.square() + (k * b).square()).sqrt()
+        return self.mean + k * centred + scale * output

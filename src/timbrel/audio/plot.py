@@ -1,0 +1,75 @@
+"""Mel spectrograms as a picture."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from timbrel.audio.mel import MelConfig, band_centres_hz, hz_to_mel
+from timbrel.errors import AudioError, InputError
+
+
+def draw_mels(
+    path: str | os.PathLike[str],
+    panels: Sequence[tuple[str, Tensor | None]],
+    config: MelConfig,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Draws mels one under the other into a PNG, with axes in seconds and Hz.
+
+    Args:
+        panels: a title and a mel [n_mels, frames] in dB; None leaves the panel empty (nothing to show).
+
+    Raises:
+        InputError: the file exists and `overwrite` is False.
+        AudioError: it cannot be written.
+    """
+    import torch
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists; name another file, or overwrite it")
+    longest = max([mel.shape[-1] for _, mel in panels if mel is not None], default=1) / config.frame_rate
+    figure = Figure(figsize=(10, 2.6 * len(panels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    marks = torch.tensor(
+        [hz for hz in (100, 250, 500, 1000, 2000, 4000, 8000, 16000) if hz < config.upper_hz]
+    )
+    centres = hz_to_mel(band_centres_hz(config).double())
+    places = (hz_to_mel(marks.double()) - centres[0]) / (centres[1] - centres[0])
+    for axis, (title, mel) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
+        axis.set_title(title, loc="left")
+        axis.set_xlim(0, longest)
+        axis.set_ylabel("Hz")
+        axis.set_yticks(places.tolist(), [f"{int(hz)}" for hz in marks])
+        if mel is None:
+            axis.set_ylim(0, config.n_mels)
+            axis.text(
+                longest / 2, config.n_mels / 2, "a named instrument: style tokens, no clip", ha="center"
+            )
+            continue
+        top = float(mel.max())
+        extent = (0, mel.shape[-1] / config.frame_rate, 0, config.n_mels)
+        image = axis.imshow(
+            mel.numpy(), origin="lower", aspect="auto", extent=extent, vmin=top - 80, vmax=top, cmap="magma"
+        )
+        figure.colorbar(image, ax=axis, label="dB")
+        axis.set_xlim(0, longest)
+    figure.axes[len(panels) - 1].set_xlabel("seconds")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
+    temporary = path.with_name(f".timbrel-{secrets.token_hex(6)}.png")
+    try:
+        temporary.write_bytes(drawn.getvalue())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise AudioError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,584 @@
+"""Timbre transfer: a recording in, the same music on another instrument out.
+
+    source file -> blocks -> mono at the model's rate, brought to one RMS
+      -> mel windows that overlap -> content latents -> denoised with the style's tokens -> mel, cross-faded
+      -> waveform (phases start from the source's) -> the source's stereo image and loudness -> blocks -> file
+
+Everything flows in blocks: memory does not grow with length.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from timbrel import checkpoint
+from timbrel.audio.inversion import StreamInverter
+from timbrel.audio.io import (
+    AudioWriter,
+    StreamResampler,
+    Waveform,
+    check_output,
+    open_audio,
+    read_audio,
+    write_audio,
+)
+from timbrel.audio.mel import mel_spectrogram
+from timbrel.checkpoint import TransferModel
+from timbrel.data.store import TARGET_RMS_DB
+from timbrel.diffusion.samplers import ddim, guided
+from timbrel.diffusion.schedules import inference_timesteps
+from timbrel.errors import AudioError, InputError
+from timbrel.models.denoiser import Condition
+
+Source = str | os.PathLike[str] | np.ndarray | Tensor
+Progress = Callable[[float, float | None], None]
+
+WINDOW = 256  # latent frames that are denoised at once (24 s at 44.1 kHz)
+OVERLAP = 16  # latent frames over which neighbouring windows are cross-faded
+BLOCK = 1 << 16  # samples read at a time
+HOP = 1024  # samples between the points of the stereo image
+SILENT_RMS = 1e-5  # -100 dB of full scale
+CLIP_S = 10.0  # of a style clip: its loudest stretch
+PICTURE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a transfer gives: `waveform` [channels, samples] float32 and its `sample_rate` in Hz."""
+
+    waveform: Waveform
+    sample_rate: int
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Writes it; the suffix (.wav, .flac, .ogg, .mp3) says the format."""
+        write_audio(path, self.waveform, self.sample_rate, overwrite=overwrite)
+
+
+class TransferPipeline:
+    """A transfer model, ready to play. Make one with `load`.
+
+    Attributes:
+        model: the parts.
+        instruments: the names that `to` takes, beside clips.
+    """
+
+    def __init__(self, model: TransferModel, instruments: dict[str, Tensor] | None = None) -> None:
+        self.model = model
+        self._instruments = model.instruments | (instruments or {})
+        defaults = model.info.get("sampling", {})
+        self.default_steps: int = defaults.get("steps", 4)
+        self.default_guidance: float = defaults.get("guidance", 1.0)
+
+    @property
+    def instruments(self) -> list[str]:
+        return sorted(self._instruments)
+
+    @property
+    def sample_rate(self) -> int:
+        return self.model.mel.sample_rate
+
+    def __call__(
+        self,
+        source: Source,
+        to: Source,
+        *,
+        sample_rate: int | None = None,
+        strength: float = 1.0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Plays `source` on the instrument `to`.
+
+        Args:
+            source: a path, or an array [channels, samples] or [samples] in [-1, 1] with `sample_rate`.
+            to: the name of an instrument, or a recording of the wanted sound: a path, or an array at
+                `sample_rate` (the model's own where the source is a path). Of a long one the loudest 10 s count.
+            sample_rate: of the arrays given, in Hz.
+            strength: from 0, the source as it is, to 1, the whole of the new sound: a line between their mels.
+            steps: of the sampler. 1 is the model's mean answer, more add detail.
+            guidance: classifier-free guidance on style: 1 is as learned; other values cost twice the time.
+            seed: another seed is another take.
+            progress: called with the seconds done and the seconds in all (None if unknown).
+
+        Returns:
+            The result at the model's sample rate, as long as the source, with its channels and its RMS (unless
+            that would clip).
+
+        Raises:
+            InputError: an unknown instrument, a value out of range, an array that is no waveform.
+            AudioError: a recording that cannot be read.
+        """
+        job = _Job(self, source, to, sample_rate, strength, steps, guidance, seed, progress)
+        out = np.concatenate(list(job.blocks()), axis=1)
+        gain = job.scan.final_gain(float((out.astype(np.float64) ** 2).mean()), float(np.abs(out).max()))
+        return Result(out * np.float32(gain), self.sample_rate)
+
+    def stream(
+        self,
+        source: Source,
+        to: Source,
+        *,
+        sample_rate: int | None = None,
+        strength: float = 1.0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Iterator[Waveform]:
+        """As a call, block by block, for what does not fit in memory: yields [channels, n] at the model's rate.
+
+        The whole result's loudness is not known when its first block leaves: the gain follows the ratio of what
+        the source and the result have had so far, and a block that would clip is turned down.
+        """
+        job = _Job(self, source, to, sample_rate, strength, steps, guidance, seed, progress)
+        energy, samples, before = 0.0, 0, None
+        for block in job.blocks():
+            energy += float((block.astype(np.float64) ** 2).sum())
+            samples += block.size
+            peak = float(np.abs(block).max(initial=0))
+            gain = job.scan.final_gain(energy / max(samples, 1), peak)
+            ramp = np.linspace(
+                gain if before is None else min(before, 1 / max(peak, 1e-9)), gain, block.shape[1]
+            )
+            before = gain
+            yield (block * ramp).astype(np.float32)
+
+    def transfer_file(
+        self,
+        source: str | os.PathLike[str],
+        output: str | os.PathLike[str],
+        *,
+        to: Source,
+        strength: float = 1.0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        sample_rate: int | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+        picture: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """File to file in bounded memory; arguments as for a call.
+
+        Args:
+            output: its suffix says the format; nothing is left of it if anything fails.
+            sample_rate: of the output, in Hz (default: the model's).
+            overwrite: replace an existing output. An input is never overwritten.
+            picture: also draw source, style and result (their first 30 s) into this PNG.
+        """
+        rate = sample_rate or self.sample_rate
+        job = _Job(self, source, to, None, strength, steps, guidance, seed, progress)
+        inputs = [source, to] if isinstance(to, str | os.PathLike) else [source]
+        output = check_output(
+            output, overwrite=overwrite, inputs=inputs, sample_rate=rate, channels=job.scan.channels
+        )
+        # The gain needs the whole result, so that waits in a raw file beside the output.
+        spool = output.with_name(f".timbrel-{secrets.token_hex(6)}.raw")
+        energy, samples, peak = 0.0, 0, 0.0
+        try:
+            with open(spool, "wb") as file:
+                for block in job.blocks():
+                    energy += float((block.astype(np.float64) ** 2).sum())
+                    samples += block.size
+                    peak = max(peak, float(np.abs(block).max(initial=0)))
+                    file.write(np.ascontiguousarray(block.T).tobytes())
+            gain = job.scan.final_gain(energy / max(samples, 1), peak)
+            exact = round(job.scan.samples * rate / job.scan.sample_rate)
+            _write_spool(spool, output, job.scan.channels, self.sample_rate, rate, gain, exact, overwrite)
+        except OSError as error:
+            raise AudioError(
+                f"{output} cannot be written: {error}; free some space, or name another place"
+            ) from error
+        finally:
+            spool.unlink(missing_ok=True)
+        if picture is not None:
+            self._draw(Path(picture), source, to, output, overwrite)
+
+    def style_tokens(self, to: Source, *, sample_rate: int | None = None) -> Tensor:
+        """Style tokens [n, width] of an instrument's name, or of a clip (path or array).
+
+        Raises:
+            InputError: a name that is neither known nor a file, or an array that is no waveform.
+            AudioError: a clip that cannot be read, or is silent.
+        """
+        if isinstance(to, str) and to in self._instruments:
+            return self._instruments[to]
+        if isinstance(to, str | os.PathLike) and not Path(to).exists():
+            raise InputError(
+                f"{str(to)!r} is neither an instrument ({', '.join(self.instruments) or 'none are named'}) nor a file; "
+                "name one of those, or a recording of the wanted sound"
+            )
+        mel = self._style_mel(to, sample_rate)
+        with torch.inference_mode():
+            return self.model.style(self.model.codec.encode(mel))[0].clone()
+
+    def _style_mel(self, to: Source, sample_rate: int | None) -> Tensor:
+        if isinstance(to, str | os.PathLike):
+            waveform, _ = read_audio(to, sample_rate=self.sample_rate, mono=True)
+        else:
+            array, rate = _as_waveform(to), sample_rate or self.sample_rate
+            resampler = StreamResampler(rate, self.sample_rate, 1)
+            waveform = np.concatenate(
+                [resampler.push(array.mean(0, keepdims=True)), resampler.finish()], axis=1
+            )
+        frame = waveform[0, : waveform.shape[1] // HOP * HOP].reshape(-1, HOP)
+        power = (frame.astype(np.float64) ** 2).mean(axis=1)
+        rms = _active_rms(power)
+        if rms < SILENT_RMS:
+            raise AudioError(f"the style clip {to if isinstance(to, str | os.PathLike) else ''} is silent; give a "
+                             "recording of the wanted instrument")  # fmt: skip
+        keep = round(CLIP_S * self.sample_rate / HOP)
+        sums = np.convolve(np.minimum(power, rms**2), np.ones(min(keep, len(power))), mode="valid")
+        start = int(sums.argmax()) * HOP
+        loudest = torch.from_numpy(waveform[:, start : start + keep * HOP].copy())
+        mel = mel_spectrogram(loudest[None] * (10 ** (TARGET_RMS_DB / 20) / rms), self.model.mel)
+        short = max(0, 4 * self.model.codec.factor - mel.shape[-1])
+        return torch.nn.functional.pad(mel, (0, short), value=self.model.mel.floor_db)
+
+    def _draw(
+        self, picture: Path, source: str | os.PathLike[str], to: Source, output: Path, overwrite: bool
+    ) -> None:
+        from timbrel.audio.plot import draw_mels
+
+        def mel_of(path: str | os.PathLike[str]) -> Tensor:
+            with open_audio(path) as reader:
+                resampler = StreamResampler(reader.sample_rate, self.sample_rate, 1)
+                parts: list[np.ndarray] = []
+                for block in reader.blocks(BLOCK):
+                    parts.append(resampler.push(block.mean(0, keepdims=True)))
+                    if sum(p.shape[1] for p in parts) > PICTURE_S * self.sample_rate:
+                        break
+            waveform = np.concatenate([*parts, resampler.finish()], axis=1)[
+                :, : int(PICTURE_S * self.sample_rate)
+            ]
+            return mel_spectrogram(torch.from_numpy(waveform.copy())[None], self.model.mel)[0, 0]
+
+        panels: list[tuple[str, Tensor | None]] = [(f"source: {Path(source).name}", mel_of(source))]
+        named = isinstance(to, str) and to in self._instruments
+        style = None if named else self._style_mel(to, None)[0, 0]
+        panels.append((f"style: {to if named else Path(str(to)).name}", style))
+        panels.append((f"result: {output.name}", mel_of(output)))
+        draw_mels(picture, panels, self.model.mel, overwrite=overwrite)
+
+
+def load(name_or_folder: str | os.PathLike[str] | None = None) -> TransferPipeline:
+    """A pipeline from the shipped default, the name of a shipped model, or a model folder.
+
+    Raises:
+        ModelError: the folder is missing, broken or holds another kind of model.
+    """
+    model = checkpoint.load_transfer_model(None if name_or_folder is None else os.fspath(name_or_folder))
+    prefix = checkpoint.fingerprint(model) + "."
+    own = checkpoint.load_instruments(checkpoint.user_instruments_path())
+    return TransferPipeline(
+        model, {k.removeprefix(prefix): v for k, v in own.items() if k.startswith(prefix)}
+    )
+
+
+def add_instrument(
+    name: str, clips: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] | None = None
+) -> None:
+    """Keeps an instrument of one's own, made from clips, for `to=name`: in the user's data folder.
+
+    Raises:
+        InputError: no name or no clips.
+        AudioError: a clip that cannot be read, or is silent.
+    """
+    if not name or not clips:
+        raise InputError(f"name is {name!r} with {len(clips)} clips; expected a name and at least one clip")
+    pipe = load(model)
+    tokens = torch.cat([pipe.style_tokens(Path(clip)) for clip in clips])
+    path = checkpoint.user_instruments_path()
+    own = checkpoint.load_instruments(path)
+    checkpoint.save_instruments(path, own | {f"{checkpoint.fingerprint(pipe.model)}.{name}": tokens})
+
+
+@dataclass
+class _Scan:
+    """What a first pass over a source finds out: sizes, levels, and which channels are turned upside down."""
+
+    sample_rate: int
+    channels: int
+    samples: int
+    power: np.ndarray  # mean square of each channel
+    mono_power: float  # mean square of the mono mix
+    active_rms: float  # of the mono mix where it sounds
+    signs: np.ndarray  # +1 or -1 a channel, so that none cancels the first in the mix
+
+    def final_gain(self, mean_square: float, peak: float) -> float:
+        """What brings a result to the source's RMS, or to just below clipping."""
+        wanted = np.sqrt(self.power.mean() / mean_square) if mean_square > 0 else 0.0
+        return float(min(wanted, 0.999 / peak if peak > 0 else 0.0))
+
+
+class _Job:
+    """One transfer: source, style and settings, checked; `blocks` does the work."""
+
+    def __init__(
+        self,
+        pipe: TransferPipeline,
+        source: Source,
+        to: Source,
+        sample_rate: int | None,
+        strength: float,
+        steps: int | None,
+        guidance: float | None,
+        seed: int,
+        progress: Progress | None,
+    ) -> None:
+        if not 0 <= strength <= 1:
+            raise InputError(f"strength is {strength}; expected 0 (the source) to 1 (the whole transfer)")
+        self.steps = pipe.default_steps if steps is None else steps
+        self.guidance = pipe.default_guidance if guidance is None else guidance
+        if not 0 <= self.guidance <= 20:
+            raise InputError(f"guidance is {guidance}; expected 0 to 20 (1 is as learned)")
+        if not isinstance(source, str | os.PathLike) and sample_rate is None:
+            raise InputError("source is an array, and sample_rate is missing; give its rate in Hz")
+        self.model, self.strength, self.seed, self.progress = pipe.model, strength, seed, progress
+        self.timesteps = inference_timesteps(pipe.model.schedule, self.steps)
+        self.source = source if isinstance(source, str | os.PathLike) else _as_waveform(source)
+        self.source_rate = sample_rate
+        self.tokens = pipe.style_tokens(to, sample_rate=sample_rate)
+        self.scan = self._scan()
+
+    def _read(self) -> Iterator[tuple[Waveform, int]]:
+        if isinstance(self.source, np.ndarray):
+            assert self.source_rate is not None
+            for start in range(0, self.source.shape[1], BLOCK):
+                yield self.source[:, start : start + BLOCK], self.source_rate
+        else:
+            with open_audio(self.source) as reader:
+                for block in reader.blocks(BLOCK):
+                    yield block, reader.sample_rate
+
+    def _scan(self) -> _Scan:
+        squares: np.ndarray | float = 0.0
+        with_first: np.ndarray | float = 0.0
+        mono: list[np.ndarray] = []
+        signs, samples, rate, channels = np.ones(1), 0, 1, 1
+        for block, rate in self._read():
+            channels = block.shape[0]
+            wide = block.astype(np.float64)
+            squares = squares + (wide**2).sum(axis=1)
+            with_first = with_first + (wide * wide[0]).sum(axis=1)
+            signs = np.where(with_first < -0.3 * np.sqrt(np.maximum(squares * squares[0], 1e-30)), -1.0, 1.0)
+            mix = (signs[:, None] * wide).mean(axis=0)
+            points = np.add.reduceat(mix**2, np.arange(0, len(mix), HOP)) / HOP
+            mono.append(points)
+            samples += block.shape[1]
+        if samples == 0:
+            raise AudioError("the source has no samples; expected at least one")
+        power = np.concatenate(mono)
+        return _Scan(
+            rate,
+            channels,
+            samples,
+            np.asarray(squares) / samples,
+            float(power.mean()),
+            _active_rms(power),
+            signs,
+        )
+
+    def blocks(self) -> Iterator[Waveform]:
+        """The result [channels, n] at the model's rate, before the final gain."""
+        scan, rate = self.scan, self.model.mel.sample_rate
+        total = round(scan.samples * rate / scan.sample_rate)
+        resampler = StreamResampler(scan.sample_rate, rate, scan.channels)
+        incoming = (resampler.push(block) for block, _ in self._read())
+        if scan.active_rms < SILENT_RMS or self.strength == 0:
+            yield from incoming
+            yield resampler.finish()
+            return
+        gain = 10 ** (TARGET_RMS_DB / 20) / scan.active_rms
+        waiting = _Queue(scan.channels)  # the source, until the result of its moment is there
+        image = _Image(scan)
+        inverter = StreamInverter(self.model.mel, seed=self.seed)
+        given = 0
+
+        def mono_blocks() -> Iterator[Waveform]:
+            for block in incoming:
+                waiting.push(block)
+                yield self._mono(block) * gain
+            rest = resampler.finish()
+            waiting.push(rest)
+            yield self._mono(rest) * gain
+
+        def finished(part: Tensor) -> Iterator[Waveform]:
+            nonlocal given
+            mono = part[0, 0].numpy()[: total - given]
+            given += len(mono)
+            if len(mono):
+                yield image.apply(mono / gain, waiting.pop(len(mono)))
+            if self.progress is not None:
+                self.progress(given / rate, total / rate)
+
+        with torch.inference_mode():
+            for mel, source in self._windows(mono_blocks(), total):
+                yield from finished(inverter.push(mel, source))
+            yield from finished(inverter.finish(total))
+
+    def _mono(self, block: Waveform) -> Waveform:
+        return (self.scan.signs[:, None] * block).mean(axis=0).astype(np.float32)
+
+    def _windows(self, mono: Iterator[Waveform], total: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Transferred mel [1, 1, n_mels, k] and the source's samples [1, 1, n] that go with it, in order."""
+        config, factor = self.model.mel, self.model.codec.factor
+        hop, margin = config.hop_length, -(-config.n_fft // (2 * config.hop_length))
+        frames = config.num_frames(total)
+        window, overlap = WINDOW * factor, OVERLAP * factor
+        buffer = np.zeros(margin * hop, np.float32)  # from the sample of frame `start - margin`
+        start, told, faded = 0, 0, None
+        fade = torch.linspace(0, 1, overlap)
+        while start < frames:
+            stop = min(start + window, frames)
+            if frames - stop < overlap:
+                stop = frames  # rather one longer window than a last one that is all fade
+            need = (stop - start + 2 * margin) * hop
+            while len(buffer) < need and (block := next(mono, None)) is not None:
+                buffer = np.concatenate([buffer, block])
+            buffer = np.pad(buffer, (0, max(0, need - len(buffer))))
+            piece = torch.from_numpy(buffer[: need - 1])[None, None]
+            content = mel_spectrogram(piece, config)[..., margin : margin + stop - start]
+            result = self._transfer(content, start // factor)
+            if faded is not None:
+                result[..., :overlap] = torch.lerp(faded, result[..., :overlap], fade)
+            last = stop == frames
+            keep = stop - start if last else stop - start - overlap
+            faded = None if last else result[..., keep:]
+            upto = total if last else (start + keep) * hop
+            begin = told - start * hop + margin * hop
+            samples = torch.from_numpy(buffer[begin : begin + upto - told].copy())
+            yield result[..., :keep], samples[None, None]
+            told, start = upto, start + keep
+            buffer = buffer[keep * hop :]
+
+    def _transfer(self, content: Tensor, first: int) -> Tensor:
+        """One window: content mel [1, 1, n_mels, frames] -> transferred mel of the same shape."""
+        model, floor = self.model, self.model.mel.floor_db
+        if bool((content <= floor + 1).all()):
+            return content.clone()
+        frames, factor = content.shape[-1], model.codec.factor
+        padded = torch.nn.functional.pad(content, (0, -frames % factor), value=floor)
+        latents = model.codec.encode(padded)
+        tokens = self.tokens[None]
+        condition = Condition(latents, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
+        null = model.denoiser.null(condition)
+        denoise = guided(
+            lambda x, t: model.denoiser(x, t, condition),
+            lambda x, t: model.denoiser(x, t, null),
+            self.guidance,
+        )
+        noise = self._noise(latents.shape, first)
+        mel = model.codec.decode(ddim(denoise, noise, model.schedule, self.timesteps))[..., :frames]
+        return torch.lerp(content, mel, self.strength)
+
+    def _noise(self, shape: Sequence[int], first: int) -> Tensor:
+        """Noise that belongs to the moment, so that windows agree where they overlap."""
+        parts = []
+        for block in range(first // OVERLAP, (first + shape[-1]) // OVERLAP + 1):
+            seed = np.random.SeedSequence((self.seed, block)).generate_state(1, np.uint64)[0]
+            generator = torch.Generator().manual_seed(int(seed) >> 1)
+            parts.append(torch.randn(*shape[1:-1], OVERLAP, generator=generator))
+        skip = first % OVERLAP
+        return torch.cat(parts, dim=-1)[None, ..., skip : skip + shape[-1]]
+
+
+class _Queue:
+    """Blocks [channels, n] in, any number of samples out."""
+
+    def __init__(self, channels: int) -> None:
+        self.parts: list[Waveform] = [np.zeros((channels, 0), np.float32)]
+
+    def push(self, block: Waveform) -> None:
+        self.parts.append(block)
+
+    def pop(self, samples: int) -> Waveform:
+        while len(self.parts) > 1 and self.parts[0].shape[1] < samples:
+            self.parts[:2] = [np.concatenate(self.parts[:2], axis=1)]
+        head, self.parts[0] = self.parts[0][:, :samples], self.parts[0][:, samples:]
+        return np.pad(head, ((0, 0), (0, samples - head.shape[1])))
+
+
+class _Image:
+    """Gives a mono result the source's stereo image: each channel is the result times that channel's share of the
+    source's level, followed over about 0.1 s. Where the source is silent (a note that rings on) the share is that of
+    the whole recording."""
+
+    def __init__(self, scan: _Scan) -> None:
+        self.scan, self.before = scan, None
+
+    def apply(self, mono: Waveform, source: Waveform) -> Waveform:
+        """Mono result [n] and source [channels, n] of the same moments -> [channels, n]."""
+        scan = self.scan
+        if scan.channels == 1:
+            return (scan.signs[:, None] * mono).astype(np.float32)
+        points = -(-len(mono) // HOP)
+        padded = np.pad(source.astype(np.float64), ((0, 0), (0, points * HOP - len(mono))))
+        mix = (scan.signs[:, None] * padded).mean(axis=0)
+        level = (padded**2).reshape(scan.channels, points, HOP).mean(axis=2) + 0.02 * scan.power[:, None]
+        share = np.sqrt(level / ((mix**2).reshape(points, HOP).mean(axis=1) + 0.02 * scan.mono_power + 1e-20))
+        share = share.clip(0, 4)
+        state = share[:, 0] if self.before is None else self.before
+        smooth = np.empty_like(share)
+        for k in range(points):
+            state = smooth[:, k] = 0.75 * state + 0.25 * share[:, k]
+        first = smooth[:, 0] if self.before is None else self.before
+        knots = np.concatenate([first[:, None], smooth], axis=1)
+        at = np.arange(len(mono)) / HOP
+        gains = np.stack([np.interp(at, np.arange(points + 1), row) for row in knots])
+        self.before = state
+        return (scan.signs[:, None] * gains * mono).astype(np.float32)
+
+
+def _active_rms(power: np.ndarray) -> float:
+    """RMS over the points that are within 40 dB of the mean, so that rests do not count."""
+    if not len(power) or power.mean() <= 0:
+        return 0.0
+    return float(np.sqrt(power[power > 1e-4 * power.mean()].mean()))
+
+
+def _as_waveform(array: np.ndarray | Tensor) -> Waveform:
+    """[samples] or [channels, samples], finite -> float32 [channels, samples]."""
+    waveform = np.atleast_2d(np.asarray(array))
+    if waveform.ndim != 2 or not np.issubdtype(waveform.dtype, np.floating):
+        raise InputError(
+            f"waveform is {waveform.dtype} of shape {waveform.shape}; expected floats [channels, samples] in [-1, 1]"
+        )
+    if waveform.shape[0] > waveform.shape[1] and waveform.shape[0] > 64:
+        raise InputError(f"waveform has shape {waveform.shape}; expected [channels, samples]: transpose it")
+    if not np.isfinite(waveform).all():
+        raise InputError("waveform holds NaN or infinite samples; expected finite ones")
+    return waveform.astype(np.float32)
+
+
+def _write_spool(
+    spool: Path,
+    output: Path,
+    channels: int,
+    from_rate: int,
+    to_rate: int,
+    gain: float,
+    exact: int,
+    overwrite: bool,
+) -> None:
+    resampler, left = StreamResampler(from_rate, to_rate, channels), exact
+    with open(spool, "rb") as file, AudioWriter(output, to_rate, channels, overwrite=overwrite) as writer:
+        while True:
+            data = np.frombuffer(file.read(BLOCK * channels * 4), np.float32).reshape(-1, channels).T
+            part = resampler.push(data * np.float32(gain)) if data.size else resampler.finish()
+            writer.write(part[:, :left])
+            left -= min(left, part.shape[1])
+            if not data.size:
+                break
+        if left:
+            writer.write(np.zeros((channels, left), np.float32))
