@@ -18,7 +18,7 @@ from timbrel.checkpoint import (
     save_transfer_model,
 )
 from timbrel.data.datasets import Augmentation, Windows
-from timbrel.data.store import MelStore
+from timbrel.data.store import MelStore, dequantise
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
@@ -67,9 +67,7 @@ class TransferStage:
         if init_from is not None:
             return load_transfer_model(init_from)
         if codec is None:
-            raise InputError(
-                "there is no codec; train one with `timbrel train autoencoder`, or give init_from"
-            )
+            raise InputError("there is no codec; train one with `timbrel train autoencoder`, or give init_from")
         mel, loaded = load_codec(codec)
         channels, height = loaded.config.latent_channels, mel.n_mels // loaded.factor
         torch.manual_seed(recipe.seed)
@@ -102,9 +100,7 @@ class TransferStage:
 
     def _randomness(self, rng: np.random.Generator, size: int, style_frames: int) -> dict[str, Tensor]:
         last = self.model.schedule.num_train_timesteps - 1
-        timesteps = np.where(
-            rng.random(size) < self.recipe.pure_noise_share, last, rng.integers(0, last, size)
-        )
+        timesteps = np.where(rng.random(size) < self.recipe.pure_noise_share, last, rng.integers(0, last, size))
         tokens = style_frames // self.model.codec.factor // 2
         kept = rng.integers(max(1, tokens // 4), tokens + 1, size)
         codec, height = self.model.codec.config, self.model.mel.n_mels // self.model.codec.factor
@@ -172,4 +168,22 @@ class TransferStage:
             "figures": {},
             "recipe": dataclasses.asdict(self.recipe),
         }
+        self.model.instruments = self._named_instruments()
         save_transfer_model(folder, self.model)
+
+    def _named_instruments(self, clips: int = 2) -> dict[str, Tensor]:
+        """Style tokens of each label's first recordings, of the library that has most of them: a name and a clip
+        take one path."""
+        named = {}
+        labels = {e.label for e in self.train.targets if e.library != "virtual"}
+        for label in sorted(labels):
+            libraries = [e.library for e in self.train.targets if e.label == label]
+            library = max(sorted(set(libraries), key=str), key=libraries.count)
+            tokens = []
+            for entry in self.train.voices[label, library][:clips]:
+                start = (entry.frames - self.recipe.style_frames) // 2
+                levels = self.train.window(entry, start, self.recipe.style_frames)
+                mel = dequantise(levels, self.model.mel.floor_db)[None, None]
+                tokens.append(self.model.style(self.model.codec.encode(mel))[0])
+            named[label] = torch.cat(tokens)
+        return named
