@@ -21,9 +21,7 @@ def test_mel_and_mfcc_are_librosas(clips):
         expected = librosa.power_to_db(power, ref=np.max, top_db=80)
         mel = spectral.mel_db(clip)
         np.testing.assert_allclose(mel, expected, atol=0.01)
-        np.testing.assert_allclose(
-            spectral.mfcc(mel), librosa.feature.mfcc(S=expected, n_mfcc=20)[1:], atol=0.05
-        )
+        np.testing.assert_allclose(spectral.mfcc(mel), librosa.feature.mfcc(S=expected, n_mfcc=20)[1:], atol=0.05)
 
 
 def test_measures_follow_their_definitions(clips):

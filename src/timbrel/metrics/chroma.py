@@ -31,8 +31,7 @@ def validate(reference: NDArray, estimated: NDArray) -> None:
     """
     if reference.ndim != 2 or len(reference) != 12 or reference.shape != estimated.shape:
         raise InputError(
-            f"chromagrams have shapes {reference.shape} and {estimated.shape}; expected [12, frames]"
-            ", cut alike"
+            f"chromagrams have shapes {reference.shape} and {estimated.shape}; expected [12, frames], cut alike"
         )
 
 

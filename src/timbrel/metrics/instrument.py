@@ -146,9 +146,7 @@ class InstrumentClassifier:
             with safe_open(path, "numpy") as file:
                 metadata = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return cls(
-                labels=tuple(json.loads(metadata["labels"])), gamma=float(metadata["gamma"]), **tensors
-            )
+            return cls(labels=tuple(json.loads(metadata["labels"])), gamma=float(metadata["gamma"]), **tensors)
         except (OSError, SafetensorError, KeyError, TypeError) as error:
             raise ModelError(
                 f"{path} is no instrument classifier ({error}); expected a file that `save` wrote"
@@ -162,9 +160,7 @@ def validate(classifier: InstrumentClassifier, label: str) -> None:
         InputError: if not; the message names those it knows.
     """
     if label not in classifier.labels:
-        raise InputError(
-            f"the classifier does not know {label!r}; expected one of {', '.join(classifier.labels)}"
-        )
+        raise InputError(f"the classifier does not know {label!r}; expected one of {', '.join(classifier.labels)}")
 
 
 def evaluate(classifier: InstrumentClassifier, label: str, waveform: NDArray) -> dict[str, float]:

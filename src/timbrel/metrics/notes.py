@@ -74,13 +74,9 @@ def activations(waveform: NDArray) -> tuple[NDArray, NDArray]:
     network = _network()
     padded = np.concatenate([np.zeros(OVERLAP * HOP // 2, np.float32), waveform.astype(np.float32)])
     starts = range(0, len(padded), WINDOW - OVERLAP * HOP)
-    windows = np.stack(
-        [np.pad(padded[s : s + WINDOW], (0, max(0, s + WINDOW - len(padded)))) for s in starts]
-    )
+    windows = np.stack([np.pad(padded[s : s + WINDOW], (0, max(0, s + WINDOW - len(padded)))) for s in starts])
     name = network.get_inputs()[0].name
-    outputs = network.run(
-        ["StatefulPartitionedCall:1", "StatefulPartitionedCall:2"], {name: windows[..., None]}
-    )
+    outputs = network.run(["StatefulPartitionedCall:1", "StatefulPartitionedCall:2"], {name: windows[..., None]})
     half, frames = OVERLAP // 2, len(waveform) * (SAMPLE_RATE // HOP) // SAMPLE_RATE
     note, onset = (output[:, half:-half].reshape(-1, output.shape[-1])[:frames] for output in outputs)
     return note, onset
@@ -172,9 +168,7 @@ def validate(reference: NDArray, estimated: NDArray) -> None:
     """
     for notes in (reference, estimated):
         if notes.ndim != 2 or notes.shape[1] < 3:
-            raise InputError(
-                f"notes have shape {notes.shape}; expected [notes, 3]: start_s, end_s, MIDI pitch"
-            )
+            raise InputError(f"notes have shape {notes.shape}; expected [notes, 3]: start_s, end_s, MIDI pitch")
         if (notes[:, 1] <= notes[:, 0]).any():
             raise InputError("a note ends before it starts; expected end_s > start_s in every row")
 

@@ -33,9 +33,7 @@ def validate(reference: NDArray, estimated: NDArray) -> None:
     """
     for times in (reference, estimated):
         if times.ndim != 1 or (times < 0).any() or (np.diff(times) < 0).any():
-            raise InputError(
-                f"onsets have shape {times.shape}; expected [onsets] ascending times in seconds, from 0"
-            )
+            raise InputError(f"onsets have shape {times.shape}; expected [onsets] ascending times in seconds, from 0")
 
 
 def onset_f1(reference: NDArray, estimated: NDArray, *, tolerance_s: float = TOLERANCE_S) -> float:

@@ -45,9 +45,7 @@ def prepare(waveform: NDArray, sample_rate: int) -> Array:
         InputError: if the waveform has no samples, another shape, or NaN or infinite samples.
     """
     if waveform.ndim not in (1, 2) or waveform.shape[-1] == 0:
-        raise InputError(
-            f"waveform has shape {waveform.shape}; expected [samples] or [channels, samples], not empty"
-        )
+        raise InputError(f"waveform has shape {waveform.shape}; expected [samples] or [channels, samples], not empty")
     if not np.isfinite(waveform).all():
         raise InputError("waveform has NaN or infinite samples; expected numbers in [-1, 1]")
     mono = np.atleast_2d(waveform).mean(0, dtype=np.float32)[None]
@@ -75,13 +73,10 @@ def validate(reference: Array, estimated: Array) -> None:
     """
     for mel in (reference, estimated):
         if mel.ndim != 2 or mel.shape[0] != CONFIG.n_mels or mel.shape[1] < 2:
-            raise InputError(
-                f"mel has shape {mel.shape}; expected [{CONFIG.n_mels}, frames], at least two frames"
-            )
+            raise InputError(f"mel has shape {mel.shape}; expected [{CONFIG.n_mels}, frames], at least two frames")
     if reference.shape != estimated.shape:
         raise InputError(
-            f"the clips have {reference.shape[1]} and {estimated.shape[1]} frames; expected as many: "
-            "cut them alike"
+            f"the clips have {reference.shape[1]} and {estimated.shape[1]} frames; expected as many: cut them alike"
         )
 
 

@@ -34,9 +34,7 @@ def validate(values: NDArray) -> None:
         raise InputError(f"values have shape {values.shape}; expected [n] finite numbers, at least one")
 
 
-def mean_interval(
-    values: ArrayLike, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0
-) -> Summary:
+def mean_interval(values: ArrayLike, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> Summary:
     """Mean of values [n] with its bootstrap interval."""
     return ratio_interval(values, None, resamples=resamples, confidence=confidence, seed=seed)
 
@@ -55,9 +53,7 @@ def ratio_interval(
     validate(above)
     validate(below)
     if len(above) != len(below):
-        raise InputError(
-            f"there are {len(above)} values and {len(below)} references; expected as many of both"
-        )
+        raise InputError(f"there are {len(above)} values and {len(below)} references; expected as many of both")
     draws = np.random.default_rng(seed).integers(len(above), size=(resamples, len(above)))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = above[draws].mean(1) / below[draws].mean(1)
