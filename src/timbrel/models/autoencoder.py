@@ -46,6 +46,10 @@ class MelAutoencoder(nn.Module):
     channels carry most of it, as they carry most of the picture.
     """
 
+    basis: Tensor
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         if not 1 <= config.latent_channels <= config.factor**2:
@@ -63,8 +67,8 @@ class MelAutoencoder(nn.Module):
             *(ResidualBlock(config.width) for _ in range(config.num_blocks)),
             nn.Conv2d(config.width, patch, 3, padding=1),
         )
-        nn.init.zeros_(self.inner[-1].weight)
-        nn.init.zeros_(self.inner[-1].bias)
+        for parameter in self.inner[-1].parameters():
+            nn.init.zeros_(parameter)
 
     @torch.no_grad()
     def fit_basis(self, mel: Tensor) -> None:

@@ -65,6 +65,10 @@ class TransferDenoiser(nn.Module):
     x_t away again, which is wider than it is.) At the last timestep, pure noise, k = 0: a plain regression.
     """
 
+    alphas_cumprod: Tensor
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: DenoiserConfig, alphas_cumprod: Tensor) -> None:
         super().__init__()
         self.config = config
@@ -107,9 +111,9 @@ class TransferDenoiser(nn.Module):
         pooled = (condition.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
         embedding = self.squeeze(F.gelu(self.time(sinusoidal_embedding(timesteps, self.config.token_width)) + pooled))
         x = self.enter(inputs.flatten(1, 2).transpose(1, 2))
-        for k, block in enumerate(self.blocks):
-            if k % self.config.attention_every == 0:
-                j = k // self.config.attention_every
+        for i, block in enumerate(self.blocks):
+            if i % self.config.attention_every == 0:
+                j = i // self.config.attention_every
                 x = x + self.attentions[j](self.norms[j](x), condition.tokens, condition.mask)
             x = block(x, embedding)
         output = (

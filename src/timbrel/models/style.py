@@ -26,6 +26,9 @@ class StyleEncoder(nn.Module):
     one pooled vector could not hold. The clip's order carries no position: it does not matter.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: StyleConfig) -> None:
         super().__init__()
         self.config = config
