@@ -24,12 +24,7 @@ def test_build(calls, capsys):
 
 def test_a_model_is_the_default_one_or_named(calls):
     assert main(["evaluate", "model", "b"]) == 0
-    assert (
-        main(
-            ["evaluate", "model", "b", "runs/m", "--out", "o", "--rows", "mel", "model-clip", "--limit", "2"]
-        )
-        == 0
-    )
+    assert main(["evaluate", "model", "b", "runs/m", "--out", "o", "--rows", "mel", "model-clip", "--limit", "2"]) == 0
     assert calls == [
         ((Path("b"), Path("evaluation")), {"model": None, "rows": None, "limit": None, "workers": None}),
         (

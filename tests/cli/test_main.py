@@ -92,9 +92,7 @@ def test_version(capsys):
 
 
 def test_the_module_runs_too():
-    done = subprocess.run(
-        [sys.executable, "-m", "timbrel", "transfer"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "timbrel", "transfer"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--to" in done.stderr
     assert "Traceback" not in done.stderr

@@ -30,9 +30,7 @@ def test_a_field_is_a_flag_over_the_named_recipe(fitted, capsys):
     assert main(["train", "transfer", "tiny", *files.split(), *flags.split()]) == 0
     [((stage, recipe, out), options)] = fitted
     tiny = TRANSFER_RECIPES["tiny"]
-    assert recipe == dataclasses.replace(
-        tiny, steps=7, learning_rate=0.01, dilations=(1, 2, 3), augment=False
-    )
+    assert recipe == dataclasses.replace(tiny, steps=7, learning_rate=0.01, dilations=(1, 2, 3), augment=False)
     assert stage == ((recipe, Path("d")), {"codec": "c", "init_from": None})
     assert (out, options) == (Path("runs/x"), {"resume": False})
     assert "runs/x/model" in capsys.readouterr().out

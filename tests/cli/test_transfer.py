@@ -98,9 +98,7 @@ def test_results_are_replaced_only_when_asked(pipe, capsys):
     assert len(pipe.calls) == 2
 
 
-@pytest.mark.parametrize(
-    "output", [["-o", "a.wav"], ["-o", "b.wav"], ["-o", "./link.wav"], ["--output-dir", "in"]]
-)
+@pytest.mark.parametrize("output", [["-o", "a.wav"], ["-o", "b.wav"], ["-o", "./link.wav"], ["--output-dir", "in"]])
 def test_an_input_is_never_overwritten(pipe, output, capsys):
     os.symlink("a.wav", "link.wav")
     os.mkdir("in")

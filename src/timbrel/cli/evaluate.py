@@ -34,9 +34,7 @@ def build(benchmark: Benchmark, *, limit: Number = None, workers: Number = None)
 
 def model(
     benchmark: Benchmark,
-    model: Annotated[
-        str | None, Positional, arg(metavar="[MODEL]", help_behavior_hint="(default: default)")
-    ] = None,
+    model: Annotated[str | None, Positional, arg(metavar="[MODEL]", help_behavior_hint="(default: default)")] = None,
     *,
     out: Path = Path("evaluation"),
     rows: Rows = (),

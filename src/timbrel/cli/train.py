@@ -87,7 +87,5 @@ def _fit(stage: Any, recipe: Any, out: Path, restart: bool) -> int:
     return 0
 
 
-VERBS = {
-    f"train autoencoder {name}": _autoencoder(name, recipe) for name, recipe in AUTOENCODER_RECIPES.items()
-}
+VERBS = {f"train autoencoder {name}": _autoencoder(name, recipe) for name, recipe in AUTOENCODER_RECIPES.items()}
 VERBS |= {f"train transfer {name}": _transfer(name, recipe) for name, recipe in TRANSFER_RECIPES.items()}

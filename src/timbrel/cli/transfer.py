@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +17,7 @@ MODEL_S = "(default: the model's)"
 
 
 def transfer(
-    sources: Annotated[
-        tuple[Path, ...], Positional, arg(metavar="SOURCE...", help_behavior_hint="(required)")
-    ],
+    sources: Annotated[tuple[Path, ...], Positional, arg(metavar="SOURCE...", help_behavior_hint="(required)")],
     *,
     to: Annotated[str, arg(metavar="INSTRUMENT|CLIP")],
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE", help_behavior_hint="")] = None,
@@ -30,9 +27,7 @@ def transfer(
     guidance: Annotated[float | None, arg(metavar="X", help_behavior_hint=MODEL_S)] = None,
     seed: int = 0,
     picture: Annotated[Path | None, arg(metavar="FILE.png", help_behavior_hint="")] = None,
-    sample_rate: Annotated[
-        int | None, arg(metavar="HZ", help_behavior_hint="(default: the model's, 44100)")
-    ] = None,
+    sample_rate: Annotated[int | None, arg(metavar="HZ", help_behavior_hint="(default: the model's, 44100)")] = None,
     overwrite: bool = False,
     model: Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="(default: default)")] = None,
 ) -> int:
@@ -82,7 +77,7 @@ def transfer(
         import timbrel
 
         pipe = timbrel.load(model)
-        if not _is_clip(to) and to not in pipe.instruments:
+        if to not in pipe.instruments and not Path(to).is_file():
             known = ", ".join(sorted(pipe.instruments))
             raise InputError(
                 f"--to is {to!r}; expected an instrument ({known}) or a recording; "
@@ -138,14 +133,13 @@ def _plan(
     named: dict[Path, Path] = {}
     for source, path in jobs:
         if (other := named.setdefault(path, source)) is not source:
-            raise InputError(
-                f"{other} and {source} would both become {path}; expected different names: make two calls"
-            )
+            raise InputError(f"{other} and {source} would both become {path}; expected different names: make two calls")
     return jobs
 
 
 def _is_clip(to: str) -> bool:
-    return Path(to).is_file() or bool(Path(to).suffix) or os.sep in to
+    """Whether it can only be a recording: a bare word is an instrument's name first."""
+    return bool(Path(to).suffix) or Path(to).name != to
 
 
 def _check_source(path: Path) -> int:
@@ -159,8 +153,7 @@ def _check_source(path: Path) -> int:
 def _check_output(path: Path, sources: Sequence[Path], to: str, overwrite: bool, **expected: object) -> None:
     from timbrel.audio.io import check_output
 
-    inputs = [*sources, Path(to)] if _is_clip(to) else sources
-    check_output(path, overwrite=overwrite, inputs=inputs, **expected)  # type: ignore[arg-type]
+    check_output(path, overwrite=overwrite, inputs=[*sources, Path(to)], **expected)  # type: ignore[arg-type]
 
 
 def _check_range(name: str, value: float | None, low: float, high: float) -> None:
