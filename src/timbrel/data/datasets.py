@@ -126,9 +126,7 @@ def augment(
         return torch.from_numpy(rng.random(batch) < probability)
 
     def equaliser() -> Tensor:
-        knots = (
-            rng.normal(0, how.equaliser_db, (batch, 8)) * chance(how.equaliser_probability).numpy()[:, None]
-        )
+        knots = rng.normal(0, how.equaliser_db, (batch, 8)) * chance(how.equaliser_probability).numpy()[:, None]
         return _curves(knots, config.n_mels)
 
     def room() -> tuple[Tensor, Tensor]:

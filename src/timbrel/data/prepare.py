@@ -32,7 +32,7 @@ import torch
 from timbrel.audio.io import AudioReader, StreamResampler, open_audio
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.data.splits import assign_split, split_keys
-from timbrel.data.store import TARGET_RMS_DB, Entry, StoreWriter, quantise, write_text
+from timbrel.data.store import TARGET_RMS_DB, Entry, StoreWriter, quantise, write_levels, write_manifest, write_text
 from timbrel.errors import AudioError, InputError, TimbrelError
 
 SUFFIXES = (
@@ -192,9 +192,7 @@ def _find(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
         return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
 
     folders = [path for path in root.iterdir() if path.is_dir()]
-    loose = [
-        (name, "it is in no instrument's folder; move it into one") for name in recordings(root.iterdir())
-    ]
+    loose = [(name, "it is in no instrument's folder; move it into one") for name in recordings(root.iterdir())]
     return sorted(name for folder in folders for name in recordings(folder.rglob("*"))), loose
 
 
@@ -266,10 +264,7 @@ def _prepare(job: _Job) -> list[Entry]:
             )
             mel = np.memmap(spool, np.float16, "r", shape=(len(power), job.config.n_mels))  # anew: pages go
             piece = torch.from_numpy(np.asarray(mel[frames])).float()
-            final = job.out / "mels" / f"{entry.id}.npy"
-            with open(final.with_suffix(".tmp"), "wb") as file:
-                np.save(file, quantise((piece + gain_db).T, job.config.floor_db))
-            os.replace(file.name, final)
+            write_levels(job.out, entry.id, quantise((piece + gain_db).T, job.config.floor_db))
             entries.append(entry)
     write_text(job.record, json.dumps([dataclasses.asdict(entry) for entry in entries]))
     return entries
@@ -280,9 +275,7 @@ def _listen(path: Path, config: MelConfig, spool: IO[bytes]) -> np.ndarray:
     power = []
     with open_audio(path) as reader:
         # The floor belongs under the music once the gain is on it, not before.
-        for mel, frame_power in stream_mel(
-            _mono(reader, config.sample_rate), replace(config, floor_db=-200.0)
-        ):
+        for mel, frame_power in stream_mel(_mono(reader, config.sample_rate), replace(config, floor_db=-200.0)):
             spool.write(mel.astype(np.float16).tobytes())
             power.append(frame_power)
     spool.flush()
@@ -426,8 +419,7 @@ def _start_worker() -> None:
 
 def _write_manifest(out: Path, entries: Sequence[Entry]) -> None:
     """The manifest, whole; then records and mels that it does not name go."""
-    lines = ({k: v for k, v in dataclasses.asdict(entry).items() if v is not None} for entry in entries)
-    write_text(out / "manifest.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    write_manifest(out, entries)
     named = {entry.id for entry in entries}
     old = [path for path in (out / "finished").glob("*.json") if f"{path.stem}-00" not in named]
     old += [path for path in (out / "mels").glob("*.npy") if path.stem not in named]

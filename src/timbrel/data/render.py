@@ -104,16 +104,12 @@ def write_midi(
 
     midi = pretty_midi.PrettyMIDI(resolution=960)
     part = pretty_midi.Instrument(program)
-    part.notes = [
-        pretty_midi.Note(n.velocity, n.pitch, n.start_s, max(n.end_s, n.start_s + 0.02)) for n in notes
-    ]
+    part.notes = [pretty_midi.Note(n.velocity, n.pitch, n.start_s, max(n.end_s, n.start_s + 0.02)) for n in notes]
     if vibrato_cents and notes:
         stop = max(n.end_s for n in notes)
         times = np.arange(0, stop, 0.02)
         bends = 8191 / 200 * vibrato_cents * np.sin(2 * math.pi * vibrato_hz * times)
-        part.pitch_bends = [
-            pretty_midi.PitchBend(int(b), float(t)) for b, t in zip(bends, times, strict=True)
-        ]
+        part.pitch_bends = [pretty_midi.PitchBend(int(b), float(t)) for b, t in zip(bends, times, strict=True)]
     midi.instruments.append(part)
     midi.write(str(path))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,15 +70,15 @@ def load_score(name: str | Path) -> tuple[Note, ...]:
     Raises:
         InputError: if it cannot be read or has no notes.
     """
-    base, _, index = str(name).partition("#")
-    path = Path(base)
+    path, base, index = Path(name), str(name), ""
+    if tune := re.fullmatch(r"(.+)#(\d+)", base):
+        base, index = tune.groups()
+        path = Path(base)
     try:
         if path.suffix.lower() in (".mid", ".midi"):
             notes = _load_midi(path)
         else:
-            notes = _load_music21(
-                path if path.exists() else _corpus_root() / base, int(index) if index else None
-            )
+            notes = _load_music21(path if path.exists() else _corpus_root() / base, int(index) if index else None)
     except MissingDependencyError:
         raise
     except Exception as error:  # music21's parsers raise anything
@@ -178,9 +179,7 @@ def compose(seed: int, duration_s: float = 40.0) -> list[Note]:
                 step = beat / rng.choice([2, 3, 4])
                 for k in range(rng.choice([4, 6, 8])):
                     held = step * rng.choice([1, 1, 3])
-                    notes.append(
-                        Note(time, time + held, chord[k % len(chord)] + 12 * (k // len(chord) % 2), velocity)
-                    )
+                    notes.append(Note(time, time + held, chord[k % len(chord)] + 12 * (k // len(chord) % 2), velocity))
                     time += step
             elif texture == "scale":
                 step, way = beat / rng.choice([2, 4]), rng.choice([-1, 1])

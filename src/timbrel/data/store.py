@@ -14,7 +14,7 @@ import dataclasses
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,15 +92,10 @@ class StoreWriter:
             raise InputError(
                 f"levels are {levels.dtype} {levels.shape}; expected uint8 {(entry.frames, self.config.n_mels)}"
             )
-        final = self.folder / "mels" / f"{entry.id}.npy"
-        temporary = final.with_suffix(".tmp")
-        with open(temporary, "wb") as file:
-            np.save(file, levels)
-        os.replace(temporary, final)
-        line = json.dumps({k: v for k, v in dataclasses.asdict(entry).items() if v is not None}) + "\n"
+        write_levels(self.folder, entry.id, levels)
         with self._lock:
             with open(self.folder / "manifest.jsonl", "a", encoding="utf-8") as file:
-                file.write(line)
+                file.write(_line(entry))
             self.done.add(entry.id)
 
 
@@ -144,6 +139,24 @@ class MelStore:
         """One recording, or a part of it: float32 dB [n_mels, frames]."""
         stop = None if frames is None else start + frames
         return dequantise(np.array(self.levels(entry)[start:stop]), self.config.floor_db)
+
+
+def write_levels(folder: Path, entry_id: str, levels: np.ndarray) -> None:
+    """Writes one mel of the store at `folder`, whole or not at all."""
+    final = folder / "mels" / f"{entry_id}.npy"
+    temporary = final.with_suffix(".tmp")
+    with open(temporary, "wb") as file:
+        np.save(file, levels)
+    os.replace(temporary, final)
+
+
+def write_manifest(folder: Path, entries: Iterable[Entry]) -> None:
+    """Writes the manifest of the store at `folder`, whole or not at all."""
+    write_text(folder / "manifest.jsonl", "".join(map(_line, entries)))
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps({k: v for k, v in dataclasses.asdict(entry).items() if v is not None}) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -24,8 +24,8 @@ from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.data import scores
 from timbrel.data.render import INSTRUMENTS, find_library, render
 from timbrel.data.scores import Note
-from timbrel.data.splits import HELD_OUT_LIBRARIES, assign_split, is_held_out
-from timbrel.data.store import TARGET_RMS_DB, Entry, StoreWriter, quantise
+from timbrel.data.splits import assign_split, is_held_out
+from timbrel.data.store import TARGET_RMS_DB, Entry, MelStore, StoreWriter, quantise, write_manifest
 from timbrel.data.virtual import render_virtual
 from timbrel.errors import InputError
 
@@ -70,8 +70,9 @@ def synthesise(
     """
     from tqdm import tqdm
 
+    _check(config)
     for name in config.libraries:
-        if name in HELD_OUT_LIBRARIES:
+        if is_held_out(library=name):
             raise InputError(f"library {name!r} is held out for the benchmark; leave it out of `libraries`")
         find_library(name)
     for name in config.composers:
@@ -98,23 +99,55 @@ def synthesise(
             raise
         finally:
             bar.close()
-    return len(StoreWriter(out, writer.config).done)
+    entries = MelStore(out).entries
+    write_manifest(writer.folder, sorted(entries, key=lambda entry: entry.id))  # whoever was ready first
+    return len(entries)
+
+
+def _check(config: SynthConfig) -> None:
+    most = len(INSTRUMENTS) - len(CORE)
+    for name, wrong, expected in (
+        ("num_groups", config.num_groups < 1, "at least 1"),
+        ("duration_s", not 1 <= config.duration_s <= 3600, "1 to 3600 seconds"),
+        ("composed_share", not 0 <= config.composed_share <= 1, "a share from 0 to 1"),
+        ("libraries", not config.libraries, "at least one"),
+        ("num_others", not 0 <= config.num_others <= most, f"0 to {most}"),
+        ("degraded_per_group", config.degraded_per_group < 0, "0 or more"),
+    ):
+        if wrong:
+            raise InputError(f"{name} is {getattr(config, name)}; expected {expected}")
 
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _pieces(config: SynthConfig) -> list[str]:
-    pieces = scores.corpus_scores(config.composers) if config.composers else []
+@dataclass(frozen=True)
+class _Piece:
+    """A score: how `load_score` finds it, and its name, the same wherever a user's own folder lies."""
+
+    path: str
+    name: str
+    composer: str
+    licence: str
+
+
+def _pieces(config: SynthConfig) -> list[_Piece]:
+    names = scores.corpus_scores(config.composers) if config.composers else []
+    by = [name.split("/", 1)[0] for name in names]
+    pieces = [_Piece(name, name, who, scores.CORPUS_LICENCES[who]) for name, who in zip(names, by, strict=True)]
     if config.scores is not None:
+        root = Path(config.scores).resolve()
         suffixes = {".mid", ".midi", ".mxl", ".xml", ".musicxml", ".krn", ".abc"}
-        found = sorted(str(p) for p in Path(config.scores).rglob("*") if p.suffix.lower() in suffixes)
+        found = sorted(p for p in root.rglob("*") if p.suffix.lower() in suffixes)
         if not found:
-            raise InputError(
-                f"{config.scores} holds no scores; expected files ending in {', '.join(sorted(suffixes))}"
-            )
-        pieces += found
+            raise InputError(f"{config.scores} holds no scores; expected files ending in {', '.join(sorted(suffixes))}")
+        for path in found:
+            folders = [root.name, *path.relative_to(root).parts[:-1]]
+            for folder in folders:
+                if is_held_out(composer=folder):
+                    raise InputError(f"{path} is by {folder!r}, held out for the benchmark; leave it out of `scores`")
+            pieces.append(_Piece(str(path), path.relative_to(root).as_posix(), folders[-1], "the user's own"))
     return pieces
 
 
@@ -156,7 +189,7 @@ def vary(notes: Sequence[Note], rng: random.Random, duration_s: float) -> list[N
     return [n for n in scores.fold(played, low, high) if n.start_s < duration_s - 0.1]
 
 
-def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, pieces: list[str]) -> None:
+def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, pieces: list[_Piece]) -> None:
     rng = random.Random(_seed(config.seed, index))
     for _ in range(20):
         if not pieces or rng.random() < config.composed_share:
@@ -164,11 +197,10 @@ def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, piece
             notes: Sequence[Note] = scores.compose(_seed(config.seed, index), config.duration_s * 1.6)
             licence = "composed by timbrel (MIT)"
         else:
-            name = rng.choice(pieces)
-            composer = name.split("/")[0]
-            licence = scores.CORPUS_LICENCES.get(composer, "the user's own")
+            piece = rng.choice(pieces)
+            name, composer, licence = piece.name, piece.composer, piece.licence
             try:
-                notes = scores.load_score(name)
+                notes = scores.load_score(piece.path)
             except InputError:
                 continue
         played = vary(notes, rng, config.duration_s)
@@ -195,14 +227,10 @@ def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, piece
         if label == "virtual":
             number = rng.randrange(NUM_VIRTUAL)
             entry = replace(base, id=f"{base.group}-{k}", label=f"virtual-{number}", library="virtual")
-            waveform = render_virtual(
-                played, number, sample_rate=mel.sample_rate, duration_s=config.duration_s
-            )
+            waveform = render_virtual(played, number, sample_rate=mel.sample_rate, duration_s=config.duration_s)
         else:
             library, program = rng.choice(config.libraries), INSTRUMENTS[label]
-            cents = (
-                rng.uniform(5, 30) if label in ("violin", "cello", "flute") and rng.random() < 0.3 else 0.0
-            )
+            cents = rng.uniform(5, 30) if label in ("violin", "cello", "flute") and rng.random() < 0.3 else 0.0
             entry = replace(base, id=f"{base.group}-{k}", label=label, program=program, library=library)
             waveform = render(
                 played,
@@ -214,7 +242,7 @@ def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, piece
             )
         waveforms.append(waveform)
         made.append(entry)
-    for k in range(config.degraded_per_group):
+    for _ in range(config.degraded_per_group):
         which = rng.randrange(len(made))
         waveforms.append(degrade(waveforms[which], mel.sample_rate, rng.randrange(2**31)))
         made.append(replace(made[which], id=f"{base.group}-{len(made)}", degraded=True))
@@ -223,9 +251,7 @@ def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, piece
             continue
         rms = float(np.sqrt((waveform.astype(np.float64) ** 2).mean()))
         gain = 10 ** (TARGET_RMS_DB / 20) / max(rms, 1e-6)
-        levels = quantise(
-            mel_spectrogram(torch.from_numpy(waveform * gain)[None, None], mel)[0, 0], mel.floor_db
-        )
+        levels = quantise(mel_spectrogram(torch.from_numpy(waveform * gain)[None, None], mel)[0, 0], mel.floor_db)
         gain_db = round(20 * float(np.log10(gain)), 2)
         writer.add(replace(entry, frames=len(levels), gain_db=gain_db), levels)
 
@@ -268,9 +294,7 @@ def degrade(waveform: np.ndarray, sample_rate: int, seed: int) -> np.ndarray:
     x = (x / max(1.0, np.abs(x).max())).astype(np.float32)
     if rng.random() < 0.4:
         file = io.BytesIO()
-        soundfile.write(
-            file, x, sample_rate, format="OGG", subtype="VORBIS", compression_level=rng.uniform(0.6, 1.0)
-        )
+        soundfile.write(file, x, sample_rate, format="OGG", subtype="VORBIS", compression_level=rng.uniform(0.6, 1.0))
         file.seek(0)
         x = soundfile.read(file, dtype="float32")[0]
         x = np.pad(x[:samples], (0, max(0, samples - len(x))))

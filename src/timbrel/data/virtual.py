@@ -46,9 +46,7 @@ def render_virtual(
         h = np.arange(1, count + 1)
         frequency = f0 * h * np.sqrt(1 + inharmonicity * h**2)
         level_db = -20 * (tilt + velocity_tilt * (1 - note.velocity / 100)) * np.log10(h) + ripple[:count]
-        level_db += sum(
-            gain * np.exp(-(((np.log(frequency) - at) / width) ** 2)) for at, width, gain in formants
-        )
+        level_db += sum(gain * np.exp(-(((np.log(frequency) - at) / width) ** 2)) for at, width, gain in formants)
         level = 10 ** (level_db / 20) * np.where(h % 2 == 0, odd, 1.0) * (frequency < 0.47 * sample_rate)
         level *= (note.velocity / 127) ** 1.5 / np.sqrt((level**2).sum() + 1e-12)
         held_s = max(note.end_s - note.start_s, 0.05)
@@ -60,9 +58,7 @@ def render_virtual(
         t = np.arange(samples, dtype=np.float32) / sample_rate
         envelope = np.minimum(t / attack_s, 1) * np.exp(-np.maximum(t - held_s, 0) / release_s)
         envelope *= 1 + tremolo * np.sin(2 * np.pi * vibrato_hz * t)
-        bend = (
-            vibrato_cents / 1200 * np.log(2) / (2 * np.pi * vibrato_hz) * np.sin(2 * np.pi * vibrato_hz * t)
-        )
+        bend = vibrato_cents / 1200 * np.log(2) / (2 * np.pi * vibrato_hz) * np.sin(2 * np.pi * vibrato_hz * t)
         phase = ((t + bend) * 2 * np.pi).astype(np.float32)
         tone = np.zeros(samples, np.float32)
         for k in range(count):
