@@ -1,6 +1,6 @@
 """A model folder <-> objects.
 
-config.json               kind, settings of every part, how it was trained, measured figures
+config.json               kind, architecture, settings of every part, how it was trained, measured figures
 codec.safetensors         the mel autoencoder
 style.safetensors         the style encoder        (a transfer model only)
 denoiser.safetensors      the denoiser             (a transfer model only)
@@ -13,9 +13,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,14 +24,29 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from timbrel.audio.mel import MelConfig
-from timbrel.diffusion.schedules import NoiseSchedule, cosine_schedule, linear_schedule
-from timbrel.errors import ModelError
+from timbrel.diffusion.samplers import ddim, guided
+from timbrel.diffusion.schedules import NoiseSchedule, cosine_schedule, inference_timesteps, linear_schedule
+from timbrel.errors import InputError, ModelError
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
-from timbrel.models.denoiser import DenoiserConfig, TransferDenoiser
+from timbrel.models.denoiser import Condition, DenoiserConfig, TransferDenoiser
+from timbrel.models.report import (
+    ReportCodec,
+    ReportCodecConfig,
+    ReportStyle,
+    ReportStyleConfig,
+    ReportStyleEncoder,
+    ReportUNet,
+    ReportUNetConfig,
+)
 from timbrel.models.style import StyleConfig, StyleEncoder
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT_MODEL = "default"
+
+Codec = TypeVar("Codec", MelAutoencoder, ReportCodec)
+Style = TypeVar("Style", StyleEncoder, ReportStyleEncoder)
+Denoiser = TypeVar("Denoiser", TransferDenoiser, ReportUNet)
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -52,17 +68,145 @@ class ScheduleConfig:
 
 
 @dataclass
-class TransferModel:
-    """Everything that a transfer needs: the parts, the settings they work with, and what is known of them."""
+class TransferModel(ABC, Generic[Codec, Style, Denoiser]):
+    """Everything that a transfer needs: the parts, the settings they work with, and what is known of them.
+
+    A subclass is one system, and says how its parts work together on windows of `window` frames of latents, which
+    the pipeline cross-fades over `overlap`.
+    """
 
     mel: MelConfig
-    codec: MelAutoencoder
-    style: StyleEncoder
-    denoiser: TransferDenoiser
+    codec: Codec
+    style: Style
+    denoiser: Denoiser
     schedule: NoiseSchedule
     schedule_config: ScheduleConfig
     instruments: dict[str, Tensor] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
+
+    window: ClassVar[int]
+    overlap: ClassVar[int]
+
+    @abstractmethod
+    def style_tokens(self, mel: Tensor) -> Tensor:
+        """Mel of a reference clip in dB [1, 1, n_mels, frames] -> its tokens [n, width]; those of several clips
+        of one instrument may be put one after the other."""
+
+    @abstractmethod
+    def sample(
+        self, content: Tensor, tokens: Tensor, noise: Tensor, *, steps: int, guidance: float, strength: float
+    ) -> Tensor:
+        """Latents [1, c, h, w] of a content played with a style.
+
+        Args:
+            content: latents of the source.
+            tokens: [n, width], of `style_tokens`.
+            noise: standard normal, in the content's shape.
+            steps: of the sampler.
+            guidance: on style; 1 is as learned.
+            strength: 0-1, for a system whose way from the content may be shorter.
+        """
+
+
+class DefaultModel(TransferModel[MelAutoencoder, StyleEncoder, TransferDenoiser]):
+    """Content enters beside the noise, which is where sampling starts."""
+
+    window, overlap = 256, 16  # 24 s at 44.1 kHz
+
+    @classmethod
+    def build(
+        cls,
+        mel: MelConfig,
+        codec: MelAutoencoder,
+        style: StyleConfig,
+        denoiser: DenoiserConfig,
+        schedule: ScheduleConfig,
+    ) -> DefaultModel:
+        """With fresh weights around a codec."""
+        built = schedule.build()
+        network = TransferDenoiser(denoiser, built.alphas_cumprod)
+        return cls(mel, codec, StyleEncoder(style), network, built, schedule)
+
+    def style_tokens(self, mel: Tensor) -> Tensor:
+        return self.style(self.codec.encode(mel))[0]
+
+    def sample(
+        self, content: Tensor, tokens: Tensor, noise: Tensor, *, steps: int, guidance: float, strength: float
+    ) -> Tensor:
+        everywhere = torch.ones(1, len(tokens), dtype=torch.bool, device=tokens.device)
+        condition = Condition(content, tokens[None], everywhere)
+        null = self.denoiser.null(condition)
+        denoise = guided(lambda x, t: self.denoiser(x, t, condition), lambda x, t: self.denoiser(x, t, null), guidance)
+        return ddim(denoise, noise, self.schedule, inference_timesteps(self.schedule, steps))
+
+
+class ReportModel(TransferModel[ReportCodec, ReportStyleEncoder, ReportUNet]):
+    """Report 001: content enters as the start of sampling alone, noised as far as the report noised it.
+
+    That is -8 dB of signal to noise; from noise alone, where its training ends now, no content would be left.
+    Windows and pieces of the style are as long as what it is trained on, 128 frames of mel: it knows no later place.
+    """
+
+    window, overlap = 16, 4
+    full_snr_db = -8.0
+
+    @classmethod
+    def build(
+        cls,
+        mel: MelConfig,
+        codec: ReportCodec,
+        style: ReportStyleConfig,
+        denoiser: ReportUNetConfig,
+        schedule: ScheduleConfig,
+    ) -> ReportModel:
+        """With fresh weights around a codec.
+
+        Raises:
+            InputError: the mel's bands are no multiple of 64, so that tokens of two scales would not match.
+        """
+        if mel.n_mels % 64:
+            raise InputError(f"n_mels is {mel.n_mels}; the report's system takes multiples of 64 (it had 128)")
+        return cls(mel, codec, ReportStyleEncoder(style), ReportUNet(denoiser), schedule.build(), schedule)
+
+    def style_tokens(self, mel: Tensor) -> Tensor:
+        """A row has one of the coarse tokens, of 64 bands x 64 frames, and the four fine ones of as much."""
+        side = self.window * self.codec.factor
+        mel = mel.tile(-(-side // mel.shape[-1]))  # a shorter clip goes round
+        pieces = mel[0, 0, :, : mel.shape[-1] // side * side].unflatten(1, (-1, side)).transpose(0, 1)
+        style = self.style(self.codec.picture(pieces[:, None]))
+        coarse = style.coarse.flatten(0, 1)
+        return torch.cat([coarse, style.fine.reshape(len(coarse), -1)], dim=1)
+
+    def sample(
+        self, content: Tensor, tokens: Tensor, noise: Tensor, *, steps: int, guidance: float, strength: float
+    ) -> Tensor:
+        coarse, fine = tokens.tensor_split([8 * self.style.config.num_filters], dim=1)
+        style = ReportStyle(fine.reshape(1, 4 * len(fine), -1), coarse[None])
+        null = self.denoiser.null(style)
+        abar = self.schedule.alphas_cumprod
+        full = float((abar / (1 - abar) > 10 ** (self.full_snr_db / 10)).double().mean())
+        timesteps = inference_timesteps(self.schedule, steps, start=strength * full)
+        if not len(timesteps):
+            return content
+        x = self.schedule.add_noise(content, noise, timesteps[0])
+        denoise = guided(lambda x, t: self.denoiser(x, t, style), lambda x, t: self.denoiser(x, t, null), guidance)
+        return ddim(denoise, x, self.schedule, timesteps)
+
+
+class Architecture(NamedTuple):
+    """The classes of one system, and of their settings."""
+
+    codec_config: type
+    codec: type[MelAutoencoder] | type[ReportCodec]
+    style_config: type
+    denoiser_config: type
+    model: type[Any]  # a TransferModel with its own `build`
+
+
+ARCHITECTURES = {
+    "default": Architecture(AutoencoderConfig, MelAutoencoder, StyleConfig, DenoiserConfig, DefaultModel),
+    "report": Architecture(ReportCodecConfig, ReportCodec, ReportStyleConfig, ReportUNetConfig, ReportModel),
+}
 
 
 @dataclass(frozen=True)
@@ -79,45 +223,45 @@ class ModelInfo:
     training: str
 
 
-def build_transfer_model(
-    mel: MelConfig,
-    codec: MelAutoencoder,
-    style: StyleConfig,
-    denoiser: DenoiserConfig,
-    schedule: ScheduleConfig,
-) -> TransferModel:
-    """A transfer model with fresh weights around a codec."""
-    built = schedule.build()
-    return TransferModel(
-        mel, codec, StyleEncoder(style), TransferDenoiser(denoiser, built.alphas_cumprod), built, schedule
-    )
-
-
-def save_codec(folder: str | Path, mel: MelConfig, codec: MelAutoencoder, info: dict[str, Any]) -> None:
+def save_codec(folder: str | Path, mel: MelConfig, codec: MelAutoencoder | ReportCodec, info: dict[str, Any]) -> None:
     """Writes a codec folder; `info` goes into config.json as it is."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _save_weights(folder / "codec.safetensors", codec, torch.float32)
-    config = {"kind": "codec", "mel": mel, "codec": codec.config, "info": info}
+    config = {"kind": "codec", "architecture": _architecture(codec), "mel": mel, "codec": codec.config, "info": info}
     _save_config(folder, config)
 
 
-def load_codec(folder: str | Path) -> tuple[MelConfig, MelAutoencoder]:
+def load_codec(folder: str | Path) -> tuple[MelConfig, MelAutoencoder | ReportCodec]:
     """Reads the codec of a codec folder, or of any model folder or shipped model.
 
     Raises:
         ModelError: the folder is missing, broken or holds no codec.
     """
     folder = resolve(folder)
-    config = _read_config(folder)
-    mel, codec = MelConfig(**config["mel"]), MelAutoencoder(AutoencoderConfig(**config["codec"]))
+    config, architecture = _read_config(folder)
+    try:
+        codec = architecture.codec(architecture.codec_config(**config["codec"]))
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{folder}/config.json does not describe a codec: {error}") from error
     _load_weights(folder / "codec.safetensors", codec)
-    return mel, codec
+    return MelConfig(**config["mel"]), codec
 
 
-def save_transfer_model(
-    folder: str | Path, model: TransferModel, *, dtype: torch.dtype = torch.bfloat16
-) -> None:
+def expect(loaded: object, kind: type[Kind], folder: str | Path) -> Kind:
+    """What was loaded from `folder`, if it is of the system at hand.
+
+    Raises:
+        ModelError: it is of another.
+    """
+    if not isinstance(loaded, kind):
+        raise ModelError(
+            f"{folder} holds a {type(loaded).__name__}; expected a {kind.__name__}: a recipe works on its own system"
+        )
+    return loaded
+
+
+def save_transfer_model(folder: str | Path, model: TransferModel, *, dtype: torch.dtype = torch.bfloat16) -> None:
     """Writes a transfer model folder; the networks in `dtype`, their buffers and the codec in float32."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,6 +272,7 @@ def save_transfer_model(
         save_instruments(folder / "instruments.safetensors", model.instruments)
     config = {
         "kind": "transfer",
+        "architecture": _architecture(model.codec),
         "mel": model.mel,
         "codec": model.codec.config,
         "style": model.style.config,
@@ -145,18 +290,17 @@ def load_transfer_model(folder: str | Path | None = None) -> TransferModel:
         ModelError: the folder is missing, broken or holds another kind of model.
     """
     folder = resolve(DEFAULT_MODEL if folder is None else folder)
-    config = _read_config(folder)
+    config, architecture = _read_config(folder)
     if config.get("kind") != "transfer":
         raise ModelError(f"{folder} holds a {config.get('kind')!r} model; expected a 'transfer' model")
     mel, codec = load_codec(folder)
     try:
-        denoiser = dict(config["denoiser"])
-        denoiser["dilations"] = tuple(denoiser["dilations"])
-        model = build_transfer_model(
+        denoiser = {k: tuple(v) if isinstance(v, list) else v for k, v in config["denoiser"].items()}
+        model = architecture.model.build(
             mel,
             codec,
-            StyleConfig(**config["style"]),
-            DenoiserConfig(**denoiser),
+            architecture.style_config(**config["style"]),
+            architecture.denoiser_config(**denoiser),
             ScheduleConfig(**config["schedule"]),
         )
     except (KeyError, TypeError) as error:
@@ -191,7 +335,8 @@ def list_models(folder: str | Path | None = None) -> list[ModelInfo]:
     for place in places:
         for path in sorted({p.parent for p in [*place.glob("config.json"), *place.glob("*/config.json")]}):
             try:
-                config = _read_config(path)
+                config, _ = _read_config(path)
+                instruments = load_instruments(path / "instruments.safetensors")
             except ModelError:
                 continue
             if config.get("kind") not in ("transfer", "codec"):
@@ -203,7 +348,7 @@ def list_models(folder: str | Path | None = None) -> list[ModelInfo]:
                     path=path,
                     purpose=info.get("purpose", config["kind"]),
                     size_bytes=sum(f.stat().st_size for f in path.iterdir() if f.is_file()),
-                    instruments=sorted(load_instruments(path / "instruments.safetensors")),
+                    instruments=sorted(instruments),
                     sample_rate=config["mel"]["sample_rate"],
                     figures=info.get("figures", {}),
                     training=info.get("training", "unknown"),
@@ -222,9 +367,7 @@ def save_instruments(path: Path, instruments: dict[str, Tensor]) -> None:
     """Writes name -> style tokens [n, width], float16, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    save_file(
-        {name: tokens.to(torch.float16).contiguous() for name, tokens in instruments.items()}, temporary
-    )
+    save_file({name: tokens.to(torch.float16).contiguous() for name, tokens in instruments.items()}, temporary)
     os.replace(temporary, path)
 
 
@@ -248,7 +391,7 @@ def fingerprint(model: TransferModel) -> str:
 
     digest = hashlib.sha256()
     for name, tensor in sorted(model.style.state_dict().items()):
-        digest.update(name.encode() + tensor.float().numpy().tobytes())
+        digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
     return digest.hexdigest()[:8]
 
 
@@ -280,10 +423,14 @@ def _save_config(folder: Path, config: dict[str, Any]) -> None:
     os.replace(temporary, folder / "config.json")
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> tuple[dict[str, Any], Architecture]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         MelConfig(**config["mel"])
+        return config, ARCHITECTURES[config.get("architecture", "default")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} is not a timbrel model: {error}") from error
-    return config
+
+
+def _architecture(codec: nn.Module) -> str:
+    return next(name for name, parts in ARCHITECTURES.items() if isinstance(codec, parts.codec))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -402,7 +403,7 @@ def _parallel(
                 yield function(job)
                 bar.update()
             return
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
         try:
             for future in as_completed([pool.submit(function, job) for job in jobs]):
                 yield future.result()
@@ -411,9 +412,10 @@ def _parallel(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _start_worker() -> None:
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then cancels what is left
     torch.set_num_threads(1)
 
 
@@ -459,10 +461,9 @@ def seams(model: str | Path | None, cases: Sequence[Case]) -> dict[str, Summary]
 
 def _joins(pipe: Any, duration_s: float) -> list[tuple[float, float]]:
     """Where the pipeline cross-fades from one window into the next, in seconds."""
-    from timbrel.pipelines.transfer import OVERLAP, WINDOW
-
+    window, overlap = pipe.model.window, pipe.model.overlap
     frame_s = pipe.model.codec.factor / pipe.model.mel.frame_rate
-    step_s, fade_s = (WINDOW - OVERLAP) * frame_s, OVERLAP * frame_s
+    step_s, fade_s = (window - overlap) * frame_s, overlap * frame_s
     starts = np.arange(step_s, duration_s - fade_s, step_s)
     return [(float(start), float(start + fade_s)) for start in starts]
 

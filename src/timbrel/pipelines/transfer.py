@@ -33,16 +33,12 @@ from timbrel.audio.io import (
 from timbrel.audio.mel import mel_spectrogram
 from timbrel.checkpoint import TransferModel
 from timbrel.data.store import TARGET_RMS_DB
-from timbrel.diffusion.samplers import ddim, guided
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import AudioError, InputError
-from timbrel.models.denoiser import Condition
 
 Source = str | os.PathLike[str] | np.ndarray | Tensor
 Progress = Callable[[float, float | None], None]
 
-WINDOW = 256  # latent frames that are denoised at once (24 s at 44.1 kHz)
-OVERLAP = 16  # latent frames over which neighbouring windows are cross-faded
 BLOCK = 1 << 16  # samples read at a time
 HOP = 1024  # samples between the points of the stereo image
 SILENT_RMS = 1e-5  # -100 dB of full scale
@@ -147,9 +143,7 @@ class TransferPipeline:
             samples += block.size
             peak = float(np.abs(block).max(initial=0))
             gain = job.scan.final_gain(energy / max(samples, 1), peak)
-            ramp = np.linspace(
-                gain if before is None else min(before, 1 / max(peak, 1e-9)), gain, block.shape[1]
-            )
+            ramp = np.linspace(gain if before is None else min(before, 1 / max(peak, 1e-9)), gain, block.shape[1])
             before = gain
             yield (block * ramp).astype(np.float32)
 
@@ -179,9 +173,7 @@ class TransferPipeline:
         rate = sample_rate or self.sample_rate
         job = _Job(self, source, to, None, strength, steps, guidance, seed, progress)
         inputs = [source, to] if isinstance(to, str | os.PathLike) else [source]
-        output = check_output(
-            output, overwrite=overwrite, inputs=inputs, sample_rate=rate, channels=job.scan.channels
-        )
+        output = check_output(output, overwrite=overwrite, inputs=inputs, sample_rate=rate, channels=job.scan.channels)
         # The gain needs the whole result, so that waits in a raw file beside the output.
         spool = output.with_name(f".timbrel-{secrets.token_hex(6)}.raw")
         energy, samples, peak = 0.0, 0, 0.0
@@ -196,9 +188,7 @@ class TransferPipeline:
             exact = round(job.scan.samples * rate / job.scan.sample_rate)
             _write_spool(spool, output, job.scan.channels, self.sample_rate, rate, gain, exact, overwrite)
         except OSError as error:
-            raise AudioError(
-                f"{output} cannot be written: {error}; free some space, or name another place"
-            ) from error
+            raise AudioError(f"{output} cannot be written: {error}; free some space, or name another place") from error
         finally:
             spool.unlink(missing_ok=True)
         if picture is not None:
@@ -220,7 +210,7 @@ class TransferPipeline:
             )
         mel = self._style_mel(to, sample_rate)
         with torch.inference_mode():
-            return self.model.style(self.model.codec.encode(mel))[0].clone()
+            return self.model.style_tokens(mel).clone()
 
     def _style_mel(self, to: Source, sample_rate: int | None) -> Tensor:
         if isinstance(to, str | os.PathLike):
@@ -228,9 +218,7 @@ class TransferPipeline:
         else:
             array, rate = _as_waveform(to), sample_rate or self.sample_rate
             resampler = StreamResampler(rate, self.sample_rate, 1)
-            waveform = np.concatenate(
-                [resampler.push(array.mean(0, keepdims=True)), resampler.finish()], axis=1
-            )
+            waveform = np.concatenate([resampler.push(array.mean(0, keepdims=True)), resampler.finish()], axis=1)
         frame = waveform[0, : waveform.shape[1] // HOP * HOP].reshape(-1, HOP)
         power = (frame.astype(np.float64) ** 2).mean(axis=1)
         rms = _active_rms(power)
@@ -245,9 +233,7 @@ class TransferPipeline:
         short = max(0, 4 * self.model.codec.factor - mel.shape[-1])
         return torch.nn.functional.pad(mel, (0, short), value=self.model.mel.floor_db)
 
-    def _draw(
-        self, picture: Path, source: str | os.PathLike[str], to: Source, output: Path, overwrite: bool
-    ) -> None:
+    def _draw(self, picture: Path, source: str | os.PathLike[str], to: Source, output: Path, overwrite: bool) -> None:
         from timbrel.audio.plot import draw_mels
 
         def mel_of(path: str | os.PathLike[str]) -> Tensor:
@@ -258,9 +244,7 @@ class TransferPipeline:
                     parts.append(resampler.push(block.mean(0, keepdims=True)))
                     if sum(p.shape[1] for p in parts) > PICTURE_S * self.sample_rate:
                         break
-            waveform = np.concatenate([*parts, resampler.finish()], axis=1)[
-                :, : int(PICTURE_S * self.sample_rate)
-            ]
+            waveform = np.concatenate([*parts, resampler.finish()], axis=1)[:, : int(PICTURE_S * self.sample_rate)]
             return mel_spectrogram(torch.from_numpy(waveform.copy())[None], self.model.mel)[0, 0]
 
         panels: list[tuple[str, Tensor | None]] = [(f"source: {Path(source).name}", mel_of(source))]
@@ -280,9 +264,7 @@ def load(name_or_folder: str | os.PathLike[str] | None = None) -> TransferPipeli
     model = checkpoint.load_transfer_model(None if name_or_folder is None else os.fspath(name_or_folder))
     prefix = checkpoint.fingerprint(model) + "."
     own = checkpoint.load_instruments(checkpoint.user_instruments_path())
-    return TransferPipeline(
-        model, {k.removeprefix(prefix): v for k, v in own.items() if k.startswith(prefix)}
-    )
+    return TransferPipeline(model, {k.removeprefix(prefix): v for k, v in own.items() if k.startswith(prefix)})
 
 
 def add_instrument(
@@ -345,7 +327,7 @@ class _Job:
         if not isinstance(source, str | os.PathLike) and sample_rate is None:
             raise InputError("source is an array, and sample_rate is missing; give its rate in Hz")
         self.model, self.strength, self.seed, self.progress = pipe.model, strength, seed, progress
-        self.timesteps = inference_timesteps(pipe.model.schedule, self.steps)
+        inference_timesteps(pipe.model.schedule, self.steps)  # refuses what it cannot do, before there is work
         self.source = source if isinstance(source, str | os.PathLike) else _as_waveform(source)
         self.source_rate = sample_rate
         self.tokens = pipe.style_tokens(to, sample_rate=sample_rate)
@@ -435,7 +417,7 @@ class _Job:
         config, factor = self.model.mel, self.model.codec.factor
         hop, margin = config.hop_length, -(-config.n_fft // (2 * config.hop_length))
         frames = config.num_frames(total)
-        window, overlap = WINDOW * factor, OVERLAP * factor
+        window, overlap = self.model.window * factor, self.model.overlap * factor
         buffer = np.zeros(margin * hop, np.float32)  # from the sample of frame `start - margin`
         start, told, faded = 0, 0, None
         fade = torch.linspace(0, 1, overlap)
@@ -470,26 +452,20 @@ class _Job:
         frames, factor = content.shape[-1], model.codec.factor
         padded = torch.nn.functional.pad(content, (0, -frames % factor), value=floor)
         latents = model.codec.encode(padded)
-        tokens = self.tokens[None]
-        condition = Condition(latents, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
-        null = model.denoiser.null(condition)
-        denoise = guided(
-            lambda x, t: model.denoiser(x, t, condition),
-            lambda x, t: model.denoiser(x, t, null),
-            self.guidance,
-        )
         noise = self._noise(latents.shape, first)
-        mel = model.codec.decode(ddim(denoise, noise, model.schedule, self.timesteps))[..., :frames]
+        steps, guidance, strength = self.steps, self.guidance, self.strength
+        latents = model.sample(latents, self.tokens, noise, steps=steps, guidance=guidance, strength=strength)
+        mel = model.codec.decode(latents)[..., :frames]
         return torch.lerp(content, mel, self.strength)
 
     def _noise(self, shape: Sequence[int], first: int) -> Tensor:
         """Noise that belongs to the moment, so that windows agree where they overlap."""
-        parts = []
-        for block in range(first // OVERLAP, (first + shape[-1]) // OVERLAP + 1):
+        parts, size = [], self.model.overlap
+        for block in range(first // size, (first + shape[-1]) // size + 1):
             seed = np.random.SeedSequence((self.seed, block)).generate_state(1, np.uint64)[0]
             generator = torch.Generator().manual_seed(int(seed) >> 1)
-            parts.append(torch.randn(*shape[1:-1], OVERLAP, generator=generator))
-        skip = first % OVERLAP
+            parts.append(torch.randn(*shape[1:-1], size, generator=generator))
+        skip = first % size
         return torch.cat(parts, dim=-1)[None, ..., skip : skip + shape[-1]]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timbrel.checkpoint import load_codec, save_codec
+from timbrel.checkpoint import expect, load_codec, save_codec
 from timbrel.data.datasets import Windows
 from timbrel.data.store import MelStore
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
@@ -20,16 +20,14 @@ class AutoencoderStage:
     """Trains a `MelAutoencoder`: mean absolute error in dB, of the picture and of its differences along both
     axes (which a blurred picture has wrong). The basis is the data's principal components, and stays."""
 
-    def __init__(
-        self, recipe: AutoencoderRecipe, data: str | Path, *, init_from: str | Path | None = None
-    ) -> None:
+    def __init__(self, recipe: AutoencoderRecipe, data: str | Path, *, init_from: str | Path | None = None) -> None:
         self.recipe = recipe
         store = MelStore(data)
         self.mel_config = store.config
         self.train = Windows(store, "train", recipe.frames, recipe.frames)
         self.validation = Windows(store, "validation", recipe.frames, recipe.frames)
         if init_from is not None:
-            _, self.codec = load_codec(init_from)
+            self.codec = expect(load_codec(init_from)[1], MelAutoencoder, init_from)
             self.codec.train().requires_grad_(True)
         else:
             torch.manual_seed(recipe.seed)
@@ -59,14 +57,18 @@ class AutoencoderStage:
         return {"loss": loss, "rms_db": error.square().mean().sqrt()}
 
     def validate(self) -> dict[str, float]:
-        mel = self.validation.single(np.random.default_rng(0), 32)
-        error = self.codec.decode(self.codec.encode(mel)) - mel
+        mel, decoded = self._there_and_back(0, 32)
+        error = decoded - mel
         return {"mae_db": float(error.abs().mean()), "rms_db": float(error.square().mean().sqrt())}
 
     def samples(self) -> dict[str, Tensor]:
-        mel = self.validation.single(np.random.default_rng(1), 1)
-        both = torch.cat([mel, self.codec.decode(self.codec.encode(mel))], dim=-1)[0, 0].flip(0)
+        both = torch.cat(self._there_and_back(1, 1), dim=-1)[0, 0].flip(0).cpu()
         return {"mel and reconstruction": 1 - both / self.mel_config.floor_db}
+
+    @torch.no_grad()
+    def _there_and_back(self, seed: int, size: int) -> tuple[Tensor, Tensor]:
+        mel = self.validation.single(np.random.default_rng(seed), size).to(self.codec.basis.device)
+        return mel, self.codec.decode(self.codec.encode(mel)).float()
 
     def save(self, folder: Path) -> None:
         info = {

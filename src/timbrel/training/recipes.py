@@ -100,7 +100,5 @@ def find_recipe(recipes: dict[str, Recipe], name: str, **changes: object) -> Rec
         raise InputError(f"recipe {name!r} is unknown; expected one of {', '.join(recipes)}")
     fields = {f.name for f in dataclasses.fields(recipes[name])}
     if unknown := set(changes) - fields:
-        raise InputError(
-            f"recipe {name!r} has no {', '.join(sorted(unknown))}; fields: {', '.join(sorted(fields))}"
-        )
+        raise InputError(f"recipe {name!r} has no {', '.join(sorted(unknown))}; fields: {', '.join(sorted(fields))}")
     return dataclasses.replace(recipes[name], **changes)  # type: ignore[arg-type]

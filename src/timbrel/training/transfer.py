@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from timbrel.checkpoint import (
+    DefaultModel,
     ScheduleConfig,
     TransferModel,
-    build_transfer_model,
+    expect,
     load_codec,
     load_transfer_model,
     save_transfer_model,
@@ -22,13 +23,14 @@ from timbrel.data.store import MelStore, dequantise
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
+from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.denoiser import Condition, DenoiserConfig
 from timbrel.models.style import StyleConfig
 from timbrel.training.recipes import TransferRecipe
 
 
 class TransferStage:
-    """Trains `TransferModel.style` and `.denoiser` to give the target's latents.
+    """Trains `DefaultModel.style` and `.denoiser` to give the target's latents.
 
     The loss is the mean squared error of the clean latents, which for the orthonormal codec is dB squared. A share
     of the samples (`pure_noise_share`) sits at the last timestep, where the answer is a regression: a sampler of
@@ -63,15 +65,16 @@ class TransferStage:
 
     def _initial_model(
         self, recipe: TransferRecipe, codec: str | Path | None, init_from: str | Path | None
-    ) -> TransferModel:
+    ) -> DefaultModel:
         if init_from is not None:
-            return load_transfer_model(init_from)
+            return expect(load_transfer_model(init_from), DefaultModel, init_from)
         if codec is None:
             raise InputError("there is no codec; train one with `timbrel train autoencoder`, or give init_from")
         mel, loaded = load_codec(codec)
+        loaded = expect(loaded, MelAutoencoder, codec)
         channels, height = loaded.config.latent_channels, mel.n_mels // loaded.factor
         torch.manual_seed(recipe.seed)
-        model = build_transfer_model(
+        model = DefaultModel.build(
             mel,
             loaded,
             StyleConfig(latent_channels=channels, latent_height=height, width=recipe.style_width),
@@ -128,14 +131,17 @@ class TransferStage:
         rms_db = (error[pure].mean() / 2).sqrt() if bool(pure.any()) else error.new_zeros(())
         return {"loss": (weight * error).mean(), "pure_noise_rms_db": rms_db * float(model.codec.scale)}
 
+    @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Squared errors as RMS in dB of mel, without augmentation, for 1 and 4 steps, and how much worse the
         style of another recording (of the batch's next sample) makes it."""
         model, size = self.model, 48
-        batch = self.validation.transfer(np.random.default_rng(0), size, None)
+        device = model.codec.basis.device
+        drawn = self.validation.transfer(np.random.default_rng(0), size, None)
+        batch = {name: mel.to(device) for name, mel in drawn.items()}
         target, content, style = (model.codec.encode(batch[k]) for k in ("target", "content", "style"))
         tokens = model.style(style)
-        mask = torch.ones(tokens.shape[:2], dtype=torch.bool)
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=device)
         figures = {}
         for name, steps, chosen in (
             ("1", 1, tokens),
@@ -147,7 +153,7 @@ class TransferStage:
             def denoise(x: Tensor, t: Tensor, condition: Condition = condition) -> Tensor:
                 return model.denoiser(x, t, condition)
 
-            noise = seeded_noise(target.shape[1:], range(size))
+            noise = seeded_noise(target.shape[1:], range(size), device=device)
             result = ddim(denoise, noise, model.schedule, inference_timesteps(model.schedule, steps))
             mel, truth = (
                 model.codec.decode(result),
@@ -155,7 +161,7 @@ class TransferStage:
             )
             figures[f"rms_db_{name}"] = float((mel - truth).square().mean().sqrt())
             figures[f"detail_{name}"] = float(mel.diff(dim=2).abs().mean() / truth.diff(dim=2).abs().mean())
-        self._last = torch.cat([batch["content"][0], truth[0], mel[0]], dim=-1)[0].flip(0)
+        self._last = torch.cat([batch["content"][0], truth[0], mel[0]], dim=-1)[0].flip(0).cpu()
         return figures
 
     def samples(self) -> dict[str, Tensor]:
@@ -168,22 +174,22 @@ class TransferStage:
             "figures": {},
             "recipe": dataclasses.asdict(self.recipe),
         }
-        self.model.instruments = self._named_instruments()
+        self.model.instruments = named_instruments(self.model, self.train)
         save_transfer_model(folder, self.model)
 
-    def _named_instruments(self, clips: int = 2) -> dict[str, Tensor]:
-        """Style tokens of each label's first recordings, of the library that has most of them: a name and a clip
-        take one path."""
-        named = {}
-        labels = {e.label for e in self.train.targets if e.library != "virtual"}
-        for label in sorted(labels):
-            libraries = [e.library for e in self.train.targets if e.label == label]
-            library = max(sorted(set(libraries), key=str), key=libraries.count)
-            tokens = []
-            for entry in self.train.voices[label, library][:clips]:
-                start = (entry.frames - self.recipe.style_frames) // 2
-                levels = self.train.window(entry, start, self.recipe.style_frames)
-                mel = dequantise(levels, self.model.mel.floor_db)[None, None]
-                tokens.append(self.model.style(self.model.codec.encode(mel))[0])
-            named[label] = torch.cat(tokens)
-        return named
+
+def named_instruments(model: TransferModel, windows: Windows, clips: int = 2) -> dict[str, Tensor]:
+    """Style tokens of each label's first recordings, of the library that has most of them: a name and a clip
+    take one path."""
+    named = {}
+    for label in sorted({e.label for e in windows.targets if e.library != "virtual"}):
+        libraries = [e.library for e in windows.targets if e.label == label]
+        library = max(sorted(set(libraries), key=str), key=libraries.count)
+        tokens = []
+        for entry in windows.voices[label, library][:clips]:
+            start = (entry.frames - windows.style_frames) // 2
+            levels = windows.window(entry, start, windows.style_frames)
+            mel = dequantise(levels, model.mel.floor_db)[None, None].to(next(model.style.parameters()).device)
+            tokens.append(model.style_tokens(mel))
+        named[label] = torch.cat(tokens)
+    return named
