@@ -10,10 +10,11 @@ Everything flows in blocks: memory does not grow with length.
 from __future__ import annotations
 
 import os
-import secrets
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ from timbrel.errors import AudioError, InputError
 Source = str | os.PathLike[str] | np.ndarray | Tensor
 Progress = Callable[[float, float | None], None]
 
-BLOCK = 1 << 16  # samples read at a time
+BLOCK = 1 << 16  # samples read at a time, a multiple of HOP
 HOP = 1024  # samples between the points of the stereo image
 SILENT_RMS = 1e-5  # -100 dB of full scale
 CLIP_S = 10.0  # of a style clip: its loudest stretch
@@ -116,8 +117,7 @@ class TransferPipeline:
         """
         job = _Job(self, source, to, sample_rate, strength, steps, guidance, seed, progress)
         out = np.concatenate(list(job.blocks()), axis=1)
-        gain = job.scan.final_gain(float((out.astype(np.float64) ** 2).mean()), float(np.abs(out).max()))
-        return Result(out * np.float32(gain), self.sample_rate)
+        return Result(out * np.float32(job.final_gain()), self.sample_rate)
 
     def stream(
         self,
@@ -136,16 +136,7 @@ class TransferPipeline:
         The whole result's loudness is not known when its first block leaves: the gain follows the ratio of what
         the source and the result have had so far, and a block that would clip is turned down.
         """
-        job = _Job(self, source, to, sample_rate, strength, steps, guidance, seed, progress)
-        energy, samples, before = 0.0, 0, None
-        for block in job.blocks():
-            energy += float((block.astype(np.float64) ** 2).sum())
-            samples += block.size
-            peak = float(np.abs(block).max(initial=0))
-            gain = job.scan.final_gain(energy / max(samples, 1), peak)
-            ramp = np.linspace(gain if before is None else min(before, 1 / max(peak, 1e-9)), gain, block.shape[1])
-            before = gain
-            yield (block * ramp).astype(np.float32)
+        return _Job(self, source, to, sample_rate, strength, steps, guidance, seed, progress).levelled()
 
     def transfer_file(
         self,
@@ -170,27 +161,23 @@ class TransferPipeline:
             overwrite: replace an existing output. An input is never overwritten.
             picture: also draw source, style and result (their first 30 s) into this PNG.
         """
-        rate = sample_rate or self.sample_rate
-        job = _Job(self, source, to, None, strength, steps, guidance, seed, progress)
+        rate = self.sample_rate if sample_rate is None else sample_rate
         inputs = [source, to] if isinstance(to, str | os.PathLike) else [source]
+        if picture is not None:
+            check_output(picture, overwrite=overwrite, inputs=inputs, suffixes=[".png"])
+        job = _Job(self, source, to, None, strength, steps, guidance, seed, progress)
         output = check_output(output, overwrite=overwrite, inputs=inputs, sample_rate=rate, channels=job.scan.channels)
-        # The gain needs the whole result, so that waits in a raw file beside the output.
-        spool = output.with_name(f".timbrel-{secrets.token_hex(6)}.raw")
-        energy, samples, peak = 0.0, 0, 0.0
         try:
-            with open(spool, "wb") as file:
+            # The gain needs the whole result, so that waits in a nameless file on the output's disk.
+            with tempfile.TemporaryFile(dir=output.parent) as spool:
                 for block in job.blocks():
-                    energy += float((block.astype(np.float64) ** 2).sum())
-                    samples += block.size
-                    peak = max(peak, float(np.abs(block).max(initial=0)))
-                    file.write(np.ascontiguousarray(block.T).tobytes())
-            gain = job.scan.final_gain(energy / max(samples, 1), peak)
-            exact = round(job.scan.samples * rate / job.scan.sample_rate)
-            _write_spool(spool, output, job.scan.channels, self.sample_rate, rate, gain, exact, overwrite)
+                    spool.write(np.ascontiguousarray(block.T).tobytes())
+                spool.seek(0)
+                exact = round(job.scan.samples * rate / job.scan.sample_rate)
+                with AudioWriter(output, rate, job.scan.channels, overwrite=overwrite) as writer:
+                    _write_spool(spool, writer, self.sample_rate, job.final_gain(), exact)
         except OSError as error:
             raise AudioError(f"{output} cannot be written: {error}; free some space, or name another place") from error
-        finally:
-            spool.unlink(missing_ok=True)
         if picture is not None:
             self._draw(Path(picture), source, to, output, overwrite)
 
@@ -219,6 +206,7 @@ class TransferPipeline:
             array, rate = _as_waveform(to), sample_rate or self.sample_rate
             resampler = StreamResampler(rate, self.sample_rate, 1)
             waveform = np.concatenate([resampler.push(array.mean(0, keepdims=True)), resampler.finish()], axis=1)
+        waveform = np.pad(waveform, ((0, 0), (0, max(0, HOP - waveform.shape[1]))))
         frame = waveform[0, : waveform.shape[1] // HOP * HOP].reshape(-1, HOP)
         power = (frame.astype(np.float64) ** 2).mean(axis=1)
         rms = _active_rms(power)
@@ -297,11 +285,6 @@ class _Scan:
     active_rms: float  # of the mono mix where it sounds
     signs: np.ndarray  # +1 or -1 a channel, so that none cancels the first in the mix
 
-    def final_gain(self, mean_square: float, peak: float) -> float:
-        """What brings a result to the source's RMS, or to just below clipping."""
-        wanted = np.sqrt(self.power.mean() / mean_square) if mean_square > 0 else 0.0
-        return float(min(wanted, 0.999 / peak if peak > 0 else 0.0))
-
 
 class _Job:
     """One transfer: source, style and settings, checked; `blocks` does the work."""
@@ -326,58 +309,88 @@ class _Job:
             raise InputError(f"guidance is {guidance}; expected 0 to 20 (1 is as learned)")
         if not isinstance(source, str | os.PathLike) and sample_rate is None:
             raise InputError("source is an array, and sample_rate is missing; give its rate in Hz")
+        if sample_rate is not None and sample_rate < 1:
+            raise InputError(f"sample_rate is {sample_rate}; expected at least 1 Hz")
+        if not 0 <= seed < 2**63:
+            raise InputError(f"seed is {seed}; expected 0 to {2**63 - 1}")
         self.model, self.strength, self.seed, self.progress = pipe.model, strength, seed, progress
         inference_timesteps(pipe.model.schedule, self.steps)  # refuses what it cannot do, before there is work
         self.source = source if isinstance(source, str | os.PathLike) else _as_waveform(source)
         self.source_rate = sample_rate
         self.tokens = pipe.style_tokens(to, sample_rate=sample_rate)
         self.scan = self._scan()
+        self.untouched = strength == 0 or self.scan.active_rms < SILENT_RMS
+        self.source_energy, self.energy, self.peak = 0.0, 0.0, 0.0  # of the blocks so far
 
     def _read(self) -> Iterator[tuple[Waveform, int]]:
         if isinstance(self.source, np.ndarray):
-            assert self.source_rate is not None
             for start in range(0, self.source.shape[1], BLOCK):
-                yield self.source[:, start : start + BLOCK], self.source_rate
+                yield self.source[:, start : start + BLOCK], self.source_rate or 0
         else:
             with open_audio(self.source) as reader:
                 for block in reader.blocks(BLOCK):
                     yield block, reader.sample_rate
 
     def _scan(self) -> _Scan:
-        squares: np.ndarray | float = 0.0
-        with_first: np.ndarray | float = 0.0
-        mono: list[np.ndarray] = []
-        signs, samples, rate, channels = np.ones(1), 0, 1, 1
-        for block, rate in self._read():
-            channels = block.shape[0]
-            wide = block.astype(np.float64)
-            squares = squares + (wide**2).sum(axis=1)
-            with_first = with_first + (wide * wide[0]).sum(axis=1)
-            signs = np.where(with_first < -0.3 * np.sqrt(np.maximum(squares * squares[0], 1e-30)), -1.0, 1.0)
-            mix = (signs[:, None] * wide).mean(axis=0)
-            points = np.add.reduceat(mix**2, np.arange(0, len(mix), HOP)) / HOP
-            mono.append(points)
-            samples += block.shape[1]
+        parts: list[np.ndarray] = []
+        samples, rate = 0, 0
+        for block, at_rate in self._read():
+            rate, samples = at_rate, samples + block.shape[1]
+            points = np.pad(block.astype(np.float64), ((0, 0), (0, -block.shape[1] % HOP))).reshape(len(block), -1, HOP)
+            points = points.transpose(1, 0, 2)
+            parts.append((points @ points.transpose(0, 2, 1)).astype(np.float32))
         if samples == 0:
             raise AudioError("the source has no samples; expected at least one")
-        power = np.concatenate(mono)
-        return _Scan(
-            rate,
-            channels,
-            samples,
-            np.asarray(squares) / samples,
-            float(power.mean()),
-            _active_rms(power),
-            signs,
-        )
+        products = np.concatenate(parts)  # [points, channels, channels]
+        total = products.sum(axis=0, dtype=np.float64)
+        power = total.diagonal() / samples
+        loudest, channels = int(power.argmax()), len(power)
+        upside_down = total[loudest] < -0.3 * samples * np.sqrt(power * power[loudest])
+        signs = np.where(upside_down, -1.0, 1.0)
+        weights = signs / channels
+        counts = np.minimum(HOP, samples - HOP * np.arange(len(products)))
+        mono = np.einsum("a,pab,b->p", weights, products, weights) / counts
+        mono_power = float(weights @ total @ weights) / samples
+        return _Scan(rate, channels, samples, power, mono_power, _active_rms(mono), signs)
 
     def blocks(self) -> Iterator[Waveform]:
         """The result [channels, n] at the model's rate, before the final gain."""
+        for block in self._blocks():
+            self.energy += _energy(block)
+            self.peak = max(self.peak, float(np.abs(block).max(initial=0)))
+            yield block
+
+    def final_gain(self) -> float:
+        """What brings the whole result to the source's RMS, or to just below clipping."""
+        if self.untouched or not self.energy:
+            return 1.0
+        scan, rate = self.scan, self.model.mel.sample_rate
+        samples = round(scan.samples * rate / scan.sample_rate)
+        return float(min(np.sqrt(scan.power.sum() * samples / self.energy), 0.999 / self.peak))
+
+    def levelled(self) -> Iterator[Waveform]:
+        """The result with a gain that follows what went by. A block is held back until the next one's gain is known:
+        from block to block the gain runs in ramps that clip neither."""
+        start = self.scan.power.sum() * self.model.mel.sample_rate / 2  # as if half a second at gain 1 had gone by
+        held, gain, edge = None, 1.0, None
+        for block in self.blocks():
+            before = gain
+            if not self.untouched:
+                wanted = np.sqrt((self.source_energy + start) / (self.energy + start))
+                gain = float(min(wanted, 0.999 / max(float(np.abs(block).max(initial=0)), 1e-9)))
+            if held is not None:
+                yield _ramp(held, before if edge is None else edge, min(before, gain))
+                edge = min(before, gain)
+            held = block
+        if held is not None:
+            yield _ramp(held, gain if edge is None else edge, gain)
+
+    def _blocks(self) -> Iterator[Waveform]:
         scan, rate = self.scan, self.model.mel.sample_rate
         total = round(scan.samples * rate / scan.sample_rate)
         resampler = StreamResampler(scan.sample_rate, rate, scan.channels)
         incoming = (resampler.push(block) for block, _ in self._read())
-        if scan.active_rms < SILENT_RMS or self.strength == 0:
+        if self.untouched:
             yield from incoming
             yield resampler.finish()
             return
@@ -400,7 +413,9 @@ class _Job:
             mono = part[0, 0].numpy()[: total - given]
             given += len(mono)
             if len(mono):
-                yield image.apply(mono / gain, waiting.pop(len(mono)))
+                heard = waiting.pop(len(mono))
+                self.source_energy += _energy(heard)
+                yield image.apply(mono * np.float32(1 / gain), heard)
             if self.progress is not None:
                 self.progress(given / rate, total / rate)
 
@@ -491,7 +506,8 @@ class _Image:
     the whole recording."""
 
     def __init__(self, scan: _Scan) -> None:
-        self.scan, self.before = scan, None
+        self.scan = scan
+        self.before: np.ndarray | None = None
 
     def apply(self, mono: Waveform, source: Waveform) -> Waveform:
         """Mono result [n] and source [channels, n] of the same moments -> [channels, n]."""
@@ -503,7 +519,7 @@ class _Image:
         mix = (scan.signs[:, None] * padded).mean(axis=0)
         level = (padded**2).reshape(scan.channels, points, HOP).mean(axis=2) + 0.02 * scan.power[:, None]
         share = np.sqrt(level / ((mix**2).reshape(points, HOP).mean(axis=1) + 0.02 * scan.mono_power + 1e-20))
-        share = share.clip(0, 4)
+        share = share.clip(0, 2 * scan.channels)
         state = share[:, 0] if self.before is None else self.before
         smooth = np.empty_like(share)
         for k in range(points):
@@ -514,6 +530,14 @@ class _Image:
         gains = np.stack([np.interp(at, np.arange(points + 1), row) for row in knots])
         self.before = state
         return (scan.signs[:, None] * gains * mono).astype(np.float32)
+
+
+def _energy(block: Waveform) -> float:
+    return float((block.astype(np.float64) ** 2).sum())
+
+
+def _ramp(block: Waveform, first: float, last: float) -> Waveform:
+    return (block * np.linspace(first, last, block.shape[1])).astype(np.float32)
 
 
 def _active_rms(power: np.ndarray) -> float:
@@ -532,29 +556,22 @@ def _as_waveform(array: np.ndarray | Tensor) -> Waveform:
         )
     if waveform.shape[0] > waveform.shape[1] and waveform.shape[0] > 64:
         raise InputError(f"waveform has shape {waveform.shape}; expected [channels, samples]: transpose it")
+    if not waveform.size:
+        raise InputError(f"waveform has shape {waveform.shape}; expected at least one sample")
+    with np.errstate(over="ignore"):
+        waveform = waveform.astype(np.float32)
     if not np.isfinite(waveform).all():
         raise InputError("waveform holds NaN or infinite samples; expected finite ones")
-    return waveform.astype(np.float32)
+    return waveform
 
 
-def _write_spool(
-    spool: Path,
-    output: Path,
-    channels: int,
-    from_rate: int,
-    to_rate: int,
-    gain: float,
-    exact: int,
-    overwrite: bool,
-) -> None:
-    resampler, left = StreamResampler(from_rate, to_rate, channels), exact
-    with open(spool, "rb") as file, AudioWriter(output, to_rate, channels, overwrite=overwrite) as writer:
-        while True:
-            data = np.frombuffer(file.read(BLOCK * channels * 4), np.float32).reshape(-1, channels).T
-            part = resampler.push(data * np.float32(gain)) if data.size else resampler.finish()
-            writer.write(part[:, :left])
-            left -= min(left, part.shape[1])
-            if not data.size:
-                break
-        if left:
-            writer.write(np.zeros((channels, left), np.float32))
+def _write_spool(spool: IO[bytes], writer: AudioWriter, from_rate: int, gain: float, left: int) -> None:
+    """Raw float32 samples, times a gain, to `left` samples of a file at its own rate."""
+    resampler = StreamResampler(from_rate, writer.sample_rate, writer.channels)
+    while data := spool.read(BLOCK * writer.channels * 4):
+        block = np.frombuffer(data, np.float32).reshape(-1, writer.channels).T
+        part = resampler.push(block * np.float32(gain))[:, :left]
+        writer.write(part)
+        left -= part.shape[1]
+    rest = resampler.finish()[:, :left]
+    writer.write(np.pad(rest, ((0, 0), (0, left - rest.shape[1]))))

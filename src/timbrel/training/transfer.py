@@ -50,11 +50,7 @@ class TransferStage:
         self.train = Windows(store, "train", recipe.frames, recipe.style_frames)
         self.validation = Windows(store, "validation", recipe.frames, recipe.style_frames)
         self.model = self._initial_model(recipe, codec, init_from)
-        if self.model.mel != store.config:
-            raise InputError(
-                f"the codec works on {self.model.mel}, but {data} holds {store.config}; prepare the data with the "
-                "codec's settings, or train a codec on this data"
-            )
+        check_mel(self.model, store)
         self.modules: dict[str, torch.nn.Module] = {
             "style": self.model.style,
             "denoiser": self.model.denoiser,
@@ -178,10 +174,19 @@ class TransferStage:
         save_transfer_model(folder, self.model)
 
 
+def check_mel(model: TransferModel, store: MelStore) -> None:
+    """Raises InputError where the model works on other mels than the store holds."""
+    if model.mel != store.config:
+        raise InputError(
+            f"the codec works on {model.mel}, but {store.folder} holds {store.config}; prepare the data with the "
+            "codec's settings, or train a codec on this data"
+        )
+
+
 def named_instruments(model: TransferModel, windows: Windows, clips: int = 2) -> dict[str, Tensor]:
     """Style tokens of each label's first recordings, of the library that has most of them: a name and a clip
     take one path."""
-    named = {}
+    named, device = {}, next(model.style.parameters()).device
     for label in sorted({e.label for e in windows.targets if e.library != "virtual"}):
         libraries = [e.library for e in windows.targets if e.label == label]
         library = max(sorted(set(libraries), key=str), key=libraries.count)
@@ -190,6 +195,6 @@ def named_instruments(model: TransferModel, windows: Windows, clips: int = 2) ->
             start = (entry.frames - windows.style_frames) // 2
             levels = windows.window(entry, start, windows.style_frames)
             mel = dequantise(levels, model.mel.floor_db)[None, None].to(next(model.style.parameters()).device)
-            tokens.append(model.style_tokens(mel))
+            tokens.append(model.style_tokens(mel.to(device)))
         named[label] = torch.cat(tokens)
     return named
