@@ -12,12 +12,24 @@ Everything is imported when it is first used: `import timbrel` needs no torch.
 from __future__ import annotations
 
 from importlib import import_module
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from os import PathLike
-
-    from timbrel.pipelines.transfer import Result
+if TYPE_CHECKING:  # what type checkers see of the names below
+    from timbrel.audio.io import read_audio as read_audio
+    from timbrel.audio.io import write_audio as write_audio
+    from timbrel.checkpoint import ModelInfo as ModelInfo
+    from timbrel.checkpoint import list_models as list_models
+    from timbrel.errors import AudioError as AudioError
+    from timbrel.errors import InputError as InputError
+    from timbrel.errors import MissingDependencyError as MissingDependencyError
+    from timbrel.errors import ModelError as ModelError
+    from timbrel.errors import TimbrelError as TimbrelError
+    from timbrel.pipelines.transfer import Result as Result
+    from timbrel.pipelines.transfer import Source
+    from timbrel.pipelines.transfer import TransferPipeline as TransferPipeline
+    from timbrel.pipelines.transfer import add_instrument as add_instrument
+    from timbrel.pipelines.transfer import load as load
 
 _LAZY = {
     "load": "timbrel.pipelines.transfer",
@@ -35,7 +47,7 @@ _LAZY = {
 __all__ = ["__version__", "transfer", *_LAZY]  # noqa: PLE0604
 
 
-def transfer(source: Any, to: Any, *, model: str | PathLike[str] | None = None, **options: Any) -> Result:
+def transfer(source: Source, to: Source, *, model: str | PathLike[str] | None = None, **options: Any) -> Result:
     """One transfer: `load(model)(source, to=to, **options)`. For several, load once.
 
     Args:
@@ -44,7 +56,9 @@ def transfer(source: Any, to: Any, *, model: str | PathLike[str] | None = None, 
         model: a shipped name or a folder; None is the default.
         **options: as the pipeline takes them: strength, steps, guidance, seed, sample_rate.
     """
-    return __getattr__("load")(model)(source, to=to, **options)
+    from timbrel import load
+
+    return load(model)(source, to=to, **options)
 
 
 def __getattr__(name: str) -> Any:
