@@ -1,0 +1,138 @@
+"""What the README and docs/ name exists: commands with their flags, links, and the lists that are code elsewhere."""
+
+import functools
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from timbrel import checkpoint
+from timbrel.cli import main
+from timbrel.data.render import LIBRARIES
+from timbrel.data.scores import CORPUS_LICENCES
+from timbrel.data.splits import HELD_OUT_COMPOSERS, HELD_OUT_LIBRARIES
+from timbrel.experiments import manifest, page
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md")
+}
+FIRST = "pip install -c constraints.txt . && timbrel transfer examples/piano.flac --to violin"
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Page and words of every command in a block of bash."""
+    for name, text in PAGES.items():
+        for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                for command in line.split("&&"):
+                    if words := shlex.split(command, comments=True):
+                        yield name, words
+
+
+COMMANDS = list(commands())
+TIMBREL = [(name, words[words.index("timbrel") + 1 :]) for name, words in COMMANDS if "timbrel" in words]
+
+
+def marked(page_name: str, mark: str) -> str:
+    """What stands between <!-- mark --> and <!-- /mark -->."""
+    found = re.search(rf"<!-- {mark} -->\n(.*?)\n<!-- /{mark} -->", PAGES[page_name], re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def cells(table: str) -> list[list[str]]:
+    """The rows of a table below its head."""
+    return [[cell.strip(" `*") for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+@pytest.mark.parametrize(("name", "words"), TIMBREL, ids=[" ".join(words) for _, words in TIMBREL])
+def test_the_command_line_takes_the_command(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch):
+    called = []
+    for verb, target in main.VERBS.items():
+        if callable(target):
+            stub = functools.wraps(target)(lambda *args, verb=verb, **kwargs: called.append(verb))
+            monkeypatch.setitem(main.VERBS, verb, stub)
+    code = main.main(words)
+    assert code == 0
+    if "--help" not in words:
+        assert len(called) == 1
+        assert called[0].split() == words[: len(called[0].split())]
+
+
+def test_other_commands_are_known():
+    assert TIMBREL
+    for name, words in COMMANDS:
+        if "timbrel" not in words:
+            assert words[0] in ("pip", "pytest", "ruff", "mypy"), f"{name}: {words}"
+        if words[0] == "pip" and "." in words[-1][:1]:
+            extras = re.findall(r"[a-z]+", words[-1])
+            project = (ROOT / "pyproject.toml").read_text()
+            assert all(f"\n{extra} = [" in project for extra in extras), words
+            assert words[2:4] == ["-c", "constraints.txt"]
+
+
+def test_the_first_command_is_the_promised_one():
+    assert f"\n{FIRST}\n" in PAGES["README.md"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str):
+    shipped = (checkpoint.PRETRAINED / checkpoint.DEFAULT_MODEL / "config.json").exists()
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        if path == "docs/transfer.png" and not shipped:
+            continue  # a picture of a real result takes a real model
+        file = (ROOT / name).parent / path if path else ROOT / name
+        assert file.exists(), f"{name} names {target}"
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}, target
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_files_named_in_code_exist(name: str):
+    for path in re.findall(r"`((?:src|docs|examples|benchmarks)/[\w./-]+)`", PAGES[name]):
+        assert (ROOT / path).exists(), f"{name} names {path}"
+    for path in re.findall(r"`((?:audio|models|diffusion|experiments)/[\w.]*)`", PAGES[name]):
+        assert (ROOT / "src" / "timbrel" / path).exists(), f"{name} names {path}"
+
+
+def test_the_readme_leads_to_every_page():
+    for name in PAGES:
+        assert name == "README.md" or f"]({name})" in PAGES["README.md"]
+
+
+def test_licences_are_those_of_the_code():
+    assert cells(marked("docs/data.md", "corpus")) == [[name, why] for name, why in CORPUS_LICENCES.items()]
+    held_out = {name: "the benchmark alone" for name in HELD_OUT_LIBRARIES}
+    assert cells(marked("docs/data.md", "libraries")) == [
+        [x.name, x.package, x.family, x.licence, held_out.get(x.name, "training")] for x in LIBRARIES.values()
+    ]
+    assert re.split(r",\s+", marked("docs/data.md", "held out")) == list(HELD_OUT_COMPOSERS)
+
+
+def test_the_benchmark_is_as_described():
+    text = PAGES["docs/benchmark.md"]
+    scores = {excerpt.score for t in manifest.triplets() for excerpt in (t.content, t.style)}
+    assert f"{len(manifest.triplets())} *triplets*" in text
+    assert f"{len(scores)} scores" in text
+    assert {heading for heading, _ in page.COLUMNS.values()} >= {"LSD dB", "detail", "both at once"}
+
+
+def test_the_benchmark_table_is_filled_once_a_model_ships():
+    table, _, remark = marked("README.md", "benchmark").partition("\n\n")
+    rows = cells(table)
+    assert len({len(row) for row in rows}) == 1
+    filled = all(cell for row in rows for cell in row[1:])
+    assert filled != ("Not filled in yet" in remark)
+    config = checkpoint.PRETRAINED / checkpoint.DEFAULT_MODEL / "config.json"
+    if config.exists():
+        assert filled
+        assert json.loads(config.read_text())["info"]["figures"], "`timbrel models` has no figures to show"
