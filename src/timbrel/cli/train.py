@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from timbrel.training.recipes import AUTOENCODER_RECIPES, TRANSFER_RECIPES, AutoencoderRecipe, TransferRecipe
+from timbrel.training import recipes
 
 Folder = Annotated[Path, arg(metavar="FOLDER")]
 Model = Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="")]
@@ -29,19 +29,18 @@ ARGS = """
 """
 
 
-def _autoencoder(name: str, default: AutoencoderRecipe) -> Callable[..., int]:
+def _autoencoder(name: str, default: recipes.Recipe) -> Callable[..., int]:
     def train(
         *,
         data: Folder,
         out: Folder,
         init_from: Model = None,
         restart: bool = False,
-        recipe: Annotated[AutoencoderRecipe, arg(name="")] = default,
+        recipe: recipes.Recipe = default,
     ) -> int:
-        from timbrel.training.autoencoder import AutoencoderStage
+        return _fit(recipe, out, restart, data, init_from=init_from)
 
-        return _fit(AutoencoderStage(recipe, data, init_from=init_from), recipe, out, restart)
-
+    train.__annotations__["recipe"] = Annotated[type(default), arg(name="")]  # its own fields are the flags
     train.__doc__ = f"""Train a mel autoencoder by the recipe {name!r}.
 
     For example:
@@ -51,7 +50,7 @@ def _autoencoder(name: str, default: AutoencoderRecipe) -> Callable[..., int]:
     return train
 
 
-def _transfer(name: str, default: TransferRecipe) -> Callable[..., int]:
+def _transfer(name: str, default: recipes.Recipe) -> Callable[..., int]:
     def train(
         *,
         data: Folder,
@@ -59,13 +58,11 @@ def _transfer(name: str, default: TransferRecipe) -> Callable[..., int]:
         codec: Model = None,
         init_from: Model = None,
         restart: bool = False,
-        recipe: Annotated[TransferRecipe, arg(name="")] = default,
+        recipe: recipes.Recipe = default,
     ) -> int:
-        from timbrel.training.transfer import TransferStage
+        return _fit(recipe, out, restart, data, codec=codec, init_from=init_from)
 
-        stage = TransferStage(recipe, data, codec=codec, init_from=init_from)
-        return _fit(stage, recipe, out, restart)
-
+    train.__annotations__["recipe"] = Annotated[type(default), arg(name="")]
     train.__doc__ = f"""Train a transfer model by the recipe {name!r}, over a codec or on from another model.
 
     For example:
@@ -77,15 +74,24 @@ def _transfer(name: str, default: TransferRecipe) -> Callable[..., int]:
     return train
 
 
-def _fit(stage: Any, recipe: Any, out: Path, restart: bool) -> int:
+def _fit(recipe: recipes.Recipe, out: Path, restart: bool, data: Path, **models: str | None) -> int:
+    from timbrel.training import autoencoder, report, transfer
     from timbrel.training.loop import fit
 
-    if not fit(stage, recipe, out, resume=not restart):
+    stages: dict[type, Callable[..., Any]] = {
+        recipes.AutoencoderRecipe: autoencoder.AutoencoderStage,
+        recipes.TransferRecipe: transfer.TransferStage,
+        recipes.ReportAutoencoderRecipe: report.ReportAutoencoderStage,
+        recipes.ReportTransferRecipe: report.ReportTransferStage,
+    }
+    if not fit(stages[type(recipe)](recipe, data, **models), recipe, out, resume=not restart):
         return 130
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
         print(f"the model is in {out / 'model'}")
     return 0
 
 
-VERBS = {f"train autoencoder {name}": _autoencoder(name, recipe) for name, recipe in AUTOENCODER_RECIPES.items()}
-VERBS |= {f"train transfer {name}": _transfer(name, recipe) for name, recipe in TRANSFER_RECIPES.items()}
+VERBS = {
+    f"train autoencoder {name}": _autoencoder(name, recipe) for name, recipe in recipes.AUTOENCODER_RECIPES.items()
+}
+VERBS |= {f"train transfer {name}": _transfer(name, recipe) for name, recipe in recipes.TRANSFER_RECIPES.items()}

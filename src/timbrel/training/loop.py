@@ -388,9 +388,7 @@ class _Log:
         temporary.replace(path)
         self.file = path.open("a")
         self.writer = writer(str(board), purge_step=state.step + 1 if state.step else None)
-        self.bar = tqdm(
-            total=state.recipe.steps, initial=state.step, unit="step", disable=not sys.stderr.isatty()
-        )
+        self.bar = tqdm(total=state.recipe.steps, initial=state.step, unit="step", disable=not sys.stderr.isatty())
         self.line_s = -math.inf
 
     def scalars(self, values: dict[str, float]) -> None:
