@@ -75,7 +75,7 @@ def _change(folder, **changes):
 
 
 def test_an_unknown_name_names_what_ships():
-    with pytest.raises(ModelError, match="'lute' is neither a model folder .* nor a shipped model"):
+    with pytest.raises(ModelError, match=r"'lute' is neither a model folder .* nor a shipped model"):
         load_transfer_model("lute")
 
 

@@ -34,7 +34,6 @@ class DenoiserConfig:
     modulation_width: int = 64
     attention_every: int = 2
     num_heads: int = 8
-    unknown: float = 0.4
 
 
 class Block(nn.Module):
@@ -59,15 +58,17 @@ class TransferDenoiser(nn.Module):
     """`model(noisy_latents, timesteps, condition) -> prediction of the clean latents`.
 
     Preconditioned in the manner of Karras et al. (arXiv 2206.00364, section 5), for each channel and band by its
-    mean and standard deviation s in the data. With x_t = a x_0 + b noise the estimate is k x_t plus an output
-    scaled to unit variance, where k is Wiener's weight for what is *not* known from the source: a r^2 / (a^2 r^2 +
-    b^2), r = `unknown` s. (With r = s, the textbook's choice, the network would have to take most of the noise in
-    x_t away again, which is wider than it is.) At the last timestep, pure noise, k = 0: a plain regression.
+    mean and standard deviation s in the data, and by r (`unknown`), the part of s that the source and the style
+    leave open. With x_t = a x_0 + b noise the estimate is k x_t plus an output scaled to unit variance, where k is
+    Wiener's weight for what is open: a r^2 / (a^2 r^2 + b^2). (With r = s, the textbook's choice, the network would
+    have to take most of the noise in x_t away again.) At the last timestep, pure noise, k is 0, the noise does not
+    even enter, and the answer is a plain regression.
     """
 
     alphas_cumprod: Tensor
     mean: Tensor
     std: Tensor
+    unknown: Tensor
 
     def __init__(self, config: DenoiserConfig, alphas_cumprod: Tensor) -> None:
         super().__init__()
@@ -80,6 +81,7 @@ class TransferDenoiser(nn.Module):
         self.register_buffer("alphas_cumprod", alphas_cumprod.float(), persistent=False)
         self.register_buffer("mean", torch.zeros(config.latent_channels, config.latent_height, 1))
         self.register_buffer("std", torch.ones(config.latent_channels, config.latent_height, 1))
+        self.register_buffer("unknown", torch.full((config.latent_channels, config.latent_height, 1), 0.4))
         self.time = nn.Sequential(nn.Linear(tokens, tokens), nn.GELU(), nn.Linear(tokens, tokens))
         self.null_token = nn.Parameter(torch.randn(tokens) * 0.02)
         self.enter = nn.Linear(2 * channels, width)
@@ -103,9 +105,9 @@ class TransferDenoiser(nn.Module):
     def forward(self, noisy_latents: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
         abar = self.alphas_cumprod[timesteps][:, None, None, None]
         a, b = abar.sqrt(), (1 - abar).sqrt()
-        total = (a.square() * self.std.square() + b.square()).sqrt()
-        centred = noisy_latents - a * self.mean
-        inputs = torch.cat([centred / total, (condition.content - self.mean) / self.std], dim=1)
+        k = a * self.unknown.square() / (a.square() * self.unknown.square() + b.square())
+        hint = k * (noisy_latents - a * self.mean)
+        inputs = torch.cat([hint, condition.content - self.mean], dim=1) / self.std.tile(2, 1, 1)
 
         weight = condition.mask[..., None].to(condition.tokens.dtype)
         pooled = (condition.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
@@ -122,7 +124,5 @@ class TransferDenoiser(nn.Module):
             .unflatten(1, self.mean.shape[:2])
             .float()
         )
-        r = self.config.unknown * self.std
-        k = a * r.square() / (a.square() * r.square() + b.square())
         scale = ((1 - k * a).square() * self.std.square() + (k * b).square()).sqrt()
-        return self.mean + k * centred + scale * output
+        return self.mean + hint + scale * output

@@ -53,7 +53,8 @@ class TransferRecipe(Recipe):
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     schedule: Literal["cosine", "linear"] = "cosine"
     num_train_timesteps: int = 1000
-    pure_noise_share: float = 0.4
+    pure_noise_share: float = 0.5
+    difference_weight: float = 0.5
     null_style_share: float = 0.08
     augment: bool = True
 

@@ -32,9 +32,9 @@ from timbrel.training.recipes import TransferRecipe
 class TransferStage:
     """Trains `DefaultModel.style` and `.denoiser` to give the target's latents.
 
-    The loss is the mean squared error of the clean latents, which for the orthonormal codec is dB squared. A share
-    of the samples (`pure_noise_share`) sits at the last timestep, where the answer is a regression: a sampler of
-    few steps rests on it.
+    The loss is the mean absolute error of the clean latents as a mel in dB, and of its differences between bands: a
+    squared error blurs where the answer is open. A share of the samples (`pure_noise_share`) sits at the last
+    timestep, where the answer is a regression: a sampler of few steps rests on it.
     """
 
     def __init__(
@@ -63,7 +63,9 @@ class TransferStage:
         self, recipe: TransferRecipe, codec: str | Path | None, init_from: str | Path | None
     ) -> DefaultModel:
         if init_from is not None:
-            return expect(load_transfer_model(init_from), DefaultModel, init_from)
+            model = expect(load_transfer_model(init_from), DefaultModel, init_from)
+            model.denoiser.unknown.copy_(self._regression_rms(model))
+            return model
         if codec is None:
             raise InputError("there is no codec; train one with `timbrel train autoencoder`, or give init_from")
         mel, loaded = load_codec(codec)
@@ -89,7 +91,19 @@ class TransferStage:
         for module in (model.style, model.denoiser):
             module.mean.copy_(mean)
             module.std.copy_(std)
+        model.denoiser.unknown.copy_(0.4 * std)
         return model
+
+    @torch.no_grad()
+    def _regression_rms(self, model: DefaultModel) -> Tensor:
+        """What a trained model's answer to pure noise leaves open: RMS error [c, h, 1] on training windows."""
+        batch = self.train.transfer(np.random.default_rng(self.recipe.seed), 64, None)
+        target, content, style = (model.codec.encode(batch[k]) for k in ("target", "content", "style"))
+        tokens = model.style(style)
+        condition = Condition(content, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
+        last = torch.full((len(target),), model.schedule.num_train_timesteps - 1)
+        error = model.denoiser(torch.zeros_like(target), last, condition) - target
+        return error.square().mean(dim=(0, 3)).sqrt()[..., None].clamp_min(0.02)
 
     def batch(self, step: int) -> dict[str, Tensor]:
         recipe = self.recipe
@@ -119,13 +133,17 @@ class TransferStage:
         condition = Condition(content, model.style(style), batch["mask"])
         condition = model.denoiser.null(condition, batch["drop"])
         predicted = model.denoiser(noisy, batch["timesteps"], condition)
-        error = (predicted.float() - target).square().mean(dim=(1, 2, 3))
+        with torch.autocast(target.device.type, enabled=False):
+            error = model.codec.decode_difference(predicted.float() - target)
+            absolute = error.abs().mean(dim=(1, 2, 3))
+            blur = error.diff(dim=2).abs().mean(dim=(1, 2, 3))
         # Near the data the error is small by itself; the weight keeps those steps from being neglected.
         sigma = model.schedule.sigma(batch["timesteps"].cpu()).to(error)
-        weight = 1.05 / (sigma.square() + 0.05)
+        weight = 1.02 / (sigma.square() + 0.05).sqrt()
+        loss = (weight * (absolute + self.recipe.difference_weight * blur)).mean() / 10
         pure = batch["timesteps"] == model.schedule.num_train_timesteps - 1
-        rms_db = (error[pure].mean() / 2).sqrt() if bool(pure.any()) else error.new_zeros(())
-        return {"loss": (weight * error).mean(), "pure_noise_rms_db": rms_db * float(model.codec.scale)}
+        mae_db = absolute[pure].mean() if bool(pure.any()) else error.new_zeros(())
+        return {"loss": loss, "pure_noise_mae_db": mae_db}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
