@@ -371,7 +371,7 @@ class _Job:
     def levelled(self) -> Iterator[Waveform]:
         """The result with a gain that follows what went by. A block is held back until the next one's gain is known:
         from block to block the gain runs in ramps that clip neither."""
-        start = self.scan.power.sum() * self.model.mel.sample_rate / 2  # as if half a second at gain 1 had gone by
+        start = 1e-6 * self.scan.power.sum() * self.model.mel.sample_rate  # so that silence has gain 1
         held, gain, edge = None, 1.0, None
         for block in self.blocks():
             before = gain
@@ -502,33 +502,34 @@ class _Queue:
 
 class _Image:
     """Gives a mono result the source's stereo image: each channel is the result times that channel's share of the
-    source's level, followed over about 0.1 s. Where the source is silent (a note that rings on) the share is that of
-    the whole recording."""
+    source's level. Levels are followed as energies over about 0.1 s, so that a place outlives the note it came from
+    for as long as an instrument rings on; where the source has long been silent, shares are those of the whole."""
 
     def __init__(self, scan: _Scan) -> None:
         self.scan = scan
+        whole = np.append(scan.power, scan.mono_power)
+        self.rest = 1e-4 * whole
+        self.energy: np.ndarray | None = None
         self.before: np.ndarray | None = None
 
     def apply(self, mono: Waveform, source: Waveform) -> Waveform:
         """Mono result [n] and source [channels, n] of the same moments -> [channels, n]."""
         scan = self.scan
         if scan.channels == 1:
-            return (scan.signs[:, None] * mono).astype(np.float32)
+            return mono[None]
         points = -(-len(mono) // HOP)
         padded = np.pad(source.astype(np.float64), ((0, 0), (0, points * HOP - len(mono))))
         mix = (scan.signs[:, None] * padded).mean(axis=0)
-        level = (padded**2).reshape(scan.channels, points, HOP).mean(axis=2) + 0.02 * scan.power[:, None]
-        share = np.sqrt(level / ((mix**2).reshape(points, HOP).mean(axis=1) + 0.02 * scan.mono_power + 1e-20))
-        share = share.clip(0, 2 * scan.channels)
-        state = share[:, 0] if self.before is None else self.before
-        smooth = np.empty_like(share)
-        for k in range(points):
-            state = smooth[:, k] = 0.75 * state + 0.25 * share[:, k]
-        first = smooth[:, 0] if self.before is None else self.before
-        knots = np.concatenate([first[:, None], smooth], axis=1)
+        energy = (np.concatenate([padded, mix[None]]) ** 2).reshape(-1, points, HOP).mean(axis=2).T
+        for now in energy:
+            now[:] = now if self.energy is None else 0.75 * self.energy + 0.25 * now
+            self.energy = now
+        level = np.sqrt(energy + self.rest)
+        share = (level[:, :-1] / level[:, -1:].clip(1e-10)).clip(0, 2 * scan.channels)
+        knots = np.concatenate([share[:1] if self.before is None else self.before[None], share])
+        self.before = share[-1]
         at = np.arange(len(mono)) / HOP
-        gains = np.stack([np.interp(at, np.arange(points + 1), row) for row in knots])
-        self.before = state
+        gains = np.stack([np.interp(at, np.arange(points + 1), row) for row in knots.T])
         return (scan.signs[:, None] * gains * mono).astype(np.float32)
 
 
