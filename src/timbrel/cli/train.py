@@ -68,7 +68,7 @@ def _transfer(name: str, default: recipes.Recipe) -> Callable[..., int]:
     For example:
 
         timbrel train transfer {name} --data data/synth --codec runs/autoencoder/model --out runs/transfer
-        timbrel train transfer {name} --data data/mine --init-from default --out runs/mine
+        timbrel train transfer {name} --data data/mine --init-from runs/transfer/model --out runs/mine
     {ARGS}        codec: The mel autoencoder to work over: a folder, or the name of a shipped model.
     """
     return train
