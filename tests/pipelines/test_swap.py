@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from timbrel.checkpoint import DEFAULT_MODEL, PRETRAINED
 from timbrel.data.render import find_library, render
 from timbrel.errors import MissingDependencyError
 from timbrel.experiments import benchmark, manifest
@@ -20,8 +21,8 @@ LIBRARY = manifest.LIBRARY
 
 
 def _missing():
-    if not any(path.is_dir() for path in PRETRAINED.glob("*")):
-        return "no model ships yet"
+    if not (PRETRAINED / DEFAULT_MODEL).is_dir():
+        return "no default model ships yet"
     if shutil.which("timidity") is None:
         return "TiMidity++ is not installed: apt-get install timidity freepats"
     try:
@@ -31,7 +32,6 @@ def _missing():
     return None if notes.available() else "basic-pitch is not installed: pip install --no-deps basic-pitch"
 
 
-PRETRAINED = benchmark.CLASSIFIER.parents[1] / "pretrained"
 pytestmark = pytest.mark.skipif(_missing() is not None, reason=_missing() or "")
 
 
