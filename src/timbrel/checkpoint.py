@@ -29,6 +29,7 @@ from timbrel.diffusion.schedules import NoiseSchedule, cosine_schedule, inferenc
 from timbrel.errors import ModelError
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.models.denoiser import Condition, DenoiserConfig, TransferDenoiser
+from timbrel.models.postfilter import postfilter
 from timbrel.models.report import (
     ReportCodec,
     ReportCodecConfig,
@@ -107,6 +108,10 @@ class TransferModel(ABC, Generic[Codec, Style, Denoiser]):
             strength: 0-1, for a system whose way from the content may be shorter.
         """
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """Sampled latents [1, c, h, w] -> mel in dB, as it is to be heard."""
+        return self.codec.decode(latents)
+
 
 class DefaultModel(TransferModel[MelAutoencoder, StyleEncoder, TransferDenoiser]):
     """Content enters beside the noise, which is where sampling starts."""
@@ -129,6 +134,9 @@ class DefaultModel(TransferModel[MelAutoencoder, StyleEncoder, TransferDenoiser]
 
     def style_tokens(self, mel: Tensor) -> Tensor:
         return self.style(self.codec.encode(mel))[0]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return postfilter(self.codec.decode(latents), self.mel.floor_db)
 
     def sample(
         self, content: Tensor, tokens: Tensor, noise: Tensor, *, steps: int, guidance: float, strength: float

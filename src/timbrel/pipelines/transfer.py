@@ -71,7 +71,7 @@ class TransferPipeline:
         self.model = model
         self._instruments = model.instruments | (instruments or {})
         defaults = model.info.get("sampling", {})
-        self.default_steps: int = defaults.get("steps", 4)
+        self.default_steps: int = defaults.get("steps", 1)
         self.default_guidance: float = defaults.get("guidance", 1.0)
 
     @property
@@ -470,7 +470,7 @@ class _Job:
         noise = self._noise(latents.shape, first)
         steps, guidance, strength = self.steps, self.guidance, self.strength
         latents = model.sample(latents, self.tokens, noise, steps=steps, guidance=guidance, strength=strength)
-        mel = model.codec.decode(latents)[..., :frames]
+        mel = model.decode(latents)[..., :frames]
         return torch.lerp(content, mel, self.strength)
 
     def _noise(self, shape: Sequence[int], first: int) -> Tensor:
