@@ -28,7 +28,7 @@ def postfilter(
         floor_db: silence.
         valley_gain: how much further a band lies below the mean of its neighbours than before; 0 leaves it.
         valley_bands: how many bands that mean is taken over (odd).
-        peak_share: the share of cells, among frames within 30 dB of the loudest, that counts as peaks.
+        peak_share: the share of cells, among frames within 40 dB of the loudest, that counts as peaks.
         peak_ratio: what is left of their height over the rest of those frames' cells, in dB; 1 leaves it.
 
     Returns:
@@ -40,7 +40,7 @@ def postfilter(
     limited = []
     for one in mel:
         loudest = one.amax(dim=(0, 1))
-        cells = one[..., loudest > loudest.max() - 30].flatten()
+        cells = one[..., loudest > loudest.max() - 40].flatten()
         limit = cells.topk(max(1, round(peak_share * len(cells)))).values[-1]
         limited.append(torch.where(one > limit, limit + peak_ratio * (one - limit), one))
     return torch.stack(limited).clamp_min(floor_db)
