@@ -1,0 +1,109 @@
+import pytest
+import torch
+
+from timbrel.diffusion.schedules import cosine_schedule
+from timbrel.models.denoiser import Condition, DenoiserConfig, TransferDenoiser
+from timbrel.models.layers import CrossAttention, TimeConv, sinusoidal_embedding
+
+SCHEDULE = cosine_schedule(100, prediction_type="sample", zero_terminal_snr=True)
+SMALL = DenoiserConfig(
+    latent_channels=2, latent_height=4, token_width=16, width=24, dilations=(1, 2), modulation_width=8, num_heads=2
+)
+
+
+def denoiser(*, fresh=False):
+    torch.manual_seed(0)
+    model = TransferDenoiser(SMALL, SCHEDULE.alphas_cumprod).eval().requires_grad_(False)
+    for parameter in () if fresh else model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def condition(batch=2, frames=12, tokens=6):
+    generator = torch.Generator().manual_seed(1)
+    shapes = (batch, 2, 4, frames), (batch, tokens, 16)
+    content, style = (torch.randn(shape, generator=generator) for shape in shapes)
+    return Condition(content, style, torch.ones(batch, tokens, dtype=torch.bool))
+
+
+def test_the_prediction_has_the_latents_shape_and_any_length():
+    model = denoiser()
+    for frames in (1, 12, 37):
+        noisy = torch.randn(2, 2, 4, frames)
+        predicted = model(noisy, torch.tensor([0, 99]), condition(frames=frames))
+        assert predicted.shape == noisy.shape
+        assert predicted.isfinite().all()
+
+
+def test_pure_noise_is_not_listened_to_and_clean_latents_pass():
+    model = denoiser(fresh=True)
+    noise, clean = torch.randn(2, 2, 2, 4, 12)
+    last = torch.full((2,), 99)
+    torch.testing.assert_close(
+        model(noise, last, condition()), model(noise.flip(0), last, condition()), atol=1e-4, rtol=0
+    )
+    almost_clean = SCHEDULE.add_noise(clean, noise, torch.zeros(2, dtype=torch.long))
+    predicted = model(almost_clean, torch.zeros(2, dtype=torch.long), condition())
+    assert float((predicted - clean).square().mean()) < 0.02
+
+
+def test_content_style_and_time_are_heard():
+    model, given = denoiser(), condition()
+    noisy, t = torch.randn(2, 2, 4, 12), torch.tensor([50, 50])
+    plain = model(noisy, t, given)
+    for changed in (
+        model(noisy, t, Condition(given.content.flip(0), given.tokens, given.mask)),
+        model(noisy, t, Condition(given.content, given.tokens.flip(0), given.mask)),
+        model(noisy, t + 10, given),
+        model(noisy, t, model.null(given)),
+    ):
+        assert float((changed - plain).abs().max()) > 1e-3
+
+
+def test_masked_tokens_and_the_order_of_tokens_do_not_matter():
+    model, given = denoiser(), condition()
+    noisy, t = torch.randn(2, 2, 4, 12), torch.tensor([50, 20])
+    shorter = model(noisy, t, Condition(given.content, given.tokens[:, :4], given.mask[:, :4]))
+    mask = given.mask.clone()
+    mask[:, 4:] = False
+    torch.testing.assert_close(model(noisy, t, Condition(given.content, given.tokens, mask)), shorter)
+    turned = Condition(given.content, given.tokens.flip(1), given.mask)
+    torch.testing.assert_close(model(noisy, t, turned), model(noisy, t, given), atol=1e-5, rtol=1e-4)
+
+
+def test_a_sample_comes_out_of_a_batch_as_it_would_alone():
+    model, given = denoiser(), condition()
+    noisy, t = torch.randn(2, 2, 4, 12), torch.tensor([50, 20])
+    alone = model(noisy[1:], t[1:], Condition(given.content[1:], given.tokens[1:], given.mask[1:]))
+    torch.testing.assert_close(model(noisy, t, given)[1:], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_null_drops_the_style_where_it_is_told_to():
+    model, given = denoiser(), condition()
+    given = Condition(given.content, given.tokens, given.mask & (torch.arange(6) < 3))
+    some = model.null(given, torch.tensor([True, False]))
+    assert bool((some.tokens[0] == model.null_token).all())
+    assert bool(some.mask[0].all())
+    torch.testing.assert_close(some.tokens[1], given.tokens[1])
+    assert some.mask[1].tolist() == given.mask[1].tolist()
+    assert bool((model.null(given).tokens == model.null_token).all())
+
+
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_time_convolution_is_conv1d(dilation):
+    layer, x = TimeConv(5, 7, dilation), torch.randn(2, 11, 5)
+    weight = layer.linear.weight.unflatten(1, (3, 5)).transpose(1, 2)
+    expected = torch.nn.functional.conv1d(
+        x.transpose(1, 2), weight, layer.linear.bias, padding=dilation, dilation=dilation
+    )
+    torch.testing.assert_close(layer(x), expected.transpose(1, 2), atol=1e-5, rtol=1e-4)
+
+
+def test_cross_attention_starts_as_nothing_and_embeddings_tell_times_apart():
+    attention = CrossAttention(8, 16, 2)
+    assert not attention(torch.randn(1, 4, 8), torch.randn(1, 3, 16), torch.ones(1, 3, dtype=torch.bool)).any()
+    embedded = sinusoidal_embedding(torch.arange(1000), 32)
+    assert embedded.shape == (1000, 32)
+    distance = torch.cdist(embedded, embedded) + 10 * torch.eye(1000)
+    assert float(distance.min()) > 0.1

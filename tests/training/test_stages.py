@@ -1,0 +1,190 @@
+"""The stages of the default model on a small store: a few steps, measured, saved, and gone on from."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from timbrel.audio.mel import MelConfig
+from timbrel.checkpoint import load_codec, load_transfer_model
+from timbrel.data.store import Entry, StoreWriter
+from timbrel.errors import InputError, ModelError
+from timbrel.training.autoencoder import AutoencoderStage
+from timbrel.training.recipes import AUTOENCODER_RECIPES, TRANSFER_RECIPES, find_recipe
+from timbrel.training.transfer import TransferStage
+
+MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
+CODEC_RECIPE = find_recipe(AUTOENCODER_RECIPES, "tiny", precision="fp32")
+RECIPE = find_recipe(TRANSFER_RECIPES, "tiny", precision="fp32")
+
+
+def make_store(folder, *, aligned=True, composer=None, library="opl3"):
+    """Blobs on a slope: an instrument is a slope, a group is where the blobs are."""
+    writer, rng = StoreWriter(folder, MEL), np.random.default_rng(0)
+    for group in range(6):
+        notes = np.kron(rng.random((18, 11)) < 0.3, np.ones((7, 3)))[:120, :32]
+        for k, label in enumerate(("piano", "violin")):
+            slope = np.linspace(0, 100, 32) if k else np.linspace(100, 0, 32)
+            levels = (20 + notes * (100 + slope) + rng.integers(0, 8, (120, 32))).astype(np.uint8)
+            entry = Entry(
+                id=f"g{group}-{k}",
+                label=label,
+                split="validation" if group > 3 else "train",
+                frames=120,
+                source=f"{group}-{k}",
+                group=f"g{group}" if aligned else None,
+                library=library if aligned else None,
+                composer=composer,
+            )
+            writer.add(entry, levels)
+    return folder
+
+
+def train(stage, steps, learning_rate=1e-2):
+    """The losses of so many steps, and of the first batch before and after."""
+    parameters = [p for module in stage.modules.values() for p in module.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate)
+    before = stage.loss(stage.batch(0), 0)["loss"].item()
+    for step in range(steps):
+        optimizer.zero_grad()
+        stage.loss(stage.batch(step), step)["loss"].backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in parameters)
+        optimizer.step()
+    return before, stage.loss(stage.batch(0), 0)["loss"].item()
+
+
+def rest(stage):
+    """As the loop leaves the modules before it validates and saves."""
+    for module in stage.modules.values():
+        module.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("stages") / "store")
+
+
+@pytest.fixture(scope="module")
+def codec(store, tmp_path_factory):
+    stage = AutoencoderStage(CODEC_RECIPE, store)
+    folder = tmp_path_factory.mktemp("codec")
+    rest(stage)
+    stage.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(store, codec, tmp_path_factory):
+    stage = TransferStage(RECIPE, store, codec=codec)
+    train(stage, 4)
+    rest(stage)
+    folder = tmp_path_factory.mktemp("model")
+    stage.save(folder)
+    return folder
+
+
+def test_the_autoencoder_learns_and_measures_itself(store):
+    stage = AutoencoderStage(CODEC_RECIPE, store)
+    rest(stage)
+    figures = stage.validate()
+    for module in stage.modules.values():
+        module.train().requires_grad_(True)
+    before, after = train(stage, 15, 3e-3)
+    rest(stage)
+    better = stage.validate()
+    assert after < before
+    assert better["mae_db"] < figures["mae_db"]
+    assert 0 < better["mae_db"] < better["rms_db"] < 20
+    [picture] = stage.samples().values()
+    assert picture.shape == (32, 64)
+    assert 0 <= float(picture.min()) < float(picture.max()) <= 1
+
+
+def test_the_autoencoders_latents_have_unit_variance(store):
+    stage = AutoencoderStage(CODEC_RECIPE, store)
+    latents = stage.codec.encode(stage.train.single(np.random.default_rng(1), 128))
+    assert float(latents.var(dim=(0, 2, 3)).mean()) == pytest.approx(1, abs=0.2)
+    basis = stage.codec.basis
+    torch.testing.assert_close(basis @ basis.T, torch.eye(len(basis)), atol=1e-5, rtol=0)
+
+
+def test_a_codec_goes_on_from_its_folder(store, codec):
+    stage = AutoencoderStage(CODEC_RECIPE, store, init_from=codec)
+    torch.testing.assert_close(stage.codec.state_dict(), load_codec(codec)[1].state_dict(), rtol=0, atol=0)
+    before, after = train(stage, 15, 3e-3)
+    assert after < before
+
+
+def test_batches_hang_on_seed_and_step_alone(store, codec):
+    one, other = (TransferStage(RECIPE, store, codec=codec) for _ in range(2))
+    one.batch(3)
+    torch.testing.assert_close(one.batch(7), other.batch(7), rtol=0, atol=0)
+    for changed in (one.batch(8), TransferStage(dataclasses.replace(RECIPE, seed=1), store, codec=codec).batch(7)):
+        assert float((changed["target"] - other.batch(7)["target"]).abs().max()) > 1
+    batch = one.batch(0)
+    assert {len(tensor) for tensor in batch.values()} == {RECIPE.batch_size}
+    assert bool(batch["mask"].any(dim=1).all())  # never a style of no token
+
+
+def test_the_transfer_learns_and_measures_itself(store, codec):
+    stage = TransferStage(RECIPE, store, codec=codec)
+    frozen = {name: t.clone() for name, t in stage.model.codec.state_dict().items()}
+    before, after = train(stage, 15)
+    assert after < before
+    torch.testing.assert_close(stage.model.codec.state_dict(), frozen, rtol=0, atol=0)
+    rest(stage)
+    figures = stage.validate()
+    assert {"rms_db_1", "rms_db_4", "rms_db_1_wrong_style", "detail_1"} <= set(figures)
+    assert all(np.isfinite(value) and value > 0 for value in figures.values())
+    [picture] = stage.samples().values()
+    assert picture.shape == (32, 96)
+
+
+def test_a_saved_model_transfers_as_the_stages(store, model):
+    loaded = load_transfer_model(model)
+    assert sorted(loaded.instruments) == ["piano", "violin"]
+    assert loaded.info["recipe"]["width"] == RECIPE.width
+    stage = TransferStage(RECIPE, store, init_from=model)
+    for part in ("style", "denoiser"):
+        one, other = (dict(getattr(m, part).named_parameters()) for m in (stage.model, loaded))
+        torch.testing.assert_close(one, other, rtol=0, atol=0, check_dtype=True)
+    before, after = train(stage, 10)  # and it goes on
+    assert after < before
+
+
+def test_unaligned_recordings_train_too(tmp_path, codec):
+    stage = TransferStage(RECIPE, make_store(tmp_path / "own", aligned=False), codec=codec)
+    batch = stage.train.transfer(np.random.default_rng(0), 8, None)
+    torch.testing.assert_close(batch["content"], batch["target"])
+    assert float((batch["style"] - batch["target"]).abs().mean()) > 1  # another moment
+    before, after = train(stage, 15)
+    assert after < before
+    rest(stage)
+    assert stage.validate()["rms_db_1"] > 0
+
+
+@pytest.mark.parametrize("held_out", [{"library": "freepats"}, {"composer": "Joseph Haydn"}])
+def test_what_the_benchmark_owns_is_refused(tmp_path, codec, held_out):
+    data = make_store(tmp_path / "store", **held_out)
+    with pytest.raises(InputError, match="the benchmark is measured on"):
+        AutoencoderStage(CODEC_RECIPE, data)
+    with pytest.raises(InputError, match="the benchmark is measured on"):
+        TransferStage(RECIPE, data, codec=codec)
+
+
+def test_what_does_not_fit_is_refused(store, codec, tmp_path):
+    with pytest.raises(InputError, match="there is no codec"):
+        TransferStage(RECIPE, store)
+    with pytest.raises(ModelError, match="expected a 'transfer' model"):
+        TransferStage(RECIPE, store, init_from=codec)
+    with pytest.raises(InputError, match="of at least 1008 frames"):
+        AutoencoderStage(dataclasses.replace(CODEC_RECIPE, frames=1000), store)
+    with pytest.raises(InputError, match="is not a mel store"):
+        AutoencoderStage(CODEC_RECIPE, tmp_path)
+    other = StoreWriter(tmp_path / "other", MelConfig(sample_rate=8000, n_fft=1024, hop_length=256, n_mels=32))
+    for split in ("train", "validation"):
+        entry = Entry(id=split, label="piano", split=split, frames=90, source="x")
+        other.add(entry, np.zeros((90, 32), np.uint8))
+    with pytest.raises(InputError, match="the codec works on"):
+        TransferStage(RECIPE, tmp_path / "other", codec=codec)
