@@ -53,8 +53,8 @@ class TransferRecipe(Recipe):
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     schedule: Literal["cosine", "linear"] = "cosine"
     num_train_timesteps: int = 1000
-    pure_noise_share: float = 0.5
-    difference_weight: float = 0.5
+    pure_noise_share: float = 0.7
+    difference_weight: float = 1.0
     null_style_share: float = 0.08
     augment: bool = True
 
@@ -100,7 +100,7 @@ AUTOENCODER_RECIPES: dict[str, Recipe] = {
     ),
 }
 TRANSFER_RECIPES: dict[str, Recipe] = {
-    "default": TransferRecipe(steps=200000, learning_rate=6e-4),
+    "default": TransferRecipe(steps=15000, learning_rate=6e-4),
     "report": ReportTransferRecipe(
         steps=150000,
         frames=128,

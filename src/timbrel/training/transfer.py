@@ -32,9 +32,10 @@ from timbrel.training.recipes import TransferRecipe
 class TransferStage:
     """Trains `DefaultModel.style` and `.denoiser` to give the target's latents.
 
-    The loss is the mean absolute error of the clean latents as a mel in dB, and of its differences between bands: a
-    squared error blurs where the answer is open. A share of the samples (`pure_noise_share`) sits at the last
-    timestep, where the answer is a regression: a sampler of few steps rests on it.
+    The loss is the mean absolute error of the clean latents as a mel in dB, and of its differences between bands
+    and between frames: a squared error blurs where the answer is open, and a late or soft attack costs notes. A
+    share of the samples (`pure_noise_share`) sits at the last timestep, where the answer is a regression: a sampler
+    of few steps rests on it.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class TransferStage:
         with torch.autocast(target.device.type, enabled=False):
             error = model.codec.decode_difference(predicted.float() - target)
             absolute = error.abs().mean(dim=(1, 2, 3))
-            blur = error.diff(dim=2).abs().mean(dim=(1, 2, 3))
+            blur = error.diff(dim=2).abs().mean(dim=(1, 2, 3)) + error.diff(dim=3).abs().mean(dim=(1, 2, 3))
         # Near the data the error is small by itself; the weight keeps those steps from being neglected.
         sigma = model.schedule.sigma(batch["timesteps"].cpu()).to(error)
         weight = 1.02 / (sigma.square() + 0.05).sqrt()
