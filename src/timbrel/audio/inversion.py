@@ -10,6 +10,8 @@ same, and cheaper.
 The start matters more than the number of steps: energies sharpened within the bands by that update, and phases
 that follow the partials (a phase vocoder locked to spectral peaks: Laroche and Dolson, 1999; Beauregard, Harish
 and Wyse, 2015) with the group delay that the growth of each peak tells (Prusa, Balazs and Sondergaard, 2017).
+Higher up, where bands hide the partials, phases are the source's, or random; where a band rises steeply, those of
+a stroke with that delay.
 
 Long signals are made segment by segment; a segment starts from the end of the one before and is held to it.
 """
@@ -17,6 +19,8 @@ Long signals are made segment by segment; a segment starts from the end of the o
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -26,11 +30,11 @@ from timbrel.audio.mel import MelConfig, mel_filters, sparse_mel_filters, window
 from timbrel.errors import InputError
 
 SEGMENT = 64  # frames that one segment adds
-AHEAD = 6  # frames that a segment sees beyond those, and leaves to the next
-KEPT = 4  # of those, the frames from whose phases the next segment goes on
-SHARPEN = 15  # updates of the first energies
-RESOLVED = 2.5  # where bands are wider than so many bins, partials cannot be followed
-MOMENTUM = 0.99
+AHEAD = 2  # frames that a segment sees beyond those, and leaves to the next
+RESOLVED = 3.5  # where bands lie more bins apart than this, partials cannot be followed
+SHARPEN, SHARPEN_RESOLVED = 2, 30  # updates of the first energies: of all, then of the resolved bands
+ATTACK = 0.5  # a band is struck, all its bins at one time, where its log-amplitude grows by more in a frame
+MOMENTUM = 0.9
 GAMMA = 0.25645  # a Hann window of n samples resembles the Gaussian exp(-pi t^2 / (GAMMA n^2))
 NOISE = 1e-5  # amplitude added to a source, so that every band has something to scale
 TINY = 1e-20
@@ -42,7 +46,7 @@ def invert_mel(
     *,
     length: int | None = None,
     source: Tensor | None = None,
-    num_iters: int = 16,
+    num_iters: int = 12,
     seed: int = 0,
 ) -> Tensor:
     """Make a waveform that has the given mel spectrogram, on the CPU.
@@ -72,6 +76,17 @@ def invert_mel(
     return torch.cat(results)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Thousands of short operations: waiting for a second thread costs more than it gives, or far more if busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class StreamInverter:
     """`invert_mel` for any length in bounded memory. What comes out does not depend on how it was pushed.
 
@@ -85,11 +100,13 @@ class StreamInverter:
         torch.Size([1, 1, 152576])
     """
 
-    def __init__(self, config: MelConfig, *, num_iters: int = 16, seed: int = 0) -> None:
+    def __init__(self, config: MelConfig, *, num_iters: int = 12, seed: int = 0) -> None:
         if num_iters < 0:
             raise InputError(f"num_iters is {num_iters}; expected 0 or more")
         self.config, self.num_iters = config, num_iters
         self._transform = _Transform(config)
+        self._bands = _Bands(mel_filters(config), sparse_mel_filters(config))
+        self._resolved = _resolved_bands(config)
         self._generator = torch.Generator().manual_seed(seed)
         # What the next segment sees. The waveforms begin where the window of its first frame does (for the very
         # first: half a window before the first sample).
@@ -99,6 +116,7 @@ class StreamInverter:
         self._first_frame = 0
         self._num_source_samples = 0
 
+    @_one_thread()
     @torch.no_grad()
     def push(self, mel: Tensor, source: Tensor | None = None) -> Tensor:
         """Take the next frames, and give the samples that are ready.
@@ -134,6 +152,7 @@ class StreamInverter:
             ready.append(self._segment(added + AHEAD, added * config.hop_length))
         return torch.cat(ready)[None, None]
 
+    @_one_thread()
     @torch.no_grad()
     def finish(self, length: int | None = None) -> Tensor:
         """Give the rest.
@@ -161,7 +180,7 @@ class StreamInverter:
 
     def _segment(self, frames: int, end: int, *, last: bool = False) -> Tensor:
         """Make the waveform of the next frames; give it up to `end`, without what was given before."""
-        transform, hop = self._transform, self.config.hop_length
+        transform, bands, hop = self._transform, self._bands, self.config.hop_length
         power = torch.where(self._mel[:frames] > self.config.floor_db, 10 ** (self._mel[:frames] / 10), 0)
         envelope = transform.envelope(frames)
         held, hold = torch.zeros_like(envelope), torch.zeros_like(envelope)
@@ -181,7 +200,7 @@ class StreamInverter:
 
         now = moved = waveform(self._start(power))
         for _ in range(self.num_iters):
-            before, now = now, waveform(transform.fit(transform.forward(moved), power))
+            before, now = now, waveform(bands.fit(transform.forward(moved), power))
             moved = torch.lerp(before, now, 1 + MOMENTUM)
         self._mel = self._mel[SEGMENT:]
         self._before = now[SEGMENT * hop :].clone()
@@ -192,109 +211,134 @@ class StreamInverter:
 
     def _start(self, power: Tensor) -> Tensor:
         """First spectrum of a segment, complex [frames, bins]."""
-        transform = self._transform
-        known = torch.zeros(0, transform.bins, dtype=torch.complex64)
-        if self._before is not None:
-            known = transform.forward(self._before)[: transform.overlap - 1 + KEPT][: len(power)]
-        if self._source is not None:
+        transform, bands, resolved, n = self._transform, self._bands, self._resolved, self.config.n_fft
+        if self._source is None:
+            energy = bands.up(power)
+            phase = 2 * math.pi * torch.rand(energy.shape, generator=self._generator)
+        else:
             source = self._source[: transform.num_samples(len(power))]
             spectrum = transform.forward(source + NOISE * torch.randn(source.shape, generator=self._generator))
-            energy = transform.energy(spectrum)
-            spectrum *= (transform.sharpen(energy, power) / (energy + TINY)).sqrt()
-        else:
-            energy = transform.sharpen(transform.up(power), power)
-            phase = 2 * math.pi * torch.rand(energy.shape, generator=self._generator)
-            if len(known):
-                phase[len(known) - 1] = known[-1].angle()
-            low, start = transform.resolved, max(0, len(known) - 1)
-            phase[start:, :low] = transform.follow(energy[start:, :low], phase[start, :low])
-            spectrum = torch.polar(energy.sqrt(), phase)
-        spectrum[: len(known)] = known
-        return spectrum
+            energy, phase = _energy(spectrum), spectrum.angle()
+        level = 0.5 * power.clamp_min(TINY).log()
+        pulse = math.pi * torch.arange(bands.bins) - bands.up(2 * math.pi / n * _delay(level, self.config)).cumsum(1)
+        rises = (level.diff(dim=0, prepend=level[:1]) > ATTACK).float()
+        phase = torch.where(bands.up(rises) > 0.5, pulse, phase)
+        energy = bands.sharpen(energy, power, SHARPEN)
+        low = energy[:, : resolved.bins]
+        low[:] = resolved.sharpen(low, power[:, : resolved.bands], SHARPEN_RESOLVED)
+        if self._before is None:
+            phase[:, : resolved.bins] = _follow(low, phase[0, : resolved.bins], self.config)
+            return torch.polar(energy.sqrt(), phase)
+        known = transform.forward(self._before)[: transform.overlap - 1]
+        last = len(known) - 1
+        phase[last:, : resolved.bins] = _follow(low[last:], known[last, : resolved.bins].angle(), self.config)
+        return torch.cat([known, torch.polar(energy.sqrt(), phase)[last + 1 :]])
 
 
 class _Transform:
-    """A waveform [samples] <-> its spectrum [frames, bins], as `mel.stft` scales it <-> bands [frames, n_mels]."""
+    """A waveform [samples] <-> its spectrum [frames, bins], scaled as by `mel.stft` but not padded."""
 
     def __init__(self, config: MelConfig) -> None:
-        self.config = config
-        self.bins = config.n_fft // 2 + 1
-        self.overlap = -(-config.n_fft // config.hop_length)  # frames that share a sample
+        self.n_fft, self.hop = config.n_fft, config.hop_length
+        self.overlap = -(-self.n_fft // self.hop)  # frames that share a sample
         self.window = window(config) * 2 / window(config).sum()
-        # A bin belongs to two neighbouring bands at most. Shares: what each of them has of its weight.
-        filters = mel_filters(config)
-        self.filters = sparse_mel_filters(config)
-        self.lower = (filters > 0).byte().argmax(0)
-        self.upper = (self.lower + 1).clamp_max(config.n_mels - 1)
-        shares = filters / filters.sum(0).clamp_min(TINY)
-        self.lower_share = shares.gather(0, self.lower[None])[0]
-        self.upper_share = shares.sum(0) - self.lower_share
-        wide = (filters > 0).sum(1) > 2 * RESOLVED
-        self.resolved = max(3, int((self.lower < wide.byte().argmax()).sum())) if wide.any() else self.bins
 
     def num_samples(self, frames: int) -> int:
-        return (frames - 1) * self.config.hop_length + self.config.n_fft
+        return (frames - 1) * self.hop + self.n_fft
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return torch.fft.rfft(waveform.unfold(0, self.config.n_fft, self.config.hop_length) * self.window)
+        return torch.fft.rfft(waveform.unfold(0, self.n_fft, self.hop) * self.window)
 
     def inverse(self, spectrum: Tensor) -> Tensor:
         """Overlap-add; `envelope` is still to be multiplied in."""
-        return self._overlap_add(torch.fft.irfft(spectrum, self.config.n_fft).mul_(self.window))
+        return self._overlap_add(torch.fft.irfft(spectrum, self.n_fft).mul_(self.window))
 
     def envelope(self, frames: int) -> Tensor:
         squares = self._overlap_add(self.window.square().expand(frames, -1))
-        return 1 / squares.clamp_min(0.1 * float(squares.max()))  # bounded where a segment's last windows fade
+        return 1 / squares.clamp_min(0.1 * float(squares.max()))  # bounded where the outermost windows fade
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
-        hop, n = self.config.hop_length, len(frames)
-        parts = pad(frames, (0, self.overlap * hop - self.config.n_fft)).view(n, self.overlap, hop)
-        total = torch.zeros(n + self.overlap - 1, hop)
-        for i in range(self.overlap):
-            total[i : i + n] += parts[:, i]
-        return total.view(-1)[: self.num_samples(n)]
+        total = torch.zeros(len(frames) + self.overlap - 1, self.hop)
+        for i, part in enumerate(frames.split(self.hop, 1)):
+            total[i : i + len(frames), : part.shape[1]] += part
+        return total.view(-1)[: self.num_samples(len(frames))]
 
-    def energy(self, spectrum: Tensor) -> Tensor:
-        return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+
+class _Bands:
+    """Energies of bins [frames, bins] <-> those of bands [frames, bands].
+
+    A bin lies in two neighbouring bands at most: the products are sparse, and `up` is two look-ups.
+    """
+
+    def __init__(self, filters: Tensor, sparse: Tensor) -> None:
+        self.bands, self.bins = filters.shape
+        self.filters = sparse
+        self.lower = (filters > 0).byte().argmax(0)
+        self.upper = (self.lower + 1).clamp_max(self.bands - 1)
+        shares = filters / filters.sum(0).clamp_min(TINY)
+        self.lower_share = shares.gather(0, self.lower[None])[0]
+        self.upper_share = shares.sum(0) - self.lower_share
 
     def down(self, energy: Tensor) -> Tensor:
         return torch.sparse.mm(self.filters, energy.T).T
 
     def up(self, bands: Tensor) -> Tensor:
-        """Each bin gets the mean of its bands by their shares."""
+        """Each bin gets the mean of its bands by their shares; none without a band."""
         bands = bands.contiguous()
         energy = bands.index_select(1, self.lower).mul_(self.lower_share)
         return energy.addcmul_(bands.index_select(1, self.upper), self.upper_share)
 
     def fit(self, spectrum: Tensor, power: Tensor) -> Tensor:
-        return spectrum * self.up((power / (self.down(self.energy(spectrum)) + TINY)).sqrt())
+        """Scale every band of the spectrum to its power, in place."""
+        return spectrum.mul_(self.up((power / (self.down(_energy(spectrum)) + TINY)).sqrt()))
 
-    def sharpen(self, energy: Tensor, power: Tensor) -> Tensor:
-        for _ in range(SHARPEN):
+    def sharpen(self, energy: Tensor, power: Tensor, steps: int) -> Tensor:
+        """Energies that come nearer to the power of all bands at once."""
+        for _ in range(steps):
             energy = energy * self.up(power / (self.down(energy) + TINY))
         return energy
 
-    def follow(self, energy: Tensor, first: Tensor) -> Tensor:
-        """Phases [frames, bins] that go on from those of the first frame, [bins], along the partials."""
-        n, hop = self.config.n_fft, self.config.hop_length
-        frames, bins = energy.shape
-        index = torch.arange(bins)
-        level = 0.5 * energy.clamp_min(TINY).log()
-        left, here, right = level[:, :-2], level[:, 1:-1], level[:, 2:]
-        is_peak = pad((here > left) & (here >= right), (1, 1))
-        offset = (0.5 * (left - right) / (left - 2 * here + right).clamp_max(-1e-6)).clamp(-0.5, 0.5)
-        below = torch.where(is_peak, index, -bins).cummax(1).values
-        above = torch.where(is_peak, index, 2 * bins).flip(1).cummin(1).values.flip(1)
-        peak = torch.where(index - below <= above - index, below, above).clamp(0, bins - 1)
-        frequency = (index + pad(offset, (1, 1))).gather(1, peak)
-        around = torch.cat([level[:1], level, level[-1:]])
-        growth = (around[2:] - around[:-2]).gather(1, peak) / (2 * hop)
-        delay = (GAMMA * n**2 / (2 * math.pi) * growth).clamp(-n / 2, n / 2)
-        step = 2 * math.pi * hop / n * frequency
-        # Seen from the centre of a frame, the bins around a partial have one phase.
-        phase = torch.empty_like(energy)
-        phase[0] = first + math.pi * index
-        for i in range(1, frames):
-            phase[i] = (phase[i - 1] + step[i]).gather(0, peak[i])
-        phase[1:] -= (2 * math.pi / n * delay * (index - frequency))[1:]
-        return phase + math.pi * index
+
+def _resolved_bands(config: MelConfig) -> _Bands:
+    """The lowest bands, as far as partials can be followed."""
+    filters = mel_filters(config)
+    wide = (filters > 0).sum(1) > 2 * RESOLVED
+    bands = int(wide.byte().argmax()) if wide.any() else config.n_mels
+    bins = int((filters[: max(1, bands)] > 0).any(0).nonzero().max()) + 1
+    low = filters[: max(1, bands), : max(3, bins)]
+    return _Bands(low, low.to_sparse_csr())
+
+
+def _energy(spectrum: Tensor) -> Tensor:
+    return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+
+
+def _delay(level: Tensor, config: MelConfig) -> Tensor:
+    """How many samples after the centre of its frame a sound lies, from the growth of its log-amplitude."""
+    around = torch.cat([level[:1], level, level[-1:]])
+    growth = (around[2:] - around[:-2]) / (2 * config.hop_length)
+    return (GAMMA * config.n_fft**2 / (2 * math.pi) * growth).clamp(-config.n_fft / 2, config.n_fft / 2)
+
+
+def _follow(energy: Tensor, first: Tensor, config: MelConfig) -> Tensor:
+    """Phases [frames, bins] that go on from those of the first frame, [bins], along the partials."""
+    n, hop = config.n_fft, config.hop_length
+    frames, bins = energy.shape
+    index = torch.arange(bins)
+    level = 0.5 * energy.clamp_min(TINY).log()
+    left, here, right = level[:, :-2], level[:, 1:-1], level[:, 2:]
+    is_peak = pad((here > left) & (here >= right), (1, 1))
+    offset = (0.5 * (left - right) / (left - 2 * here + right).clamp_max(-1e-6)).clamp(-0.5, 0.5)
+    below = torch.where(is_peak, index, -bins).cummax(1).values
+    above = torch.where(is_peak, index, 2 * bins).flip(1).cummin(1).values.flip(1)
+    peak = torch.where(index - below <= above - index, below, above).clamp(0, bins - 1)
+    frequency = (index + pad(offset, (1, 1))).gather(1, peak)
+    delay = _delay(level, config).gather(1, peak)
+    step = 2 * math.pi * hop / n * frequency
+    # Seen from the centre of a frame, all bins around a partial have one phase.
+    phase = torch.empty_like(energy)
+    phase[0] = first + math.pi * index
+    for i in range(1, frames):
+        phase[i] = (phase[i - 1] + step[i]).gather(0, peak[i])
+    phase[1:] -= (2 * math.pi / n * delay * (index - frequency))[1:]
+    return phase + math.pi * index
