@@ -46,6 +46,7 @@ SAMPLE_RATE = 44100
 CLASSIFIER = Path(__file__).with_name("instrument_classifier.safetensors")
 OTHER_LIBRARY = "fluidr3"  # whose instruments are right, and sound different: the check that the style clip is heard
 STYLE_CHECKS_PER_DIRECTION = 5
+SHOWN = 24  # triplets on the page: two of each direction
 NOTES_KEPT = 0.8  # "both at once": this share of the true target's note F1
 JOIN_S = 0.1  # frames this close to a cross-fade count as part of the seam
 
@@ -368,6 +369,13 @@ def _judge_one(output: Output, case: Case) -> tuple[str, Measures]:
     return case.id, measure(case, output(case))
 
 
+def _draw_one(output: Output, case: Case) -> tuple[str, str]:
+    from timbrel.experiments import page
+
+    clips = {"source": case.read("content"), "style": case.read("style"), "result": output(case)}
+    return case.id, page.figure(case.id, {**clips, "target": case.read("target")})
+
+
 def _judge_row(row: Row, cases: Sequence[Case], workers: int | None, progress: bool) -> dict[str, Measures]:
     """As `judge`, remembering in the benchmark's folder what will never change."""
     version = _inversion_version() if row.name == "mel" else row.version
@@ -589,7 +597,9 @@ def evaluate(
     _write(out / "results.json", json.dumps(results, indent=1))
     _write(out / "clips.json", json.dumps(measured))
     featured = next((name for name in ("outputs", "model-clip", "model-name", "mel") if name in measured), "target")
-    _write(out / "index.html", page.html(results, featured, cases[:24], offered[featured].output))
+    shown = cases[:SHOWN]
+    figures = dict(_parallel(partial(_draw_one, offered[featured].output), shown, workers, progress and "drawing"))
+    _write(out / "index.html", page.html(results, featured, [figures[case.id] for case in shown]))
     print(page.table(results))
     return results
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from timbrel.experiments.benchmark import Case
 
 COLUMNS = {
     "lsd_db": ("LSD dB", 1),
@@ -89,8 +86,8 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join([*text, "", *_remarks(results)])
 
 
-def html(results: dict[str, Any], featured: str, cases: Sequence[Case], output: Callable[[Case], NDArray]) -> str:
-    """One self-contained file: the table, the featured row by direction, pictures and sound of triplets."""
+def html(results: dict[str, Any], featured: str, figures: Sequence[str]) -> str:
+    """One self-contained file: the table, the featured row by direction, and figures as `figure` makes them."""
     columns = _used(results)
     rows = [(row["title"], _cells(row, columns)) for row in results["rows"].values()]
     row = results["rows"][featured]
@@ -108,7 +105,7 @@ def html(results: dict[str, Any], featured: str, cases: Sequence[Case], output: 
 <h2>{escape(row["title"])}, by direction</h2>
 {_table(plain, directions)}
 <h2>Some triplets</h2>
-{"".join(_figure(case, output(case)) for case in cases)}
+{"".join(figures)}
 </html>
 """
 
@@ -121,16 +118,15 @@ def _table(columns: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> str
     return f"<div><table><tr><th>{head}\n{body}\n</table></div>"
 
 
-def _figure(case: Case, result: NDArray) -> str:
-    clips = {kind: case.read(kind) for kind in ("content", "style", "target")}
-    clips = {"source": clips["content"], "style": clips["style"], "result": result, "target": clips["target"]}
+def figure(title: str, clips: dict[str, NDArray]) -> str:
+    """Spectrograms, one under the other, and sound of named clips [channels, samples] at 44,100 Hz, as HTML."""
     players = "".join(
         f'{name} <audio controls preload="none" src="data:audio/ogg;base64,{_ogg(clip)}"></audio> '
         for name, clip in clips.items()
     )
-    name = escape(case.id)
-    return f"""<figure><figcaption>{name}</figcaption>
-<img alt="mel spectrograms of {name}" src="data:image/png;base64,{_png(clips)}"><br>{players}</figure>
+    title = escape(title)
+    return f"""<figure><figcaption>{title}</figcaption>
+<img alt="mel spectrograms of {title}" src="data:image/png;base64,{_png(clips)}"><br>{players}</figure>
 """
 
 
@@ -138,12 +134,13 @@ def _png(clips: dict[str, NDArray]) -> str:
     """Mel spectrograms, one under the other."""
     import torch
     from matplotlib.figure import Figure
+    from PIL import Image
 
     from timbrel.audio.mel import MelConfig, band_centres_hz, mel_spectrogram
 
     config = MelConfig()
-    figure = Figure(figsize=(6.4, 7.2), dpi=72, layout="constrained")
-    axes = figure.subplots(len(clips), sharex=True)
+    drawing = Figure(figsize=(6.4, 7.2), dpi=72, layout="constrained")
+    axes = drawing.subplots(len(clips), sharex=True)
     hz = band_centres_hz(config).numpy()
     ticks = np.array([200, 1000, 4000, 16000])
     for axis, (name, clip) in zip(axes, clips.items(), strict=True):
@@ -161,8 +158,8 @@ def _png(clips: dict[str, NDArray]) -> str:
         axis.set_yticks(np.interp(ticks, hz, np.arange(len(hz))), [f"{t / 1000:g}" for t in ticks])
         axis.set_ylabel(f"{name}, kHz")
     axes[-1].set_xlabel("s")
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
+    drawing.savefig(drawn := io.BytesIO(), format="png")
+    Image.open(drawn).convert("RGB").quantize(48).save(file := io.BytesIO(), format="png", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -170,5 +167,5 @@ def _ogg(clip: NDArray) -> str:
     import soundfile
 
     file = io.BytesIO()
-    soundfile.write(file, np.clip(clip, -1, 1).T, 44100, format="OGG", subtype="VORBIS")
+    soundfile.write(file, np.clip(clip, -1, 1).T, 44100, format="OGG", subtype="VORBIS", compression_level=0.8)
     return base64.b64encode(file.getvalue()).decode()
