@@ -167,5 +167,5 @@ def _ogg(clip: NDArray) -> str:
     import soundfile
 
     file = io.BytesIO()
-    soundfile.write(file, np.clip(clip, -1, 1).T, 44100, format="OGG", subtype="VORBIS", compression_level=0.8)
+    soundfile.write(file, np.clip(clip.mean(0), -1, 1), 44100, format="OGG", subtype="VORBIS", compression_level=0.8)
     return base64.b64encode(file.getvalue()).decode()
