@@ -363,6 +363,7 @@ def _batches(stage: Stage, recipe: Recipe, start: int, accelerator: Any) -> Gene
         prefetch_factor=PREFETCH if recipe.num_workers else None,
         multiprocessing_context="fork" if recipe.num_workers else None,
         worker_init_fn=_ignore_interrupt,
+        generator=torch.Generator(),  # else starting it draws from the global one, and a resumed run differs
         pin_memory=accelerator.device.type == "cuda",
     )
     for batch in loader:
