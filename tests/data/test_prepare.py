@@ -49,9 +49,7 @@ def recordings(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize(
-    "config", [CONFIG, MelConfig(sample_rate=8000, n_fft=1000, hop_length=300, n_mels=20)]
-)
+@pytest.mark.parametrize("config", [CONFIG, MelConfig(sample_rate=8000, n_fft=1000, hop_length=300, n_mels=20)])
 @pytest.mark.parametrize("samples", [1, 255, 256, 8000, 20480])
 def test_a_mel_in_blocks_is_the_mel_of_the_whole(config: MelConfig, samples: int):
     waveform = 0.1 * np.random.default_rng(0).standard_normal(samples).astype(np.float32)
@@ -108,9 +106,7 @@ def test_silence_is_trimmed_and_long_rests_are_cut(tmp_path: Path):
     save(tmp_path / "recordings" / "flute" / "two.wav", tone(3))
     run(tmp_path / "recordings", tmp_path / "out")
     one, two = MelStore(tmp_path / "out").entries
-    assert one.frames / CONFIG.frame_rate == pytest.approx(
-        9 + 0.5 + module.REST_S + 2 * module.EDGE_S, abs=0.15
-    )
+    assert one.frames / CONFIG.frame_rate == pytest.approx(9 + 0.5 + module.REST_S + 2 * module.EDGE_S, abs=0.15)
     assert two.frames / CONFIG.frame_rate == pytest.approx(3, abs=0.1)
     assert one.gain_db - two.gain_db == pytest.approx(20, abs=0.3)
 
@@ -190,9 +186,7 @@ def test_any_number_of_workers_gives_the_same_bytes(recordings: Path, tmp_path: 
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def test_a_run_goes_on_where_it_was_stopped(
-    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_run_goes_on_where_it_was_stopped(recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run(recordings, tmp_path / "straight")
     out, done = tmp_path / "out", []
     real = module._prepare
@@ -248,9 +242,7 @@ def test_training_data_is_within_the_store_format(recordings: Path, tmp_path: Pa
         assert entry.group is None
 
 
-@pytest.mark.parametrize(
-    "make", [lambda p: None, lambda p: p.mkdir(), lambda p: save(p / "song.wav", tone(4))]
-)
+@pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: save(p / "song.wav", tone(4))])
 def test_nothing_usable_shows_the_layout(tmp_path: Path, make):
     make(tmp_path / "recordings")
     with pytest.raises(InputError, match=r"no usable recording; expected .*folder") as caught:

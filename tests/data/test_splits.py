@@ -19,9 +19,7 @@ def test_a_share_out_of_range_is_refused(share):
         assign_split("a", share)
 
 
-@pytest.mark.parametrize(
-    "name", [*HELD_OUT_COMPOSERS, "Händel", "C.P.E. Bach", "Robert Schumann", "W. A. Mozart"]
-)
+@pytest.mark.parametrize("name", [*HELD_OUT_COMPOSERS, "Händel", "C.P.E. Bach", "Robert Schumann", "W. A. Mozart"])
 def test_held_out_composers_are_known_however_spelt(name):
     assert is_held_out(composer=name)
     assert assign_split("a score", composer=name) == "test"
@@ -55,7 +53,5 @@ def entry(**fields: str) -> Entry:
 
 def test_training_refuses_what_the_benchmark_owns():
     refuse_held_out([entry(composer="bach", library="fluidr3"), entry()])
-    with pytest.raises(
-        InputError, match=r"composer 'joplin' \(2 entries\), library 'freepats' \(1 entries\)"
-    ):
+    with pytest.raises(InputError, match=r"composer 'joplin' \(2 entries\), library 'freepats' \(1 entries\)"):
         refuse_held_out([entry(composer="joplin"), entry(composer="joplin", library="freepats")])
