@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from timbrel.audio.inversion import SEGMENT, StreamInverter, invert_mel
+from timbrel.audio import inversion
+from timbrel.audio.inversion import StreamInverter, invert_mel
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.data.render import INSTRUMENTS, LIBRARIES, render
 from timbrel.data.scores import Note
@@ -88,7 +89,7 @@ def test_rendered_instruments_come_back_as_promised(instrument: str, config: Mel
 def test_more_steps_come_closer() -> None:
     target = music(3, 22050)
     mel = mel_spectrogram(target, SMALL)
-    far, near = (lsd_frames(target, invert_mel(mel, SMALL, length=66150, num_iters=n), SMALL) for n in (0, 12))
+    far, near = (lsd_frames(target, invert_mel(mel, SMALL, length=66150, num_iters=n), SMALL) for n in (0, 10))
     assert near.mean() < 0.8 * far.mean()
 
 
@@ -132,7 +133,7 @@ def test_streaming_gives_the_same_samples(with_source: bool, size: int) -> None:
     assert whole.shape == target.shape
 
 
-@pytest.mark.parametrize("samples", [1, 511, 512, 5000, 64 * 512, 68 * 512 - 1, 68 * 512, 132 * 512])
+@pytest.mark.parametrize("samples", [1, 511, 512, 5000, 132 * 512 - 1, 132 * 512, 260 * 512])
 def test_any_length_comes_out_to_the_sample(samples: int) -> None:
     mel = mel_spectrogram(0.1 * torch.randn(1, 1, samples), SMALL)
     got = invert_mel(mel, SMALL, length=samples, num_iters=1)
@@ -143,20 +144,26 @@ def test_any_length_comes_out_to_the_sample(samples: int) -> None:
 @pytest.mark.parametrize("overlap", [2, 3, 8])
 def test_other_hops_keep_the_level_across_segments(overlap: int) -> None:
     config = MelConfig(sample_rate=22050, n_fft=1024, hop_length=1024 // overlap, n_mels=80, norm="slaney")
-    target = music(3, 22050)
+    target = music(4, 22050)
     got = invert_mel(mel_spectrogram(target, config), config, length=target.shape[-1], num_iters=8)
-    for part in (slice(0, 20000), slice(20000, 40000), slice(40000, None)):
+    for part in (slice(0, 30000), slice(30000, 60000), slice(60000, None)):
         ratio = got[..., part].square().mean() / target[..., part].square().mean()
         assert abs(10 * math.log10(ratio)) < 0.5
 
 
-def test_no_seam_between_segments() -> None:
+def test_no_seam_between_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     target = music(18, 22050)
-    frames = lsd_frames(target, invert_mel(mel_spectrogram(target, SMALL), SMALL, length=target.shape[-1]), SMALL)
-    joins = np.zeros(len(frames), bool)
-    for i in range(SEGMENT + 1, len(frames) - 10, SEGMENT):
+    mel = mel_spectrogram(target, SMALL)
+    joined = lsd_frames(target, invert_mel(mel, SMALL, length=target.shape[-1]), SMALL)
+    joins = np.zeros(len(joined), bool)
+    for i in range(inversion.SEGMENT + 1, len(joined), inversion.SEGMENT):
         joins[i - 1 : i + 3] = True
-    assert 0.85 < frames[joins].mean() / frames[~joins].mean() < 1.15
+    monkeypatch.setattr(inversion, "SEGMENT", len(joined))
+    whole = lsd_frames(target, invert_mel(mel, SMALL, length=target.shape[-1]), SMALL)
+    assert joins.sum() == 6 * 4
+    assert not np.array_equal(joined, whole)
+    assert 0.9 < joined[joins].mean() / whole[joins].mean() < 1.1
+    assert 0.97 < joined.mean() / whole.mean() < 1.03
 
 
 @pytest.mark.parametrize("at", [9900, 10240, 10300])

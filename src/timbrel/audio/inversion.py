@@ -29,10 +29,10 @@ from torch.nn.functional import pad
 from timbrel.audio.mel import MelConfig, mel_filters, sparse_mel_filters, window
 from timbrel.errors import InputError
 
-SEGMENT = 64  # frames that one segment adds
+SEGMENT = 128  # frames that one segment adds
 AHEAD = 2  # frames that a segment sees beyond those, and leaves to the next
 RESOLVED = 3.5  # where bands lie more bins apart than this, partials cannot be followed
-SHARPEN, SHARPEN_RESOLVED = 2, 30  # updates of the first energies: of all, then of the resolved bands
+SHARPEN, SHARPEN_RESOLVED = 2, 20  # updates of the first energies: of all, then of the resolved bands
 ATTACK = 0.5  # a band is struck, all its bins at one time, where its log-amplitude grows by more in a frame
 MOMENTUM = 0.9
 GAMMA = 0.25645  # a Hann window of n samples resembles the Gaussian exp(-pi t^2 / (GAMMA n^2))
@@ -46,7 +46,7 @@ def invert_mel(
     *,
     length: int | None = None,
     source: Tensor | None = None,
-    num_iters: int = 12,
+    num_iters: int = 10,
     seed: int = 0,
 ) -> Tensor:
     """Make a waveform that has the given mel spectrogram, on the CPU.
@@ -100,7 +100,7 @@ class StreamInverter:
         torch.Size([1, 1, 152576])
     """
 
-    def __init__(self, config: MelConfig, *, num_iters: int = 12, seed: int = 0) -> None:
+    def __init__(self, config: MelConfig, *, num_iters: int = 10, seed: int = 0) -> None:
         if num_iters < 0:
             raise InputError(f"num_iters is {num_iters}; expected 0 or more")
         self.config, self.num_iters = config, num_iters
@@ -310,7 +310,7 @@ def _resolved_bands(config: MelConfig) -> _Bands:
 
 
 def _energy(spectrum: Tensor) -> Tensor:
-    return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+    return (spectrum * spectrum.conj()).real  # half the time of the squares' sum
 
 
 def _delay(level: Tensor, config: MelConfig) -> Tensor:
@@ -338,7 +338,8 @@ def _follow(energy: Tensor, first: Tensor, config: MelConfig) -> Tensor:
     # Seen from the centre of a frame, all bins around a partial have one phase.
     phase = torch.empty_like(energy)
     phase[0] = first + math.pi * index
+    rows, steps, peaks = phase.numpy(), step.numpy(), peak.numpy()  # whose small steps cost less
     for i in range(1, frames):
-        phase[i] = (phase[i - 1] + step[i]).gather(0, peak[i])
+        rows[i] = (rows[i - 1] + steps[i])[peaks[i]]
     phase[1:] -= (2 * math.pi / n * delay * (index - frequency))[1:]
     return phase + math.pi * index
