@@ -79,6 +79,14 @@ def test_strength_zero_gives_the_source_back_and_the_rest_lies_between(pipe):
     assert distance[-1] > 2 * distance[1] > 0
 
 
+def test_streams_leave_torch_as_it_was(pipe):
+    one, other = (pipe.stream(tune(0.5), "violin", sample_rate=RATE) for _ in range(2))
+    next(one), next(other)
+    assert not torch.is_inference_mode_enabled()
+    list(one), list(other)
+    assert not torch.is_inference_mode_enabled()
+
+
 def test_the_seed_decides_and_nothing_else_does(pipe):
     source = tune(0.5)
     one, same, other = (pipe(source, "violin", sample_rate=RATE, seed=s).waveform for s in (1, 1, 2))

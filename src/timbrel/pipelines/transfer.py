@@ -2,7 +2,7 @@
 
     source file -> blocks -> mono at the model's rate, brought to one RMS
       -> mel windows that overlap -> content latents -> denoised with the style's tokens -> mel, cross-faded
-      -> waveform (phases start from the source's) -> the source's stereo image and loudness -> blocks -> file
+      -> waveform (with the source to start from) -> the source's stereo image and loudness -> blocks -> file
 
 Everything flows in blocks: memory does not grow with length.
 """
@@ -102,9 +102,10 @@ class TransferPipeline:
                 `sample_rate` (the model's own where the source is a path). Of a long one the loudest 10 s count.
             sample_rate: of the arrays given, in Hz.
             strength: from 0, the source as it is, to 1, the whole of the new sound: a line between their mels.
-            steps: of the sampler. 1 is the model's mean answer, more add detail.
+            steps: of the sampler. 1 is the middle of what the model holds possible, more add detail.
             guidance: classifier-free guidance on style: 1 is as learned; other values cost twice the time.
-            seed: another seed is another take.
+            seed: with `steps` of 2 or more another seed is another take. With one step the shipped model draws
+                nothing; what is left to the seed are phases where the source has none, which are hardly heard.
             progress: called with the seconds done and the seconds in all (None if unknown).
 
         Returns:
@@ -208,7 +209,7 @@ class TransferPipeline:
             waveform = np.concatenate([resampler.push(array.mean(0, keepdims=True)), resampler.finish()], axis=1)
         waveform = np.pad(waveform, ((0, 0), (0, max(0, HOP - waveform.shape[1]))))
         frame = waveform[0, : waveform.shape[1] // HOP * HOP].reshape(-1, HOP)
-        power = (frame.astype(np.float64) ** 2).mean(axis=1)
+        power = np.einsum("ij,ij->i", frame, frame, dtype=np.float64) / HOP  # without a copy of an hour in float64
         rms = _active_rms(power)
         if rms < SILENT_RMS:
             raise AudioError(f"the style clip {to if isinstance(to, str | os.PathLike) else ''} is silent; give a "
@@ -283,7 +284,7 @@ class _Scan:
     power: np.ndarray  # mean square of each channel
     mono_power: float  # mean square of the mono mix
     active_rms: float  # of the mono mix where it sounds
-    signs: np.ndarray  # +1 or -1 a channel, so that none cancels the first in the mix
+    signs: np.ndarray  # +1 or -1 a channel, so that none cancels the loudest in the mix
 
 
 class _Job:
@@ -385,6 +386,7 @@ class _Job:
         if held is not None:
             yield _ramp(held, gain if edge is None else edge, gain)
 
+    @torch.inference_mode()  # of a generator: between blocks it is off, for whoever streams them
     def _blocks(self) -> Iterator[Waveform]:
         scan, rate = self.scan, self.model.mel.sample_rate
         total = round(scan.samples * rate / scan.sample_rate)
@@ -419,10 +421,9 @@ class _Job:
             if self.progress is not None:
                 self.progress(given / rate, total / rate)
 
-        with torch.inference_mode():
-            for mel, source in self._windows(mono_blocks(), total):
-                yield from finished(inverter.push(mel, source))
-            yield from finished(inverter.finish(total))
+        for mel, source in self._windows(mono_blocks(), total):
+            yield from finished(inverter.push(mel, source))
+        yield from finished(inverter.finish(total))
 
     def _mono(self, block: Waveform) -> Waveform:
         return (self.scan.signs[:, None] * block).mean(axis=0).astype(np.float32)
