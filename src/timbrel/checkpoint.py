@@ -368,9 +368,7 @@ def user_instruments_path() -> Path:
 def save_instruments(path: Path, instruments: dict[str, Tensor]) -> None:
     """Writes name -> style tokens [n, width], float16, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    save_file({name: tokens.to(torch.float16).contiguous() for name, tokens in instruments.items()}, temporary)
-    os.replace(temporary, path)
+    _save_tensors(path, {name: tokens.to(torch.float16).contiguous() for name, tokens in instruments.items()})
 
 
 def load_instruments(path: Path) -> dict[str, Tensor]:
@@ -403,9 +401,18 @@ def _save_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> None:
         name: (t.to(dtype) if name in parameters else t).detach().cpu().contiguous()
         for name, t in module.state_dict().items()
     }
+    _save_tensors(path, tensors)
+
+
+def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Whole or not at all."""
     temporary = path.with_suffix(".tmp")
-    save_file(tensors, temporary)
-    os.replace(temporary, path)
+    try:
+        save_file(tensors, temporary)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise ModelError(f"{path} cannot be written ({error}); free some space, or name another place") from error
 
 
 def _load_weights(path: Path, module: nn.Module) -> None:
