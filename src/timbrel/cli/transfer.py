@@ -51,7 +51,7 @@ def transfer(
         strength: From 0 (the source as it is) to 1 (all of the new sound).
         steps: Sampler steps: more are slower and may be finer.
         guidance: How strongly the style is followed: 1 plainly, more exaggerates.
-        seed: Another seed is another take; the same seed gives the same result.
+        seed: The same seed gives the same result; with --steps 2 or more another seed is another take.
         picture: Also draw source, style and result as mel spectrograms, for a single source.
         sample_rate: Sample rate of the result.
         overwrite: Replace results that exist.

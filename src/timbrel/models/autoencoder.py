@@ -1,7 +1,7 @@
 """The default model's codec: mel pictures <-> latents.
 
 The encoder is one orthonormal projection of each 4 x 4 patch: the patch's principal components, so that a distance
-between latents is a distance in dB and a denoiser's squared error means what it says. Half the numbers hold all but
+between latents is a distance in dB. Half the numbers hold all but
 1.4 dB (RMS) of a mel picture at 43 frames a second; the decoder, a small convolutional network beside the inverse
 projection, brings back what neighbouring patches tell of the rest.
 """
