@@ -41,7 +41,7 @@ def draw_mels(
     figure = Figure(figsize=(10, 2.6 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
     marks = torch.tensor(
-        [hz for hz in (100, 250, 500, 1000, 2000, 4000, 8000, 16000) if hz < config.upper_hz]
+        [hz for hz in (100, 500, 1000, 2000, 4000, 8000, 16000) if hz < config.upper_hz]
     )
     centres = hz_to_mel(band_centres_hz(config).double())
     places = (hz_to_mel(marks.double()) - centres[0]) / (centres[1] - centres[0])
