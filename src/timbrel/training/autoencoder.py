@@ -73,7 +73,7 @@ class AutoencoderStage:
     def save(self, folder: Path) -> None:
         info = {
             "purpose": "mel autoencoder",
-            "training": f"stage autoencoder, {self.recipe.steps} steps",
+            "training": f"stage autoencoder, at most {self.recipe.steps} steps",
             "figures": self.validate(),
             "recipe": dataclasses.asdict(self.recipe),
         }

@@ -40,7 +40,6 @@ class AutoencoderRecipe(Recipe):
     width: int = 64
     num_blocks: int = 2
     difference_weight: float = 0.5
-    kl_weight: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class ReportAutoencoderStage:
     def save(self, folder: Path) -> None:
         info = {
             "purpose": "mel autoencoder of report 001",
-            "training": f"stage autoencoder, recipe report, {self.recipe.steps} steps",
+            "training": f"stage autoencoder, recipe report, at most {self.recipe.steps} steps",
             "figures": self.validate(),
             "recipe": dataclasses.asdict(self.recipe),
         }
@@ -177,7 +177,7 @@ class ReportTransferStage:
     def save(self, folder: Path) -> None:
         self.model.info = {
             "purpose": "timbre transfer, the system of report 001",
-            "training": f"stage transfer, recipe report, {self.recipe.steps} steps of {self.recipe.batch_size}",
+            "training": f"stage transfer, recipe report, at most {self.recipe.steps} steps of {self.recipe.batch_size}",
             "figures": {},
             "sampling": SAMPLING,
             "recipe": dataclasses.asdict(self.recipe),

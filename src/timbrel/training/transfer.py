@@ -185,7 +185,7 @@ class TransferStage:
     def save(self, folder: Path) -> None:
         self.model.info = {
             "purpose": "timbre transfer",
-            "training": f"stage transfer, {self.recipe.steps} steps of {self.recipe.batch_size}",
+            "training": f"stage transfer, at most {self.recipe.steps} steps of {self.recipe.batch_size}",
             "figures": {},
             "recipe": dataclasses.asdict(self.recipe),
         }
@@ -213,7 +213,7 @@ def named_instruments(model: TransferModel, windows: Windows, clips: int = 2) ->
         for entry in windows.voices[label, library][:clips]:
             start = (entry.frames - windows.style_frames) // 2
             levels = windows.window(entry, start, windows.style_frames)
-            mel = dequantise(levels, model.mel.floor_db)[None, None].to(next(model.style.parameters()).device)
+            mel = dequantise(levels, model.mel.floor_db)[None, None]
             tokens.append(model.style_tokens(mel.to(device)))
         named[label] = torch.cat(tokens)
     return named
