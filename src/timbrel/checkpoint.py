@@ -244,7 +244,7 @@ def load_codec(folder: str | Path) -> tuple[MelConfig, MelAutoencoder | ReportCo
     config, architecture = _read_config(folder)
     try:
         codec = architecture.codec(architecture.codec_config(**config["codec"]))
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{folder}/config.json does not describe a codec: {error}") from error
     _load_weights(folder / "codec.safetensors", codec)
     return MelConfig(**config["mel"]), codec
@@ -305,7 +305,7 @@ def load_transfer_model(folder: str | Path | None = None) -> TransferModel:
             architecture.denoiser_config(**denoiser),
             ScheduleConfig(**config["schedule"]),
         )
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{folder}/config.json does not describe a transfer model: {error}") from error
     _load_weights(folder / "style.safetensors", model.style)
     _load_weights(folder / "denoiser.safetensors", model.denoiser)

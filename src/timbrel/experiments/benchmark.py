@@ -241,7 +241,8 @@ def _transferred(model: str | None, style: str | None, case: Case) -> Waveform:
 
 
 def _from_folder(folder: Path, case: Case) -> Waveform:
-    found = sorted(folder.glob(f"{case.id}.*"))
+    suffixes = {".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".webm", ".opus"}
+    found = sorted(p for p in folder.glob(f"{case.id}.*") if p.suffix.lower() in suffixes)
     if not found:
         raise InputError(
             f"{folder} has no output for {case.id}; expected an audio file named after each triplet, "
