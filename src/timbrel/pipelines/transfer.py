@@ -29,6 +29,7 @@ from timbrel.audio.io import (
     check_output,
     open_audio,
     read_audio,
+    resample,
     write_audio,
 )
 from timbrel.audio.mel import mel_spectrogram
@@ -205,8 +206,7 @@ class TransferPipeline:
             waveform, _ = read_audio(to, sample_rate=self.sample_rate, mono=True)
         else:
             array, rate = _as_waveform(to), sample_rate or self.sample_rate
-            resampler = StreamResampler(rate, self.sample_rate, 1)
-            waveform = np.concatenate([resampler.push(array.mean(0, keepdims=True)), resampler.finish()], axis=1)
+            waveform = resample(array.mean(0, keepdims=True), rate, self.sample_rate)
         waveform = np.pad(waveform, ((0, 0), (0, max(0, HOP - waveform.shape[1]))))
         frame = waveform[0, : waveform.shape[1] // HOP * HOP].reshape(-1, HOP)
         power = np.einsum("ij,ij->i", frame, frame, dtype=np.float64) / HOP  # without a copy of an hour in float64
