@@ -1,9 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from timbrel.audio.mel import MelConfig, band_centres_hz, mel_spectrogram
-from timbrel.data.datasets import Augmentation, Windows, augment, shape, warp
+from timbrel.data.datasets import Augmentation, Windows, augment, shape, soften, warp
 from timbrel.data.store import Entry, MelStore, StoreWriter
 from timbrel.errors import InputError
 
@@ -100,9 +102,34 @@ def test_target_and_style_share_their_sound_and_the_source_does_not():
     content, target, style = augment(mel, mel, mel, how, MEL, np.random.default_rng(0))
     torch.testing.assert_close(target, style)
     assert float((content - target).abs().mean()) > 1
-    kept = augment(mel, mel, mel, Augmentation(0, 0, 0, 0, 0, 0, 0), MEL, np.random.default_rng(0))
+    nothing = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
+    kept = augment(mel, mel, mel, Augmentation(**nothing, gain_db=0), MEL, np.random.default_rng(0))
     for result in kept:
         torch.testing.assert_close(result, mel)
+
+
+def test_a_softened_attack_rises_later_and_falls_as_before():
+    mel = torch.full((2, 32, 60), -100.0)
+    mel[:, :, 20:40] = -20
+    soft = soften(mel, torch.tensor([0.1, 0.0])[:, None, None].expand(2, 32, 1), MEL)
+    torch.testing.assert_close(soft[1], mel[1])
+    torch.testing.assert_close(soft[0, :, :20], mel[0, :, :20])
+    torch.testing.assert_close(soft[0, :, 40:], mel[0, :, 40:])
+    reached = 10 ** ((soft[0, 0, 20:40] + 20) / 20)  # 1 - exp(-t / 0.1 s), a frame being 20 ms
+    frames = torch.arange(1, 21) / MEL.frame_rate
+    torch.testing.assert_close(reached, 1 - torch.exp(-frames / 0.1), atol=1e-3, rtol=0)
+
+
+def test_intonation_wanders_in_the_source_alone():
+    mel = torch.full((4, 64, 40), -90.0)
+    mel[:, 30] = -20
+    fine = dataclasses.replace(MEL, n_mels=64)
+    how = Augmentation(0, 3, 0, 4, 0, 0, 0, 0, intonation_probability=1, intonation_cents=100, gain_db=0)
+    content, target, style = augment(mel, mel, mel, how, fine, np.random.default_rng(0))
+    torch.testing.assert_close(target, mel)
+    torch.testing.assert_close(style, mel)
+    assert float((content - mel).abs().amax(dim=(1, 2)).min()) > 3
+    assert float(content[0].std(dim=1).max()) > 1  # from frame to frame
 
 
 def test_warping_is_transposing():
@@ -110,10 +137,10 @@ def test_warping_is_transposing():
     low, high = (
         mel_spectrogram(0.5 * torch.sin(6.2832 * hz * t)[None, None], MEL)[0, :, :, 20:30] for hz in (1000, 1500)
     )
-    warped = warp(low, torch.tensor([1.5], dtype=torch.float64), MEL)
+    warped = warp(low, torch.tensor([[1.5]], dtype=torch.float64), MEL)
     assert int(warped[0, :, 0].argmax()) == int(high[0, :, 0].argmax())
     assert abs(float(band_centres_hz(MEL)[warped[0, :, 0].argmax()]) - 1500) < 250
-    assert warp(low, torch.ones(1), MEL) is low
+    assert warp(low, torch.ones(1, 1), MEL) is low
 
 
 def test_a_room_rings_on_and_silence_stays_silent():

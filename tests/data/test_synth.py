@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
 
 from timbrel.audio.mel import MelConfig
 from timbrel.data import synth
@@ -73,6 +74,30 @@ def test_a_group_is_one_piece_on_many_instruments_and_a_run_goes_on(tmp_path, mo
     for entry in store.entries:
         np.testing.assert_array_equal(again.levels(entry), store.levels(entry))
 
+    with pytest.raises(InputError, match=r"made with seed 0; now seed is 1"):
+        synthesise(SynthConfig(**SMALL, composed_share=1.0, seed=1), tmp_path / "one", mel=MEL, progress=False)
+
+
+@plays
+def test_a_folder_of_samples_is_a_library(tmp_path, monkeypatch):
+    monkeypatch.setattr(synth, "ProcessPoolExecutor", _Here)
+    (tmp_path / "mine" / "harp").mkdir(parents=True)
+    tone = np.sin(2 * np.pi * 440 * np.arange(32000) / 16000) * np.exp(-np.arange(32000) / 8000)
+    soundfile.write(tmp_path / "mine" / "harp" / "A4.wav", tone, 16000)
+    config = SynthConfig(**(SMALL | {"num_groups": 6}), composed_share=1.0, samples=(str(tmp_path / "mine"),))
+    synthesise(config, tmp_path / "out", mel=MEL, workers=1, progress=False)
+    entries = [e for e in MelStore(tmp_path / "out").entries if not e.degraded]
+    assert {e.library for e in entries if e.label == "harp"} == {"mine", "timgm6mb"}
+    assert {e.library for e in entries if e.label == "piano"} == {"timgm6mb"}
+
+
+def test_libraries_that_share_samples_count_as_one():
+    config = SynthConfig(libraries=("fluidr3", "musescore", "timgm6mb", "csound"))
+    drawn = [synth._draw_library(config, "harp", random.Random(seed)) for seed in range(400)]
+    assert 150 < drawn.count("fluidr3") + drawn.count("musescore") < 250
+    assert set(drawn) == set(config.libraries)
+    assert "musescore" not in {synth._draw_library(config, "piano", random.Random(seed)) for seed in range(100)}
+
 
 class _Here:
     """A process pool without processes: starting one takes longer than the work."""
@@ -128,6 +153,8 @@ def test_held_out_composers_among_a_users_own_scores_are_refused(tmp_path, folde
         ({"composed_share": 1.5}, "composed_share is 1.5"),
         ({"num_others": 50}, "num_others is 50"),
         ({"scores": "none"}, "none holds no scores"),
+        ({"samples": ("none",)}, "none holds no samples"),
+        ({"samples": ("my/freepats",)}, "held out"),
     ],
 )
 def test_wrong_settings_are_named_before_anything_is_made(tmp_path, changes, said, monkeypatch):

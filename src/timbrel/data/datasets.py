@@ -18,10 +18,11 @@ from timbrel.errors import InputError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to mels by chance. Probabilities 0-1; decibels; semitones.
+    """What happens to mels by chance. Probabilities 0-1; decibels; semitones; cents; seconds.
 
-    Target and reference share pitch warp, equaliser and room, so that the model learns to take them from the
-    reference; the source has an equaliser, room and noise of its own, so that it learns to leave them behind.
+    Target and reference share pitch warp, equaliser, attack and room, so that the model learns to take them from the
+    reference; the source has an equaliser, attack, room, intonation and noise of its own, so that it learns to leave
+    them behind.
     """
 
     warp_probability: float = 0.5
@@ -30,6 +31,12 @@ class Augmentation:
     equaliser_db: float = 4.0
     room_probability: float = 0.25
     noise_probability: float = 0.3
+    attack_probability: float = 0.4
+    shared_attack_probability: float = 0.1
+    attack_s: tuple[float, float] = (0.015, 0.25)
+    intonation_probability: float = 0.4
+    intonation_cents: float = 20.0
+    vibrato_cents: float = 35.0
     gain_db: float = 2.0
 
 
@@ -135,13 +142,35 @@ def augment(
         wet = torch.from_numpy(10 ** (level_db / 10)).float() * chance(how.room_probability)
         return keep, wet
 
+    def attack(probability: float) -> Tensor:
+        """Seconds [batch, n_mels, frames] that a rise takes: smooth over bands, anew for every half second."""
+        low, high = np.log(how.attack_s)
+        knots = rng.uniform(low, high, (batch, 1)) + rng.normal(0, 0.3, (batch, 8))
+        moments = torch.from_numpy(rng.normal(0, 0.4, (batch, 1, 1 + content.shape[-1] // 20))).float()
+        changes = moments.repeat_interleave(20, dim=2)[..., : content.shape[-1]]
+        curve = _curves(knots, config.n_mels)[..., None] + changes
+        return curve.exp() * chance(probability)[:, None, None]
+
+    def intonation() -> Tensor:
+        """Factor [batch, frames] on every frequency: drift from note to note, and vibrato."""
+        frames = content.shape[-1]
+        seconds = np.arange(frames) / config.frame_rate
+        drift = _curves(rng.normal(0, how.intonation_cents, (batch, 2 + int(4 * seconds[-1]))), frames).numpy()
+        depth = rng.uniform(0, how.vibrato_cents, (batch, 1)) * (rng.random((batch, 1)) < 0.5)
+        phase = rng.uniform(4, 7.5, (batch, 1)) * seconds + rng.uniform(0, 1, (batch, 1))
+        cents = (drift + depth * np.sin(2 * np.pi * phase)) * chance(how.intonation_probability).numpy()[:, None]
+        return torch.from_numpy(2 ** (cents / 1200))
+
     semitones = rng.uniform(-how.warp_semitones, how.warp_semitones, batch)
-    factor = torch.from_numpy(2 ** (semitones * chance(how.warp_probability).numpy() / 12))
+    factor = torch.from_numpy(2 ** (semitones * chance(how.warp_probability).numpy() / 12))[:, None]
     gain = torch.from_numpy(rng.uniform(-how.gain_db, how.gain_db, (2, batch))).float()
     floor, shared_equaliser, shared_room = config.floor_db, equaliser(), room()
-    content = shape(warp(content, factor, config), equaliser() + gain[0, :, None], *room(), floor)
-    target = shape(warp(target, factor, config), shared_equaliser, *shared_room, floor)
-    style = shape(warp(style, factor, config), shared_equaliser + gain[1, :, None], *shared_room, floor)
+    shared_attack = attack(how.shared_attack_probability).mean(dim=2, keepdim=True)
+    content = soften(warp(content, factor * intonation(), config), attack(how.attack_probability), config)
+    content = shape(content, equaliser() + gain[0, :, None], *room(), floor)
+    target = shape(soften(warp(target, factor, config), shared_attack, config), shared_equaliser, *shared_room, floor)
+    style = soften(warp(style, factor, config), shared_attack, config)
+    style = shape(style, shared_equaliser + gain[1, :, None], *shared_room, floor)
     noise = torch.from_numpy(rng.uniform(-95, -50, batch)).float()
     noise = torch.where(chance(how.noise_probability), noise, torch.tensor(-200.0))
     noise = noise[:, None] + _curves(rng.normal(0, 5, (batch, 8)), config.n_mels)
@@ -157,17 +186,32 @@ def _curves(knots: np.ndarray, n_mels: int) -> Tensor:
 
 
 def warp(mel: Tensor, factor: Tensor, config: MelConfig) -> Tensor:
-    """Multiplies every frequency by `factor` [batch]: mel in dB [batch, n_mels, frames] -> the same shape."""
+    """Multiplies each frequency by `factor` [batch, frames or 1]: mel in dB [batch, n_mels, frames] -> the same shape."""
     if bool((factor == 1).all()):
         return mel
     centres = hz_to_mel(band_centres_hz(config).double())
     step = float(centres[1] - centres[0])
-    source = (hz_to_mel(band_centres_hz(config).double() / factor[:, None]) - centres[0]) / step
+    source = (hz_to_mel(band_centres_hz(config).double()[:, None] / factor[:, None]) - centres[0]) / step
     source = source.clamp(0, config.n_mels - 1.001)
     low = source.long()
-    weight = (source - low).float()[..., None]
-    index = low[..., None].expand(-1, -1, mel.shape[-1])
-    return torch.lerp(mel.gather(1, index), mel.gather(1, index + 1), weight)
+    index = low.expand_as(mel)
+    return torch.lerp(mel.gather(1, index), mel.gather(1, index + 1), (source - low).float().expand_as(mel))
+
+
+def soften(mel: Tensor, attack_s: Tensor, config: MelConfig) -> Tensor:
+    """Lets each band's amplitude rise no faster than a one-pole filter of time constant `attack_s` [batch, n_mels,
+    frames or 1] (0: as it was); what falls, falls as before. Mel in dB [batch, n_mels, frames] -> the same shape."""
+    slow = (attack_s > 0).flatten(1).any(dim=1)
+    if not bool(slow.any()):
+        return mel
+    amplitude = 10 ** (mel[slow] / 20)
+    towards = (1 - torch.exp(-1 / (config.frame_rate * attack_s[slow].clamp_min(1e-4)))).expand_as(amplitude)
+    amplitudes, shares = amplitude.movedim(-1, 0).contiguous(), towards.movedim(-1, 0).contiguous()
+    for before, now, share in zip(amplitudes, amplitudes[1:], shares[1:], strict=False):
+        now.copy_(torch.minimum(now, torch.lerp(before, now, share)))  # a fall is below the line, and stays
+    mel = mel.clone()
+    mel[slow] = (20 * torch.log10(amplitudes.movedim(0, -1).clamp_min(1e-6))).clamp_min(config.floor_db)
+    return mel
 
 
 def shape(mel: Tensor, gain_db: Tensor, keep: Tensor, wet: Tensor, floor_db: float) -> Tensor:

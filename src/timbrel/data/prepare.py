@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -32,7 +33,16 @@ import torch
 from timbrel.audio.io import AudioReader, StreamResampler, open_audio
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.data.splits import assign_split, split_keys
-from timbrel.data.store import TARGET_RMS_DB, Entry, StoreWriter, quantise, write_levels, write_manifest, write_text
+from timbrel.data.store import (
+    TARGET_RMS_DB,
+    Entry,
+    StoreWriter,
+    active_rms,
+    quantise,
+    write_levels,
+    write_manifest,
+    write_text,
+)
 from timbrel.errors import AudioError, InputError, TimbrelError
 
 SUFFIXES = (
@@ -311,11 +321,10 @@ def stream_mel(blocks: Iterable[np.ndarray], config: MelConfig) -> Iterator[tupl
 
 def _sound(power: np.ndarray, job: _Job) -> tuple[float, np.ndarray]:
     """From each frame's power: the gain in dB that brings the sound to -20 dB RMS, and the frames to keep."""
-    loud = power[power > 1e-4 * power.mean()]
-    level_db = 10 * np.log10(loud.mean()) if len(loud) else -np.inf
+    level_db = 20 * math.log10(max(active_rms(power), 1e-12))
     if level_db < FAINTEST_DB:
         raise AudioError(f"{job.source} is silent ({level_db:.0f} dB of full scale); expected sound")
-    gain_db = TARGET_RMS_DB - float(level_db)
+    gain_db = TARGET_RMS_DB - level_db
 
     def frames(seconds: float) -> int:
         return round(seconds * job.config.frame_rate)

@@ -81,9 +81,7 @@ def assign_split(
         InputError: if `validation_share` is out of range.
     """
     if not 0 <= validation_share < 1:
-        raise InputError(
-            f"validation_share is {validation_share}; expected a share from 0 to below 1, say 0.1"
-        )
+        raise InputError(f"validation_share is {validation_share}; expected a share from 0 to below 1, say 0.1")
     if is_held_out(composer=composer, library=library):
         return "test"
     return "validation" if _position(key, seed) < validation_share else "train"

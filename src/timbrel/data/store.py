@@ -26,7 +26,7 @@ from timbrel.audio.mel import MelConfig
 from timbrel.errors import InputError
 
 TARGET_RMS_DB = -20.0
-"""Every recording in a store, and every source of a transfer, is brought to this RMS (dB of full scale)."""
+"""Every recording in a store, and every source of a transfer, is brought to this `active_rms` (dB of full scale)."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,14 @@ class Entry:
     licence: str | None = None
     degraded: bool = False
     gain_db: float = 0.0
+
+
+def active_rms(power: np.ndarray) -> float:
+    """RMS of what sounds: from mean powers of spans of about 20 ms [n], over those within 40 dB of the mean, so that
+    rests do not count. 0 for silence."""
+    if not len(power) or power.mean() <= 0:
+        return 0.0
+    return float(np.sqrt(power[power > 1e-4 * power.mean()].mean()))
 
 
 def quantise(mel: Tensor, floor_db: float) -> np.ndarray:

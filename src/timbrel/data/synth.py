@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import random
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,10 +23,20 @@ import torch
 
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.data import scores
-from timbrel.data.render import INSTRUMENTS, find_library, render
+from timbrel.data.render import INSTRUMENTS, LIBRARIES, find_library, render
+from timbrel.data.sampler import render_samples, sampled_instruments
 from timbrel.data.scores import Note
 from timbrel.data.splits import assign_split, is_held_out
-from timbrel.data.store import TARGET_RMS_DB, Entry, MelStore, StoreWriter, quantise, write_manifest
+from timbrel.data.store import (
+    TARGET_RMS_DB,
+    Entry,
+    MelStore,
+    StoreWriter,
+    active_rms,
+    quantise,
+    write_manifest,
+    write_text,
+)
 from timbrel.data.virtual import render_virtual
 from timbrel.errors import InputError
 
@@ -37,7 +48,7 @@ NUM_VIRTUAL = 120
 class SynthConfig:
     """What `synthesise` makes. `composers` are folders of music21's corpus; `scores` is a folder of MIDI files (or
     anything music21 reads) used beside or instead of them; `composed_share` is the share of groups composed by
-    chance (`scores.compose`)."""
+    chance (`scores.compose`). `samples` are folders of recorded notes (`sampler`), each a library of its own."""
 
     num_groups: int = 300
     duration_s: float = 40.0
@@ -45,6 +56,7 @@ class SynthConfig:
     scores: str | None = None
     composed_share: float = 0.4
     libraries: tuple[str, ...] = ("fluidr3", "musescore", "timgm6mb", "csound", "opl3")
+    samples: tuple[str, ...] = ()
     num_others: int = 2
     degraded_per_group: int = 1
     validation_share: float = 0.06
@@ -75,6 +87,10 @@ def synthesise(
         if is_held_out(library=name):
             raise InputError(f"library {name!r} is held out for the benchmark; leave it out of `libraries`")
         find_library(name)
+    for folder in config.samples:
+        if is_held_out(library=Path(folder).name):
+            raise InputError(f"{folder} is named like a library held out for the benchmark; leave it out of `samples`")
+        sampled_instruments(folder)
     for name in config.composers:
         if is_held_out(composer=name):
             raise InputError(f"composer {name!r} is held out for the benchmark; leave it out of `composers`")
@@ -84,6 +100,7 @@ def synthesise(
             )
     pieces = _pieces(config)
     writer = StoreWriter(out, mel or MelConfig())
+    _same_settings(config, writer.folder / "synth.json")
     todo = [k for k in range(config.num_groups) if not _complete(config, k, writer.done)]
     workers = workers or os.cpu_count() or 1
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
@@ -116,6 +133,24 @@ def _check(config: SynthConfig) -> None:
     ):
         if wrong:
             raise InputError(f"{name} is {getattr(config, name)}; expected {expected}")
+
+
+def _same_settings(config: SynthConfig, path: Path) -> None:
+    """Keeps what a store was made with, and refuses to go on with anything else but another number of groups."""
+    settings = asdict(replace(config, num_groups=1, samples=tuple(Path(folder).name for folder in config.samples)))
+    settings = json.loads(json.dumps(settings))
+    del settings["num_groups"]
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        write_text(path, json.dumps(settings, indent=2) + "\n")
+        return
+    for name, value in settings.items():
+        if before.get(name) != value:
+            raise InputError(
+                f"{path.parent} was made with {name} {before.get(name)}; now {name} is {value}. "
+                "Use the same settings (only num_groups may change), or another folder"
+            )
 
 
 def _one_thread() -> None:
@@ -189,6 +224,18 @@ def vary(notes: Sequence[Note], rng: random.Random, duration_s: float) -> list[N
     return [n for n in scores.fold(played, low, high) if n.start_s < duration_s - 0.1]
 
 
+def _draw_library(config: SynthConfig, label: str, rng: random.Random) -> str:
+    """First a family of libraries, then one of it: those that share samples count as one."""
+    families: dict[str, list[str]] = {}
+    for name in config.libraries:
+        if label not in LIBRARIES[name].spoilt or len(config.libraries) == 1:
+            families.setdefault(LIBRARIES[name].family, []).append(name)
+    for folder in config.samples:
+        if label in sampled_instruments(folder):
+            families[folder] = [folder]
+    return rng.choice(families[rng.choice(sorted(families))])
+
+
 def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, pieces: list[_Piece]) -> None:
     rng = random.Random(_seed(config.seed, index))
     for _ in range(20):
@@ -221,25 +268,32 @@ def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, piece
         licence=licence,
     )
     others = rng.sample([i for i in INSTRUMENTS if i not in CORE], config.num_others)
-    waveforms: list[np.ndarray] = []
+    rate, waveforms = mel.sample_rate, list[np.ndarray]()
     made: list[Entry] = []
     for k, label in enumerate([*CORE, *others, "virtual"]):
         if label == "virtual":
             number = rng.randrange(NUM_VIRTUAL)
             entry = replace(base, id=f"{base.group}-{k}", label=f"virtual-{number}", library="virtual")
-            waveform = render_virtual(played, number, sample_rate=mel.sample_rate, duration_s=config.duration_s)
+            waveform = render_virtual(played, number, sample_rate=rate, duration_s=config.duration_s)
         else:
-            library, program = rng.choice(config.libraries), INSTRUMENTS[label]
+            entry = replace(base, id=f"{base.group}-{k}", label=label, program=INSTRUMENTS[label])
+            library = _draw_library(config, label, rng)
             cents = rng.uniform(5, 30) if label in ("violin", "cello", "flute") and rng.random() < 0.3 else 0.0
-            entry = replace(base, id=f"{base.group}-{k}", label=label, program=program, library=library)
-            waveform = render(
-                played,
-                program,
-                library,
-                sample_rate=mel.sample_rate,
-                duration_s=config.duration_s,
-                vibrato_cents=cents,
-            )
+            if library in config.samples:
+                entry = replace(entry, library=Path(library).name)
+                waveform = render_samples(
+                    played, label, library, sample_rate=rate, duration_s=config.duration_s, seed=rng.randrange(2**31)
+                )
+            else:
+                entry = replace(entry, library=library)
+                waveform = render(
+                    played,
+                    INSTRUMENTS[label],
+                    library,
+                    sample_rate=rate,
+                    duration_s=config.duration_s,
+                    vibrato_cents=cents,
+                )
         waveforms.append(waveform)
         made.append(entry)
     for _ in range(config.degraded_per_group):
@@ -249,8 +303,9 @@ def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, piece
     for entry, waveform in zip(made, waveforms, strict=True):
         if entry.id in writer.done:
             continue
-        rms = float(np.sqrt((waveform.astype(np.float64) ** 2).mean()))
-        gain = 10 ** (TARGET_RMS_DB / 20) / max(rms, 1e-6)
+        hop = mel.hop_length
+        spans = waveform[: len(waveform) // hop * hop].astype(np.float64).reshape(-1, hop)
+        gain = 10 ** (TARGET_RMS_DB / 20) / max(active_rms((spans**2).mean(axis=1)), 1e-6)
         levels = quantise(mel_spectrogram(torch.from_numpy(waveform * gain)[None, None], mel)[0, 0], mel.floor_db)
         gain_db = round(20 * float(np.log10(gain)), 2)
         writer.add(replace(entry, frames=len(levels), gain_db=gain_db), levels)

@@ -34,7 +34,7 @@ from timbrel.audio.io import (
 )
 from timbrel.audio.mel import mel_spectrogram
 from timbrel.checkpoint import TransferModel
-from timbrel.data.store import TARGET_RMS_DB
+from timbrel.data.store import TARGET_RMS_DB, active_rms
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import AudioError, InputError
 
@@ -210,7 +210,7 @@ class TransferPipeline:
         waveform = np.pad(waveform, ((0, 0), (0, max(0, HOP - waveform.shape[1]))))
         frame = waveform[0, : waveform.shape[1] // HOP * HOP].reshape(-1, HOP)
         power = np.einsum("ij,ij->i", frame, frame, dtype=np.float64) / HOP  # without a copy of an hour in float64
-        rms = _active_rms(power)
+        rms = active_rms(power)
         if rms < SILENT_RMS:
             raise AudioError(f"the style clip {to if isinstance(to, str | os.PathLike) else ''} is silent; give a "
                              "recording of the wanted instrument")  # fmt: skip
@@ -352,7 +352,7 @@ class _Job:
         counts = np.minimum(HOP, samples - HOP * np.arange(len(products)))
         mono = np.einsum("a,pab,b->p", weights, products, weights) / counts
         mono_power = float(weights @ total @ weights) / samples
-        return _Scan(rate, channels, samples, power, mono_power, _active_rms(mono), signs)
+        return _Scan(rate, channels, samples, power, mono_power, active_rms(mono), signs)
 
     def blocks(self) -> Iterator[Waveform]:
         """The result [channels, n] at the model's rate, before the final gain."""
@@ -540,13 +540,6 @@ def _energy(block: Waveform) -> float:
 
 def _ramp(block: Waveform, first: float, last: float) -> Waveform:
     return (block * np.linspace(first, last, block.shape[1])).astype(np.float32)
-
-
-def _active_rms(power: np.ndarray) -> float:
-    """RMS over the points that are within 40 dB of the mean, so that rests do not count."""
-    if not len(power) or power.mean() <= 0:
-        return 0.0
-    return float(np.sqrt(power[power > 1e-4 * power.mean()].mean()))
 
 
 def _as_waveform(array: np.ndarray | Tensor) -> Waveform:
