@@ -79,6 +79,30 @@ def test_strength_zero_gives_the_source_back_and_the_rest_lies_between(pipe):
     assert distance[-1] > 2 * distance[1] > 0
 
 
+@pytest.mark.parametrize("semitones", [12, -7])
+def test_transposing_moves_the_pitch_and_keeps_time_and_loudness(pipe, semitones):
+    t = np.arange(RATE) / RATE
+    source = (0.3 * np.sin(2 * np.pi * 440 * t) * (t > 0.3)).astype(np.float32)
+    out = pipe(source, to="violin", sample_rate=RATE, strength=0, transpose=semitones)
+    assert out.waveform.shape == (1, RATE)
+    assert abs(rms_db(out.waveform) - rms_db(source)) < 0.1
+    late = out.waveform[0, RATE // 2 :]
+    hz = np.argmax(np.abs(np.fft.rfft(late * np.hanning(len(late)), 16 * RATE))) / 16
+    assert abs(1200 * np.log2(hz / (440 * 2 ** (semitones / 12)))) < 15
+    assert np.abs(out.waveform[0, : RATE // 5]).max() < 0.03
+
+
+def test_octaves_that_suit_an_instrument_are_found(pipe, monkeypatch):
+    monkeypatch.setattr(transfer, "RANGES", {"violin": (28, 45)})
+    t = np.arange(2 * RATE) / RATE
+    source = sum(np.sin(2 * np.pi * 440 * h * t) / h for h in range(1, 6)).astype(np.float32) / 4
+    assert pipe.find_transposition(source, "violin", sample_rate=RATE) == -24
+    assert pipe.find_transposition(source, source, sample_rate=RATE) == 0
+    assert pipe.find_transposition(np.zeros(RATE, np.float32), "violin", sample_rate=RATE) == 0
+    with pytest.raises(InputError, match="range of 'piano' is not known"):
+        pipe.find_transposition(source, "piano", sample_rate=RATE)
+
+
 def test_streams_leave_torch_as_it_was(pipe):
     one, other = (pipe.stream(tune(0.5), "violin", sample_rate=RATE) for _ in range(2))
     next(one), next(other)
@@ -186,7 +210,7 @@ def test_no_seam_shows_where_windows_join(pipe, monkeypatch):
     source = tune(6.0)
 
     def mels():
-        job = transfer._Job(pipe, source, "violin", RATE, 1.0, 1, None, 0, None)
+        job = transfer._Job(pipe, source, "violin", RATE, 1.0, 1, None, 0, 0, None)
         mono = iter([source * (0.1 / job.scan.active_rms)])
         with torch.inference_mode():
             parts = list(job._windows((x[0] for x in mono), source.shape[1]))
@@ -269,6 +293,7 @@ NAN = np.array([[0.1, np.nan, 0.1]], np.float32)
         (None, {"steps": 0}, "is 0"),
         (None, {"guidance": -1}, "guidance is -1"),
         (None, {"seed": -1}, "seed is -1"),
+        (None, {"transpose": 37}, "transpose is 37"),
         (None, {"to": "lute"}, "'lute' is neither an instrument .piano, violin. nor a file"),
         (None, {"to": NAN}, "NaN or infinite"),
     ],

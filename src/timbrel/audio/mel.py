@@ -107,19 +107,20 @@ def window(config: MelConfig) -> Tensor:
     return torch.hann_window(config.n_fft)
 
 
-def stft(waveform: Tensor, config: MelConfig) -> Tensor:
+def stft(waveform: Tensor, config: MelConfig, win_length: int | None = None) -> Tensor:
     """Centred, zero-padded STFT, scaled so that a full-scale sine has magnitude 1.
 
     Args:
         waveform: [..., samples], float.
+        win_length: of a window shorter than n_fft, in its middle.
 
     Returns:
         Complex tensor [..., n_fft // 2 + 1, 1 + samples // hop_length].
     """
     flat = waveform.reshape(-1, waveform.shape[-1])
-    w = window(config).to(flat)
+    w = (window(config) if win_length is None else torch.hann_window(win_length)).to(flat)
     spectrum = torch.stft(
-        flat, config.n_fft, config.hop_length, window=w, center=True, pad_mode="constant", return_complex=True
+        flat, config.n_fft, config.hop_length, len(w), w, center=True, pad_mode="constant", return_complex=True
     )
     return (spectrum * (2 / w.sum())).reshape(*waveform.shape[:-1], *spectrum.shape[-2:])
 
@@ -153,11 +154,12 @@ def power_to_mel_db(power: Tensor, config: MelConfig) -> Tensor:
     return 10 * torch.log10(mel.clamp_min(10 ** (config.floor_db / 10)))
 
 
-def mel_spectrogram(waveform: Tensor, config: MelConfig) -> Tensor:
+def mel_spectrogram(waveform: Tensor, config: MelConfig, win_length: int | None = None) -> Tensor:
     """Mel spectrogram in dB of full scale.
 
     Args:
         waveform: [batch, 1, samples], float32 in [-1, 1].
+        win_length: of a window shorter than n_fft.
 
     Returns:
         Tensor [batch, 1, n_mels, 1 + samples // hop_length], dB, at least `config.floor_db`.
@@ -168,6 +170,6 @@ def mel_spectrogram(waveform: Tensor, config: MelConfig) -> Tensor:
     if waveform.ndim != 3 or waveform.shape[1] != 1:
         raise InputError(f"waveform has shape {tuple(waveform.shape)}; expected [batch, 1, samples]")
     power = (
-        torch.view_as_real(stft(waveform, config)).square().sum(dim=-1)
+        torch.view_as_real(stft(waveform, config, win_length)).square().sum(dim=-1)
     )  # faster than abs() of complex numbers
     return power_to_mel_db(power, config)

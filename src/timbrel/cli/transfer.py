@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -25,11 +25,16 @@ def transfer(
     strength: float = 1.0,
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=MODEL_S)] = None,
     guidance: Annotated[float | None, arg(metavar="X", help_behavior_hint=MODEL_S)] = None,
+    transpose: Annotated[str, arg(metavar="auto|N")] = "0",
     seed: int = 0,
     picture: Annotated[Path | None, arg(metavar="FILE.png", help_behavior_hint="")] = None,
     sample_rate: Annotated[int | None, arg(metavar="HZ", help_behavior_hint="(default: the model's, 44100)")] = None,
     overwrite: bool = False,
     model: Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="(default: default)")] = None,
+    method: Literal["default", "cross"] = "default",
+    start: Annotated[int | None, arg(metavar="K", help_behavior_hint="(cross; default: 10)")] = None,
+    forward_steps: Annotated[int | None, arg(metavar="F", help_behavior_hint="(cross; default: matched)")] = None,
+    models: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(cross)")] = None,
 ) -> int:
     """Put recordings on another instrument: the same melody and rhythm, another sound.
 
@@ -51,16 +56,23 @@ def transfer(
         strength: From 0 (the source as it is) to 1 (all of the new sound).
         steps: Sampler steps: more are slower and may be finer.
         guidance: How strongly the style is followed: 1 plainly, more exaggerates.
+        transpose: Semitones to move the music by, or "auto": by the octaves that bring it into the instrument's range.
         seed: The same seed gives the same result; with --steps 2 or more another seed is another take.
         picture: Also draw source, style and result as mel spectrograms, for a single source.
         sample_rate: Sample rate of the result.
         overwrite: Replace results that exist.
         model: A model that ships (see `timbrel models`) or a model folder.
+        method: Cross-diffusion instead of the main model: noise the source, and let a model of the wanted instrument
+            alone (one of `timbrel train single`) take the noise away. Slower; see docs/cross-diffusion.md.
+        start: How many of its denoising steps (--steps, 50) are skipped: the fewer, the more is made anew.
+        forward_steps: How far the source is noised, of the model's 500 steps; by default as --start expects.
+        models: A folder with models of instruments, beside those that ship.
     """
     _check_range("--strength", strength, 0, 1)
     _check_range("--steps", steps, 1, 1000)
     _check_range("--guidance", guidance, 0, 20)
     _check_range("--seed", seed, 0, 2**63 - 1)
+    _check_transpose(transpose)
     jobs = _plan(sources, to, output, output_dir, single=picture is not None)
     if picture:
         _check_output(picture, sources, to, overwrite, suffixes=[".png"])
@@ -74,9 +86,8 @@ def transfer(
     ready = [job for job in jobs if _succeeds(check, *job)]
     done = 0
     if ready:
-        import timbrel
-
-        pipe = timbrel.load(model)
+        of_cross = {"start": start, "forward_steps": forward_steps, "models": models}
+        pipe = _load(method, to, steps, of_cross, {"guidance": guidance, "model": model})
         if to not in pipe.instruments and not Path(to).is_file():
             known = ", ".join(sorted(pipe.instruments))
             raise InputError(
@@ -86,6 +97,7 @@ def transfer(
 
         def run(source: Path, output: Path) -> None:
             begin = time.monotonic()
+            semitones = pipe.find_transposition(source, to) if transpose == "auto" else int(transpose)
             with _progress(source.name) as progress:
                 pipe.transfer_file(
                     source,
@@ -94,18 +106,31 @@ def transfer(
                     strength=strength,
                     steps=steps,
                     guidance=guidance,
+                    transpose=semitones,
                     seed=seed,
                     sample_rate=sample_rate,
                     overwrite=overwrite,
                     progress=progress,
                     picture=picture,
                 )
-            print(f"{source} -> {output} ({time.monotonic() - begin:.1f} s)", flush=True)
+            moved = f"{semitones:+d} semitones, " if semitones else ""
+            print(f"{source} -> {output} ({moved}{time.monotonic() - begin:.1f} s)", flush=True)
 
         done = sum(_succeeds(run, *job) for job in ready)
     if len(jobs) > 1:
         print(f"{done} of {len(jobs)} done")
     return 0 if done == len(jobs) else TimbrelError.exit_code
+
+
+def _load(method: str, to: str, steps: int | None, of_cross: dict[str, Any], of_default: dict[str, Any]) -> Any:
+    """The pipeline of a method, which has to be the one whose options are given."""
+    import timbrel
+    from timbrel.pipelines.cross import check_method
+
+    check_method(method, of_cross, of_default)
+    if method == "default":
+        return timbrel.load(of_default["model"])
+    return timbrel.load_cross(to, **{k: v for k, v in (of_cross | {"steps": steps}).items() if v is not None})
 
 
 def _plan(
@@ -159,6 +184,14 @@ def _check_output(path: Path, sources: Sequence[Path], to: str, overwrite: bool,
 def _check_range(name: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
         raise InputError(f"{name} is {value}; expected {low} to {high}")
+
+
+def _check_transpose(value: str) -> None:
+    try:
+        semitones = 0 if value == "auto" else int(value)
+    except ValueError:
+        raise InputError(f"--transpose is {value!r}; expected 'auto' or a number of semitones, -36 to 36") from None
+    _check_range("--transpose", semitones, -36, 36)
 
 
 def _succeeds(work: Callable[[Path, Path], None], source: Path, output: Path) -> bool:

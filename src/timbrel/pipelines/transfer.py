@@ -9,6 +9,7 @@ Everything flows in blocks: memory does not grow with length.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -33,10 +34,12 @@ from timbrel.audio.io import (
     write_audio,
 )
 from timbrel.audio.mel import mel_spectrogram
+from timbrel.audio.pitch import pitch_range, transposed_mel
 from timbrel.checkpoint import TransferModel
 from timbrel.data.store import TARGET_RMS_DB, active_rms
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import AudioError, InputError
+from timbrel.pipelines.ranges import RANGES, octaves_into
 
 Source = str | os.PathLike[str] | np.ndarray | Tensor
 Progress = Callable[[float, float | None], None]
@@ -46,6 +49,7 @@ HOP = 1024  # samples between the points of the stereo image
 SILENT_RMS = 1e-5  # -100 dB of full scale
 CLIP_S = 10.0  # of a style clip: its loudest stretch
 PICTURE_S = 30.0
+PITCH_S = 60.0  # of a source, that its range is taken from
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class TransferPipeline:
         strength: float = 1.0,
         steps: int | None = None,
         guidance: float | None = None,
+        transpose: int = 0,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Result:
@@ -105,6 +110,7 @@ class TransferPipeline:
             strength: from 0, the source as it is, to 1, the whole of the new sound: a line between their mels.
             steps: of the sampler. 1 is the middle of what the model holds possible, more add detail.
             guidance: classifier-free guidance on style: 1 is as learned; other values cost twice the time.
+            transpose: semitones to move the music by, -36 to 36, time kept; `find_transposition` suggests octaves.
             seed: with `steps` of 2 or more another seed is another take. With one step the shipped model draws
                 nothing; what is left to the seed are phases where the source has none, which are hardly heard.
             progress: called with the seconds done and the seconds in all (None if unknown).
@@ -117,7 +123,7 @@ class TransferPipeline:
             InputError: an unknown instrument, a value out of range, an array that is no waveform.
             AudioError: a recording that cannot be read.
         """
-        job = _Job(self, source, to, sample_rate, strength, steps, guidance, seed, progress)
+        job = _Job(self, source, to, sample_rate, strength, steps, guidance, transpose, seed, progress)
         out = np.concatenate(list(job.blocks()), axis=1)
         return Result(out * np.float32(job.final_gain()), self.sample_rate)
 
@@ -130,6 +136,7 @@ class TransferPipeline:
         strength: float = 1.0,
         steps: int | None = None,
         guidance: float | None = None,
+        transpose: int = 0,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Iterator[Waveform]:
@@ -138,7 +145,7 @@ class TransferPipeline:
         The whole result's loudness is not known when its first block leaves: the gain follows the ratio of what
         the source and the result have had so far, and a block that would clip is turned down.
         """
-        return _Job(self, source, to, sample_rate, strength, steps, guidance, seed, progress).levelled()
+        return _Job(self, source, to, sample_rate, strength, steps, guidance, transpose, seed, progress).levelled()
 
     def transfer_file(
         self,
@@ -149,6 +156,7 @@ class TransferPipeline:
         strength: float = 1.0,
         steps: int | None = None,
         guidance: float | None = None,
+        transpose: int = 0,
         seed: int = 0,
         sample_rate: int | None = None,
         overwrite: bool = False,
@@ -167,7 +175,7 @@ class TransferPipeline:
         inputs = [source, to] if isinstance(to, str | os.PathLike) else [source]
         if picture is not None:
             check_output(picture, overwrite=overwrite, inputs=inputs, suffixes=[".png"])
-        job = _Job(self, source, to, None, strength, steps, guidance, seed, progress)
+        job = _Job(self, source, to, None, strength, steps, guidance, transpose, seed, progress)
         output = check_output(output, overwrite=overwrite, inputs=inputs, sample_rate=rate, channels=job.scan.channels)
         try:
             # The gain needs the whole result, so that waits in a nameless file on the output's disk.
@@ -182,6 +190,48 @@ class TransferPipeline:
             raise AudioError(f"{output} cannot be written: {error}; free some space, or name another place") from error
         if picture is not None:
             self._draw(Path(picture), source, to, output, overwrite)
+
+    def find_transposition(self, source: Source, to: Source, *, sample_rate: int | None = None) -> int:
+        """Semitones, whole octaves, that bring a source into the range of the instrument `to`: 0 where it fits.
+
+        The source's range is that of its first minute. An instrument's is known by its name; a clip's is what it
+        plays and a fifth to either side.
+
+        Raises:
+            InputError: `to` is a named instrument whose range is not known.
+            AudioError: a recording that cannot be read.
+        """
+        if isinstance(to, str) and to in self._instruments:
+            if to not in RANGES:
+                raise InputError(f"the range of {to!r} is not known; give transpose as a number of semitones")
+            target = (float(RANGES[to][0]), float(RANGES[to][1]))
+        else:
+            found = pitch_range(self._start(to, sample_rate), self.sample_rate)
+            if found is None:
+                return 0
+            target = (found[0] - 7, found[2] + 7)
+        found = pitch_range(self._start(source, sample_rate), self.sample_rate)
+        return 0 if found is None else octaves_into((found[0], found[2]), target)
+
+    def _start(self, source: Source, sample_rate: int | None) -> np.ndarray:
+        """The first minute in mono [samples] at the model's rate."""
+        if not isinstance(source, str | os.PathLike):
+            array = _as_waveform(source).mean(axis=0, keepdims=True)
+            return resample(array, sample_rate or self.sample_rate, self.sample_rate)[
+                0, : int(PITCH_S * self.sample_rate)
+            ]
+        return self._beginning(source, PITCH_S)[0]
+
+    def _beginning(self, path: str | os.PathLike[str], seconds: float) -> Waveform:
+        """The start of a recording in mono, [1, samples] at the model's rate."""
+        with open_audio(path) as reader:
+            resampler = StreamResampler(reader.sample_rate, self.sample_rate, 1)
+            parts: list[np.ndarray] = []
+            for block in reader.blocks(BLOCK):
+                parts.append(resampler.push(block.mean(0, keepdims=True)))
+                if sum(p.shape[1] for p in parts) > seconds * self.sample_rate:
+                    break
+        return np.concatenate([*parts, resampler.finish()], axis=1)[:, : int(seconds * self.sample_rate)]
 
     def style_tokens(self, to: Source, *, sample_rate: int | None = None) -> Tensor:
         """Style tokens [n, width] of an instrument's name, or of a clip (path or array).
@@ -226,15 +276,9 @@ class TransferPipeline:
         from timbrel.audio.plot import draw_mels
 
         def mel_of(path: str | os.PathLike[str]) -> Tensor:
-            with open_audio(path) as reader:
-                resampler = StreamResampler(reader.sample_rate, self.sample_rate, 1)
-                parts: list[np.ndarray] = []
-                for block in reader.blocks(BLOCK):
-                    parts.append(resampler.push(block.mean(0, keepdims=True)))
-                    if sum(p.shape[1] for p in parts) > PICTURE_S * self.sample_rate:
-                        break
-            waveform = np.concatenate([*parts, resampler.finish()], axis=1)[:, : int(PICTURE_S * self.sample_rate)]
-            return mel_spectrogram(torch.from_numpy(waveform.copy())[None], self.model.mel)[0, 0]
+            return mel_spectrogram(torch.from_numpy(self._beginning(path, PICTURE_S).copy())[None], self.model.mel)[
+                0, 0
+            ]
 
         panels: list[tuple[str, Tensor | None]] = [(f"source: {Path(source).name}", mel_of(source))]
         named = isinstance(to, str) and to in self._instruments
@@ -299,6 +343,7 @@ class _Job:
         strength: float,
         steps: int | None,
         guidance: float | None,
+        transpose: int,
         seed: int,
         progress: Progress | None,
     ) -> None:
@@ -308,6 +353,8 @@ class _Job:
         self.guidance = pipe.default_guidance if guidance is None else guidance
         if not 0 <= self.guidance <= 20:
             raise InputError(f"guidance is {guidance}; expected 0 to 20 (1 is as learned)")
+        if not -36 <= transpose <= 36:
+            raise InputError(f"transpose is {transpose}; expected -36 to 36 semitones")
         if not isinstance(source, str | os.PathLike) and sample_rate is None:
             raise InputError("source is an array, and sample_rate is missing; give its rate in Hz")
         if sample_rate is not None and sample_rate < 1:
@@ -315,12 +362,13 @@ class _Job:
         if not 0 <= seed < 2**63:
             raise InputError(f"seed is {seed}; expected 0 to {2**63 - 1}")
         self.model, self.strength, self.seed, self.progress = pipe.model, strength, seed, progress
+        self.transpose = transpose
         inference_timesteps(pipe.model.schedule, self.steps)  # refuses what it cannot do, before there is work
         self.source = source if isinstance(source, str | os.PathLike) else _as_waveform(source)
         self.source_rate = sample_rate
         self.tokens = pipe.style_tokens(to, sample_rate=sample_rate)
         self.scan = self._scan()
-        self.untouched = strength == 0 or self.scan.active_rms < SILENT_RMS
+        self.untouched = (strength == 0 and transpose == 0) or self.scan.active_rms < SILENT_RMS
         self.source_energy, self.energy, self.peak = 0.0, 0.0, 0.0  # of the blocks so far
 
     def _read(self) -> Iterator[tuple[Waveform, int]]:
@@ -428,10 +476,12 @@ class _Job:
     def _mono(self, block: Waveform) -> Waveform:
         return (self.scan.signs[:, None] * block).mean(axis=0).astype(np.float32)
 
-    def _windows(self, mono: Iterator[Waveform], total: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Transferred mel [1, 1, n_mels, k] and the source's samples [1, 1, n] that go with it, in order."""
+    def _windows(self, mono: Iterator[Waveform], total: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Transferred mel [1, 1, n_mels, k] and the source's samples [1, 1, n] that go with it, in order; none where
+        the music is moved: its phases are not those of the result."""
         config, factor = self.model.mel, self.model.codec.factor
-        hop, margin = config.hop_length, -(-config.n_fft // (2 * config.hop_length))
+        hop, reach = config.hop_length, config.n_fft / 2 * max(1.0, 2 ** (self.transpose / 12))
+        margin = math.ceil(reach / hop)
         frames = config.num_frames(total)
         window, overlap = self.model.window * factor, self.model.overlap * factor
         buffer = np.zeros(margin * hop, np.float32)  # from the sample of frame `start - margin`
@@ -446,7 +496,7 @@ class _Job:
                 buffer = np.concatenate([buffer, block])
             buffer = np.pad(buffer, (0, max(0, need - len(buffer))))
             piece = torch.from_numpy(buffer[: need - 1])[None, None]
-            content = mel_spectrogram(piece, config)[..., margin : margin + stop - start]
+            content = transposed_mel(piece, config, self.transpose)[..., margin : margin + stop - start]
             result = self._transfer(content, start // factor)
             if faded is not None:
                 result[..., :overlap] = torch.lerp(faded, result[..., :overlap], fade)
@@ -456,7 +506,7 @@ class _Job:
             upto = total if last else (start + keep) * hop
             begin = told - start * hop + margin * hop
             samples = torch.from_numpy(buffer[begin : begin + upto - told].copy())
-            yield result[..., :keep], samples[None, None]
+            yield result[..., :keep], None if self.transpose else samples[None, None]
             told, start = upto, start + keep
             buffer = buffer[keep * hop :]
 
