@@ -23,9 +23,7 @@ def notes(seconds: float) -> np.ndarray:
     """Plucked chords over a little noise, [2, samples]."""
     rng = np.random.default_rng(0)
     t = np.arange(round(seconds * RATE)) / RATE
-    chord = sum(np.sin(2 * np.pi * hz * t) for hz in (220, 277, 330, 440, 1109, 2217)) * np.exp(
-        -4 * (t % 0.5)
-    )
+    chord = sum(np.sin(2 * np.pi * hz * t) for hz in (220, 277, 330, 440, 1109, 2217)) * np.exp(-4 * (t % 0.5))
     return (0.08 * chord + 0.003 * rng.standard_normal((2, len(t)))).astype(np.float32)
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/transfer.py [MODEL] [--quick]
 
-Prints the real-time factor of a 60-s stereo file with start-up apart and the share of each part of it; the time of
-a 5-s file from the start of the process to its end; and the peak memory of a 60-minute stereo file through the
-command. `--quick` takes 10 s and 5 minutes instead. Two threads, or as many cores as there are.
+Prints the real-time factor of a 60-s stereo file with start-up apart and the share of each part of it; then, through
+the command and from the start of the process to its end, time and peak memory of stereo files of 5 s, 10 s, 1, 10 and
+60 minutes: both of the longest over the next must be about 6 and 1. `--quick` stops at 1 minute. Two threads, or as
+many cores as there are.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ def shares(model: Path, source: Path, output: Path, seconds: float) -> None:
     clock.watch(io.StreamResampler, "push", "resample")
     clock.watch(io.StreamResampler, "finish", "resample")
     clock.watch(transfer, "mel_spectrogram", "mel")
+    clock.watch(transfer, "transposed_mel", "mel")
     clock.watch(pipe.model.codec, "encode", "encode")
     clock.watch(pipe.model, "sample", "sample")
     clock.watch(pipe.model.codec, "decode", "decode")
@@ -139,7 +141,7 @@ def shares(model: Path, source: Path, output: Path, seconds: float) -> None:
 
 def main(*arguments: str) -> None:
     quick, named = "--quick" in arguments, [a for a in arguments if a != "--quick"]
-    short, minutes = (10, 5) if quick else (60, 60)
+    lengths = [5, 10, 60] if quick else [5, 10, 60, 600, 3600]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if named:
@@ -148,12 +150,12 @@ def main(*arguments: str) -> None:
             model = resolve(named[0])
         else:
             model = random_model(folder / "model")
-        shares(model, write_music(folder / "short.wav", short), folder / "short-out.wav", short)
-        seconds, megabytes = command(model, write_music(folder / "five.wav", 5), folder / "five-out.wav")
-        print(f"5-s file, process start to file: {seconds:.1f} s, at most {megabytes:.0f} MB", flush=True)
-        long = write_music(folder / "long.flac", 60 * minutes)
-        seconds, megabytes = command(model, long, folder / "long-out.flac")
-        print(f"{minutes}-minute stereo file through the command: {seconds:.0f} s, at most {megabytes:.0f} MB")
+        shares(model, write_music(folder / "minute.wav", 60), folder / "minute-out.wav", 60)
+        print(f"\n{'length s':>10} {'seconds':>8} {'a second':>9} {'peak MB':>8}")
+        for length in lengths:
+            source = write_music(folder / f"{length}.flac", length)
+            seconds, megabytes = command(model, source, folder / f"{length}-out.flac")
+            print(f"{length:10} {seconds:8.1f} {seconds / length:9.3f} {megabytes:8.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def test_a_model_is_measured_by_clip_by_name_and_by_a_strange_clip(cases, tmp_pa
         sound = case.read(answers[to]) + noise if to in answers else np.zeros_like(noise)
         return SimpleNamespace(waveform=sound, sample_rate=SAMPLE_RATE)
 
-    monkeypatch.setattr(benchmark, "_pipeline", lambda model: pipe)
+    monkeypatch.setattr(benchmark, "pipeline", lambda model: pipe)
     rows = ["unchanged", "model-clip", "model-name", "model-other-style"]
     results = benchmark.evaluate(cases[0].folder, tmp_path, model="fake", rows=rows, limit=2, workers=1, progress=False)
     assert cases[0].triplet.target in asked
@@ -137,7 +137,7 @@ def test_a_seam_is_heard_as_one(cases, monkeypatch):
         noise[:, at] *= 10 if glitch and len(calls) % 2 else 1
         return SimpleNamespace(waveform=sound + noise, sample_rate=SAMPLE_RATE)
 
-    monkeypatch.setattr(benchmark, "_pipeline", lambda model: pipe)
+    monkeypatch.setattr(benchmark, "pipeline", lambda model: pipe)
     monkeypatch.setattr(benchmark, "_joins", lambda pipe, duration_s: [(1.9, 2.1)])
     glitch, calls = False, []
     assert benchmark.seams(None, cases[:1])["unjoined"].mean == pytest.approx(1)

@@ -1,9 +1,10 @@
-"""`timbrel evaluate`: the benchmark."""
+"""`timbrel evaluate`: the benchmark, and distances between sets of recordings."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -91,3 +92,86 @@ def outputs(
     from timbrel.experiments.benchmark import evaluate
 
     evaluate(benchmark, out, outputs=outputs, rows=rows or None, limit=limit, workers=workers)
+
+
+def beyond(
+    benchmark: Benchmark,
+    model: Annotated[str | None, Positional, arg(metavar="[MODEL]", help_behavior_hint="(default: default)")] = None,
+    *,
+    out: Path = Path("evaluation"),
+    per_direction: int = 2,
+    tables: Annotated[tuple[str, ...], arg(metavar="TABLE...", help_behavior_hint="(default: all)")] = (),
+    workers: Number = None,
+) -> None:
+    """Measure a model on what the benchmark leaves out: unclean recordings, other sources, unheard targets.
+
+    For example, after timbrel evaluate build benchmark:
+
+        timbrel evaluate beyond benchmark
+        timbrel evaluate beyond benchmark runs/mine/model --per-direction 5 --tables targets
+
+    Prints a table each of variations (rooms, noise, codecs, rubato, vibrato, ...), sources and targets, and writes
+    beyond.json. Needs the extras [data] and [metrics], TiMidity++ and the Freepats library.
+
+    Args:
+        benchmark: The folder that `timbrel evaluate build` made.
+        model: A model that ships or a model folder.
+        out: The folder for beyond.json.
+        per_direction: How many of the 20 scores of each direction are asked about; 2 take some 6 minutes.
+        tables: Some of variations, sources, targets.
+        workers: Processors to use.
+    """
+    from timbrel.experiments.beyond import evaluate
+
+    evaluate(benchmark, out, model=model, per_direction=per_direction, tables=tables, workers=workers)
+
+
+def distance(
+    reference: Annotated[Path, Positional, arg(metavar="REFERENCE")],
+    other: Annotated[Path, Positional, arg(metavar="OTHER")],
+    *,
+    encoder: Literal["timbrel-features", "vggish", "clap"] = "timbrel-features",
+    weights: Annotated[str | None, arg(metavar="FILE|FOLDER|ID", help_behavior_hint="")] = None,
+    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
+    seed: int = 0,
+) -> None:
+    """Say how far two folders of recordings are apart: FAD without its bias, and KAD, with standard errors.
+
+    For example:
+
+        timbrel evaluate distance recordings/violin results --weights runs/features/model
+        timbrel evaluate distance recordings/violin results --encoder vggish --weights vggish.pth --out fad.json
+
+    At least 10 recordings each, better hundreds. A figure means something beside others of the same encoder alone.
+    CLAP needs the extra [hub].
+
+    Args:
+        reference: The folder of real recordings.
+        other: The folder to compare.
+        encoder: What listens.
+        weights: Of timbrel-features a folder that `timbrel train features` made; of vggish a state dict (.pth or
+            .safetensors); of clap a hub id or a folder (default: laion/clap-htsat-unfused).
+        out: Also write the figures here.
+        seed: Another seed cuts the sets into other parts.
+    """
+    from timbrel.audio.io import check_output
+    from timbrel.metrics import fad, kad, sets
+    from timbrel.metrics.encoders import load_encoder
+
+    if out is not None:
+        check_output(out, suffixes=[".json"], overwrite=True)
+    ear = load_encoder(encoder, weights)
+    for folder in (reference, other):  # before the long work
+        sets.find_recordings(folder)
+    heard = [sets.embed_folder(folder, ear) for folder in (reference, other)]
+    for folder, made in zip((reference, other), heard, strict=True):
+        for name, reason in made.failures:
+            print(f"skipped {folder / name}: {reason}", file=sys.stderr)
+        print(f"{folder}: {len(made.recordings)} recordings, {len(made.rows())} embeddings")
+    found = fad.evaluate(*heard, seed=seed) | kad.evaluate(*heard, seed=seed)
+    for name, value in found.items():
+        print(f"{name}  {value}")
+        if value.warning:
+            print(f"warning: {value.warning}", file=sys.stderr)
+    if out is not None:
+        sets.write_distances(out, found)

@@ -112,12 +112,12 @@ def build(
     ]
     missing.sort(key=lambda e: e.score)
     scores = [(folder, list(group)) for _, group in groupby(missing, key=lambda e: e.score)]
-    for _ in _parallel(_write_notes, scores, workers, progress and "reading scores"):
+    for _ in parallel(_write_notes, scores, workers, progress and "reading scores"):
         pass
     todo = [case for case in cases if not all(case.path(kind).exists() for kind in ("content", "style", "target"))]
-    for _ in _parallel(_render_case, todo, workers, progress and "rendering"):
+    for _ in parallel(_render_case, todo, workers, progress and "rendering"):
         pass
-    _write(folder / "manifest.json", json.dumps(manifest.manifest(), indent=1))
+    write(folder / "manifest.json", json.dumps(manifest.manifest(), indent=1))
     return cases
 
 
@@ -148,7 +148,7 @@ def _write_notes(job: tuple[Path, list[Excerpt]]) -> None:
     folder, excerpts = job
     for excerpt in excerpts:
         rows = [[n.start_s, n.end_s, n.pitch, n.velocity] for n in excerpt.notes()]
-        _write(folder / "notes" / f"{excerpt.digest}.json", json.dumps(rows))
+        write(folder / "notes" / f"{excerpt.digest}.json", json.dumps(rows))
 
 
 def _render_case(case: Case) -> None:
@@ -178,7 +178,7 @@ def _has(library: str) -> bool:
     return True
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """A file is there whole, or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text)
@@ -236,7 +236,7 @@ def _true_score(library: str, case: Case) -> Waveform:
 def _transferred(model: str | None, style: str | None, case: Case) -> Waveform:
     """By the model, to a clip of the benchmark, or to the instrument's name."""
     to = case.triplet.target if style is None else case.path(style)
-    result = _pipeline(model)(case.path("content"), to=to, seed=0)
+    result = pipeline(model)(case.path("content"), to=to, seed=0)
     return resample(result.waveform, result.sample_rate, SAMPLE_RATE)
 
 
@@ -252,7 +252,7 @@ def _from_folder(folder: Path, case: Case) -> Waveform:
 
 
 @lru_cache(maxsize=1)
-def _pipeline(model: str | None) -> Any:
+def pipeline(model: str | None) -> Any:
     from timbrel.pipelines.transfer import load
 
     return load(model)
@@ -359,7 +359,7 @@ def judge(
         basic-pitch is installed), onset_f1, chroma.
     """
     output = outputs if callable(outputs) else partial(_look_up, outputs)
-    return dict(_parallel(partial(_judge_one, output), triplets, workers, progress and "judging"))
+    return dict(parallel(partial(_judge_one, output), triplets, workers, progress and "judging"))
 
 
 def _look_up(outputs: Mapping[str, Waveform], case: Case) -> Waveform:
@@ -392,14 +392,14 @@ def _judge_row(row: Row, cases: Sequence[Case], workers: int | None, progress: b
     todo = [case for case in cases if case.id not in known]
     path.parent.mkdir(exist_ok=True)
     with open(path if version is not None else os.devnull, "a") as file:
-        for key, measures in _parallel(partial(_judge_one, row.output), todo, workers, progress and row.title):
+        for key, measures in parallel(partial(_judge_one, row.output), todo, workers, progress and row.title):
             known[key] = measures
             file.write("\n" + json.dumps({key: measures}))
             file.flush()
     return {case.id: known[case.id] for case in cases}
 
 
-def _parallel(
+def parallel(
     function: Callable[[Job], Answer], jobs: Sequence[Job], workers: int | None, title: str | bool
 ) -> Iterator[Answer]:
     """The answers as they come, from several processes (this one if `workers` is 1); progress on stderr."""
@@ -438,7 +438,7 @@ def seams(model: str | Path | None, cases: Sequence[Case]) -> dict[str, Summary]
         "elsewhere": over the LSD of all other frames; "unjoined": over that of the same frames when the model hears
         only the 20 s around them, in one window. None if no windows join.
     """
-    pipe = _pipeline(None if model is None else str(model))
+    pipe = pipeline(None if model is None else str(model))
     at_joins: list[float] = []
     elsewhere: list[float] = []
     unjoined: list[float] = []
@@ -489,7 +489,7 @@ def speed(model: str | Path | None, cases: Sequence[Case]) -> Measures:
 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    pipe = _pipeline(None if model is None else str(model))
+    pipe = pipeline(None if model is None else str(model))
     minute = np.concatenate([cases[0].read("content"), cases[1].read("content")], axis=1)
     options = {"to": cases[0].path("style"), "sample_rate": SAMPLE_RATE, "seed": 0}
     pipe(minute[:, : 2 * SAMPLE_RATE], **options)
@@ -595,12 +595,12 @@ def evaluate(
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / "results.json", json.dumps(results, indent=1))
-    _write(out / "clips.json", json.dumps(measured))
+    write(out / "results.json", json.dumps(results, indent=1))
+    write(out / "clips.json", json.dumps(measured))
     featured = next((name for name in ("outputs", "model-clip", "model-name", "mel") if name in measured), "target")
     shown = cases[:SHOWN]
-    figures = dict(_parallel(partial(_draw_one, offered[featured].output), shown, workers, progress and "drawing"))
-    _write(out / "index.html", page.html(results, featured, [figures[case.id] for case in shown]))
+    figures = dict(parallel(partial(_draw_one, offered[featured].output), shown, workers, progress and "drawing"))
+    write(out / "index.html", page.html(results, featured, [figures[case.id] for case in shown]))
     print(page.table(results))
     return results
 

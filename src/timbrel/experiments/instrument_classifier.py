@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from timbrel.data import scores
 from timbrel.data.render import render
-from timbrel.experiments.benchmark import CLASSIFIER, _parallel
+from timbrel.experiments.benchmark import CLASSIFIER, parallel
 from timbrel.experiments.manifest import DURATION_S, PROGRAMS, Excerpt
 from timbrel.metrics import spectral
 from timbrel.metrics.instrument import InstrumentClassifier, features, pieces
@@ -38,7 +38,7 @@ def train_instrument_classifier(
     """
     rng = random.Random(seed)
     names = [name for composer in COMPOSERS for name in rng.sample(scores.corpus_scores([composer]), num_scores // 2)]
-    answers = _parallel(_examples, [(name, seed) for name in names], workers, progress and "listening")
+    answers = parallel(_examples, [(name, seed) for name in names], workers, progress and "listening")
     found = sorted((example for answer in answers for example in answer), key=lambda e: (e[0], e[1].tolist()))
     classifier = InstrumentClassifier.train(np.stack([x for _, x in found]), [label for label, _ in found])
     classifier.save(path)
