@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
+
+from timbrel.errors import InputError, TimbrelError
 
 
 def _synth_config() -> Any:
@@ -53,13 +56,51 @@ def synth(
     print(f"{out}: {synthesise(config, out, mel=mel, workers=workers)} recordings")
 
 
+def download(
+    listing: Annotated[Path, Positional, arg(metavar="LIST.csv")],
+    out: Annotated[Path, Positional, arg(metavar="[OUT]")] = Path("downloads"),
+    *,
+    retries: int = 3,
+    rate_limit_kb_s: Annotated[float | None, arg(metavar="KB", help_behavior_hint="(default: no limit)")] = None,
+    pause_s: float = 0.0,
+    timeout_s: float = 30.0,
+) -> int:
+    """Fetch the recordings of a list as OUT/LABEL/TITLE.mp3, ready for `timbrel data prepare`.
+
+    For example, with a file whose first line is label,title,url:
+
+        timbrel data download recordings.csv
+        timbrel data prepare downloads data/mine
+
+    Needs the extra [data]. What is there is not fetched again; a run that was stopped goes on where it was.
+    What fails is listed in OUT/failures.csv, with the reason, and the exit code is then 2.
+
+    Args:
+        listing: CSV with the columns label (the instrument), title and url.
+        out: The folder for the recordings, one folder a label.
+        retries: Further attempts after a connection or a server failed.
+        rate_limit_kb_s: At most so many kilobytes a second.
+        pause_s: Seconds to wait between two recordings.
+        timeout_s: Seconds without a byte after which a connection has failed.
+    """
+    from timbrel.data import download as module
+
+    report = module.download(
+        listing, out, retries=retries, rate_limit_kb_s=rate_limit_kb_s, pause_s=pause_s, timeout_s=timeout_s
+    )
+    print(report, file=sys.stderr if report.failures else sys.stdout)
+    return TimbrelError.exit_code if report.failures else 0
+
+
 def prepare(
     recordings: Annotated[Path, Positional, arg(metavar="RECORDINGS")],
     out: Annotated[Path, Positional, arg(metavar="OUT")],
     mel: Mel,
     *,
+    format: Literal["shards", "png"] = "shards",
     silence_db: float = -60.0,
     min_seconds: float = 3.0,
+    max_minutes: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: 30, of png alone)")] = None,
     validation_share: float = 0.1,
     seed: int = 0,
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a processor)")] = None,
@@ -70,6 +111,7 @@ def prepare(
 
         timbrel data prepare recordings data/mine
         timbrel train transfer default --data data/mine --out runs/mine --init-from default
+        timbrel data prepare recordings data/pictures --format png
 
     A file that cannot be read is reported and skipped. A run that was stopped goes on where it was.
 
@@ -77,12 +119,34 @@ def prepare(
         recordings: The folder; each folder in it is named after an instrument and holds recordings of it.
         out: The folder for the mels and their manifest.
         mel: The mel spectrograms; a model works with those it was trained on.
+        format: shards, which training reads, or png: grey pictures of 3 s, as report 001 made them.
         silence_db: What is silent, in dB of full scale once a recording is at -20 dB RMS.
         min_seconds: A recording with less sound is skipped.
+        max_minutes: At most so much sound is taken of a recording.
         validation_share: The share of each instrument's recordings that training does not see.
         seed: Another seed chooses other recordings for validation.
         workers: Processes at work.
     """
+    if format == "png":
+        given = {"--mel": mel, "--silence-db": silence_db, "--min-seconds": min_seconds}
+        for (flag, value), default in zip(given.items(), (_mel_config()(), -60.0, 3.0), strict=True):
+            if value != default:
+                raise InputError(f"{flag} is {value}, but the pictures of --format png are fixed; leave it out")
+        from timbrel.data.pictures import prepare_pictures
+
+        print(
+            prepare_pictures(
+                recordings,
+                out,
+                max_minutes=30.0 if max_minutes is None else max_minutes,
+                workers=workers,
+                validation_share=validation_share,
+                seed=seed,
+            )
+        )
+        return
+    if max_minutes is not None:
+        raise InputError(f"--max-minutes is {max_minutes}, but shards take all there is; leave it out, or --format png")
     from timbrel.data import prepare as module
 
     print(
@@ -97,3 +161,81 @@ def prepare(
             seed=seed,
         )
     )
+
+
+def pairs(
+    folder: Annotated[Path, Positional, arg(metavar="FOLDER")],
+    *,
+    output: Annotated[
+        Path | None, arg(aliases=["-o"], metavar="FILE.csv", help_behavior_hint="(default: FOLDER/pairs.csv)")
+    ] = None,
+    num_pairs: int = 15000,
+    seed: int = 42,
+    overwrite: bool = False,
+) -> None:
+    """Draw pairs of pictures of two instruments, as report 001 trains on them.
+
+    For example:
+
+        timbrel data prepare recordings data/pictures --format png
+        timbrel data pairs data/pictures -o pairs.csv
+
+    A line of the file is label1, idx1, label2, idx2, split, without a head; idx counts a label's pictures by name,
+    from 0. Training and validation get pairs in proportion to their pictures, and any two labels as many as others.
+
+    Args:
+        folder: The pictures, from `timbrel data prepare --format png`.
+        output: The file to write.
+        num_pairs: How many pairs, of all splits together.
+        seed: The same pictures and seed give the same pairs.
+        overwrite: Replace a file that exists.
+    """
+    from timbrel.data.pairs import make_pairs
+
+    output = output or folder / "pairs.csv"
+    counts = make_pairs(folder, output, num_pairs=num_pairs, seed=seed, overwrite=overwrite)
+    print(f"{output}: " + ", ".join(f"{count} {split}" for split, count in counts.items()) + " pairs")
+
+
+def sound(
+    pictures: Annotated[tuple[Path, ...], Positional, arg(metavar="PICTURE.png...", help_behavior_hint="(required)")],
+    *,
+    output_dir: Annotated[
+        Path | None, arg(aliases=["-o"], metavar="DIR", help_behavior_hint="(default: this one)")
+    ] = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Make sound of pictures: report 001's, and those that `timbrel data prepare --format png` makes.
+
+    For example:
+
+        timbrel data sound data/pictures/piano/one_chunk0.png -o heard
+
+    It writes heard/one_chunk0.wav. Each picture becomes 3 s at 22,050 Hz, as loud as the recording where the picture
+    says how loud that was.
+
+    Args:
+        pictures: Grey PNGs of 128 mel bands.
+        output_dir: The folder where results go, named PICTURE.wav; made if it is missing.
+        seed: The same seed gives the same sound.
+        overwrite: Replace results that exist.
+    """
+    from tqdm import tqdm
+
+    from timbrel.audio.io import check_output, write_audio
+    from timbrel.data.pictures import CONFIG, invert_picture, read_mel
+
+    if not pictures:
+        raise InputError("there is no PICTURE.png; expected a picture: timbrel data sound piano_chunk0.png")
+    folder = output_dir or Path()
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs: dict[Path, Path] = {}
+    for picture in pictures:
+        path = check_output(folder / f"{picture.stem}.wav", overwrite=overwrite, inputs=pictures)
+        if (other := jobs.setdefault(path, picture)) is not picture:
+            raise InputError(f"{other} and {picture} would both become {path}; expected other names: make two calls")
+        read_mel(picture)
+    for path, picture in tqdm(jobs.items(), disable=None):
+        write_audio(path, invert_picture(picture, seed=seed), CONFIG.sample_rate, overwrite=overwrite)
+    print(f"{folder}: {len(jobs)} recordings")

@@ -17,7 +17,7 @@ import os
 import re
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from functools import cached_property
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 import torch
@@ -148,25 +148,25 @@ def prepare(
             raise InputError(f"{name} is {value}; expected {expected}")
     if (out / "manifest.jsonl").exists() and not (out / "finished").is_dir():
         raise InputError(f"{out} holds a mel store that was not prepared from recordings; use another folder")
-    sources, failures = _find(root)
+    sources, failures = find_recordings(root)
     if not sources:
-        raise _nothing_usable(root, failures)
+        raise nothing_usable(root, failures)
     StoreWriter(out, config)
     (out / "finished").mkdir(exist_ok=True)
 
     in_blocks = _Job(root, "", out, config, silence_db, min_seconds, validation_share)
     whole = replace(in_blocks, block_share=0.0)
-    count = Counter(map(_label, sources))
-    jobs = [replace(whole if count[_label(source)] > 1 else in_blocks, source=source) for source in sources]
+    count = Counter(map(label_of, sources))
+    jobs = [replace(whole if count[label_of(source)] > 1 else in_blocks, source=source) for source in sources]
     reused = sum(job.record.exists() for job in jobs)
     done = _finish(jobs, workers, progress, failures)
-    left = Counter(map(_label, done))
-    alone = [source for source in done if left[_label(source)] == 1 and count[_label(source)] > 1]
+    left = Counter(map(label_of, done))
+    alone = [source for source in done if left[label_of(source)] == 1 and count[label_of(source)] > 1]
     done |= _finish([replace(in_blocks, source=source) for source in alone], workers, progress, failures)
 
     by_label: dict[str, dict[str, list[Entry]]] = defaultdict(dict)
     for source in sorted(done):
-        by_label[_label(source)][source] = done[source]
+        by_label[label_of(source)][source] = done[source]
     entries: list[Entry] = []
     warnings: list[str] = []
     for by_source in by_label.values():
@@ -177,9 +177,9 @@ def prepare(
             (source,) = by_source
             entries += by_source[source]
             if validation_share:
-                warnings.append(_warn_alone(source, {entry.split for entry in by_source[source]}))
+                warnings.append(warn_alone(source, {entry.split for entry in by_source[source]}))
     if not entries:
-        raise _nothing_usable(root, failures)
+        raise nothing_usable(root, failures)
     _write_manifest(out, entries)
     hours: dict[str, dict[str, float]] = {label: {"train": 0.0, "validation": 0.0} for label in by_label}
     for entry in entries:
@@ -187,14 +187,14 @@ def prepare(
     return PrepareReport(out, len(done), reused, hours, tuple(failures), tuple(warnings))
 
 
-def _label(source: str) -> str:
+def label_of(source: str) -> str:
     return source.partition("/")[0]
 
 
-def _find(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
+def find_recordings(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """Paths of recordings below `root`, and what is not where it should be."""
     if not root.is_dir():
-        raise _nothing_usable(root, [])
+        raise nothing_usable(root, [])
 
     def recordings(paths: Iterable[Path]) -> list[str]:
         found = (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
@@ -206,7 +206,7 @@ def _find(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     return sorted(name for folder in folders for name in recordings(folder.rglob("*"))), loose
 
 
-def _nothing_usable(root: Path, failures: Sequence[tuple[str, str]]) -> InputError:
+def nothing_usable(root: Path, failures: Sequence[tuple[str, str]]) -> InputError:
     skipped = "".join(f"\n  skipped {source}: {reason}" for source, reason in failures[:5])
     return InputError(
         f"{root} holds no usable recording; expected a folder for each instrument, any file names, say\n"
@@ -215,8 +215,8 @@ def _nothing_usable(root: Path, failures: Sequence[tuple[str, str]]) -> InputErr
     )
 
 
-def _warn_alone(source: str, splits: set[str]) -> str:
-    label = _label(source)
+def warn_alone(source: str, splits: set[str]) -> str:
+    label = label_of(source)
     cut = (
         "its end validates, after a gap: validation figures will flatter"
         if "validation" in splits
@@ -229,20 +229,26 @@ def _warn_alone(source: str, splits: set[str]) -> str:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One recording to be done; with a `block_share` above 0 that share of its time validates."""
+class Recording:
+    """A recording to be done: `source` is its path below `root`."""
 
     root: Path
     source: str
+
+    @cached_property
+    def bytes(self) -> int:
+        return (self.root / self.source).stat().st_size
+
+
+@dataclass(frozen=True)
+class _Job(Recording):
+    """With a `block_share` above 0 that share of its time validates."""
+
     out: Path
     config: MelConfig
     silence_db: float
     min_seconds: float
     block_share: float
-
-    @cached_property
-    def bytes(self) -> int:
-        return (self.root / self.source).stat().st_size
 
     @cached_property
     def id(self) -> str:
@@ -266,7 +272,7 @@ def _prepare(job: _Job) -> list[Entry]:
         for split, frames in _cut(kept, job):
             entry = Entry(
                 id=f"{job.id}-{len(entries):02d}",
-                label=_label(job.source),
+                label=label_of(job.source),
                 split=split,
                 frames=len(frames),
                 source=job.source,
@@ -285,14 +291,14 @@ def _listen(path: Path, config: MelConfig, spool: IO[bytes]) -> np.ndarray:
     power = []
     with open_audio(path) as reader:
         # The floor belongs under the music once the gain is on it, not before.
-        for mel, frame_power in stream_mel(_mono(reader, config.sample_rate), replace(config, floor_db=-200.0)):
+        for mel, frame_power in stream_mel(mono_blocks(reader, config.sample_rate), replace(config, floor_db=-200.0)):
             spool.write(mel.astype(np.float16).tobytes())
             power.append(frame_power)
     spool.flush()
     return np.concatenate(power)
 
 
-def _mono(reader: AudioReader, sample_rate: int) -> Iterator[np.ndarray]:
+def mono_blocks(reader: AudioReader, sample_rate: int) -> Iterator[np.ndarray]:
     resampler = StreamResampler(reader.sample_rate, sample_rate, 1)
     for block in reader.blocks(BLOCK):
         yield resampler.push(block.mean(axis=0, keepdims=True))[0]
@@ -361,12 +367,14 @@ def _cut(kept: np.ndarray, job: _Job) -> Iterator[tuple[str, np.ndarray]]:
 # all of them ----------------------------------------------------------------------------------------
 
 
+J = TypeVar("J", bound=Recording)
+R = TypeVar("R")
+
+
 def _finish(
     jobs: Sequence[_Job], workers: int, progress: bool, failures: list[tuple[str, str]]
 ) -> dict[str, list[Entry]]:
     """Source -> entries of every job that succeeds; the others are added to `failures`."""
-    from tqdm import tqdm
-
     done: dict[str, list[Entry]] = {}
     todo = []
     for job in jobs:
@@ -375,35 +383,57 @@ def _finish(
             done[job.source] = [Entry(**entry) for entry in fields]
         else:
             todo.append(job)
-    todo.sort(key=lambda job: -job.bytes)  # no long one comes last
-    total = sum(job.bytes for job in todo)
-    with tqdm(total=total, unit="B", unit_scale=True, disable=None if progress else True) as bar:
-        for job, future in _run(todo, workers):
+    done |= {job.source: entries for job, entries in run_jobs(_prepare, todo, workers, progress, failures)}
+    return done
+
+
+def run_jobs(
+    work: Callable[[J], R],
+    jobs: Sequence[J],
+    workers: int,
+    progress: bool,
+    failures: list[tuple[str, str]],
+    name: str | None = None,
+) -> Iterator[tuple[J, R]]:
+    """Does every job, and yields those that succeed, as they end; the others are added to `failures`.
+
+    Args:
+        work: a function that another process can import.
+        workers: processes, one recording each.
+        progress: a bar on stderr, called `name`, if that is a terminal.
+    """
+    from tqdm import tqdm
+
+    jobs = sorted(jobs, key=lambda job: -job.bytes)  # no long one comes last
+    total = sum(job.bytes for job in jobs)
+    with tqdm(desc=name, total=total, unit="B", unit_scale=True, disable=None if progress else True) as bar:
+        for job, future in _run(work, jobs, workers):
             bar.update(job.bytes)
             try:
-                done[job.source] = future.result()
+                result = future.result()
             except BrokenProcessPool as error:
                 raise TimbrelError(
                     f"one of {workers} workers died, as for want of memory; what is finished is kept: "
                     "run again with fewer (workers=1)"
                 ) from error
             except Exception as error:  # whatever is wrong with one file, the others go on
-                name = "" if isinstance(error, TimbrelError) else f"{type(error).__name__}: "
-                failures.append((job.source, f"{name}{error}"))
+                kind = "" if isinstance(error, TimbrelError) else f"{type(error).__name__}: "
+                failures.append((job.source, f"{kind}{error}"))
+            else:
+                yield job, result
     failures.sort()
-    return done
 
 
-def _run(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[_Job, Future[list[Entry]]]]:
+def _run(work: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[tuple[J, Future[R]]]:
     """Jobs as they end."""
     if min(workers, len(jobs)) <= 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             for job in jobs:
-                future: Future[list[Entry]] = Future()
+                future: Future[R] = Future()
                 try:
-                    future.set_result(_prepare(job))
+                    future.set_result(work(job))
                 except Exception as error:
                     future.set_exception(error)
                 yield job, future
@@ -412,9 +442,9 @@ def _run(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[_Job, Future[list
         return
     pool = ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _start_worker)
     try:
-        futures = {pool.submit(_prepare, job): job for job in jobs}
-        for future in as_completed(futures):
-            yield futures[future], future
+        futures = {pool.submit(work, job): job for job in jobs}
+        for ended in as_completed(futures):
+            yield futures[ended], ended
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

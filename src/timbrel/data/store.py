@@ -169,6 +169,11 @@ def _line(entry: Entry) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a small file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a small file whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(data)
     os.replace(temporary, path)
