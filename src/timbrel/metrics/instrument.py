@@ -25,13 +25,12 @@ PIECE_S = 3.0
 NUM_FEATURES = 59
 
 
-def pieces(waveform: NDArray) -> NDArray:
-    """Cut a prepared waveform [samples] into as few pieces of 3 s as cover it, evenly spaced: [pieces,
-    samples].
+def pieces(waveform: NDArray, length: int = int(PIECE_S * SAMPLE_RATE)) -> NDArray:
+    """Cut a waveform [samples] into as few pieces of `length` (3 s of a prepared one) as cover it, evenly spaced:
+    [pieces, length].
 
-    A shorter one is repeated up to 3 s.
+    A shorter one is repeated up to that.
     """
-    length = int(PIECE_S * SAMPLE_RATE)
     if len(waveform) < length:
         waveform = np.resize(waveform, length)
     starts = np.linspace(0, len(waveform) - length, -(-len(waveform) // length)).astype(int)

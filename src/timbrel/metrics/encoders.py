@@ -1,0 +1,195 @@
+"""What does an encoder hear in a recording? Networks that turn sound into vectors, behind one contract.
+
+A distance between sets of recordings (`fad.py`, `kad.py`) is a distance between such vectors: it means nothing
+without its encoder's name, which therefore goes along into every result. Three are here; anything else with a
+`name`, a `sample_rate` and `embed` will do.
+
+- **timbrel-features**: trained by `timbrel train features` on instrument labels. It needs nothing from elsewhere, and
+  its distances compare with its own alone.
+- **vggish**: VGGish (Hershey et al. 2017), which most published Fréchet audio distances use, with its exact front end
+  (the resampling to 16 kHz apart). Its weights are a file that the user names.
+- **clap**: CLAP (Wu et al. 2023) through transformers; which of its models is in the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from timbrel.audio import vggish
+from timbrel.audio.mel import mel_spectrogram
+from timbrel.checkpoint import load_features, load_vggish
+from timbrel.data.store import TARGET_RMS_DB, active_rms
+from timbrel.errors import InputError, MissingDependencyError, ModelError
+from timbrel.metrics.instrument import PIECE_S, pieces
+
+BATCH = 16  # windows at a time
+DEFAULT_CLAP = "laion/clap-htsat-unfused"
+
+
+class Encoder(Protocol):
+    """The contract. `name` goes into results; `sample_rate` in Hz is what `embed` expects."""
+
+    name: str
+    sample_rate: int
+
+    def embed(self, waveform: NDArray) -> NDArray:
+        """A mono waveform [samples], float32 in [-1, 1], -> embeddings of its windows [n, d], float32, n >= 1.
+
+        Raises:
+            InputError: another shape, nothing in it, NaN or infinite samples, or shorter than the encoder hears.
+        """
+
+
+class FeatureEncoder:
+    """The feature network of a folder that `timbrel train features` made, on windows of 3 s."""
+
+    name = "timbrel-features"
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        try:
+            self.mel, network = load_features("features" if folder is None else folder)
+        except ModelError as error:
+            remedy = "`timbrel train features` makes such a folder; name it as the weights"
+            raise ModelError(f"the encoder {self.name} has no network: {error}. {remedy}") from error
+        self.sample_rate = self.mel.sample_rate
+        self.device = _device()
+        self.network = network.to(self.device)
+
+    def embed(self, waveform: NDArray) -> NDArray:
+        _validate(waveform)
+        span = self.mel.hop_length
+        spans = np.resize(waveform, (max(len(waveform) // span, 1), span))
+        rms = active_rms(np.einsum("ij,ij->i", spans, spans, dtype=np.float64) / span)
+        gain = np.float32(10 ** (TARGET_RMS_DB / 20) / max(rms, 1e-5))  # as loud as what it was trained on
+        windows = pieces(waveform * gain, int(PIECE_S * self.sample_rate))
+
+        def network(batch: Tensor) -> Tensor:
+            return self.network.embed(mel_spectrogram(batch[:, None], self.mel).to(self.device))
+
+        return _in_batches(network, windows)
+
+
+class VGGishEncoder:
+    """VGGish with the weights of the file `weights`: examples of 0.96 s, 128 numbers each."""
+
+    name = "vggish"
+    sample_rate = vggish.SAMPLE_RATE
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        if weights is None:
+            raise ModelError(
+                "the encoder vggish has no weights, and timbrel brings none; expected the path of a VGGish state dict "
+                "(.pth or .safetensors): name it as the weights, or take another encoder"
+            )
+        self.device = _device()
+        self.network = load_vggish(weights).to(self.device)
+
+    def embed(self, waveform: NDArray) -> NDArray:
+        _validate(waveform)
+        length = min(len(waveform), vggish.EXAMPLE_LENGTH)  # a shorter one is refused by `examples`
+        windows = np.lib.stride_tricks.sliding_window_view(waveform, length)[:: vggish.EXAMPLE_HOP]
+
+        def network(batch: Tensor) -> Tensor:
+            return self.network(torch.cat([vggish.examples(window) for window in batch]).to(self.device))
+
+        return _in_batches(network, windows)
+
+
+class ClapEncoder:
+    """CLAP's audio half, from a hub id or a folder, on windows of 10 s: unit vectors.
+
+    A longer window would be cut at random, and of a batch of short ones a "fused" model marks one by chance as
+    longer: neither happens here, the same recording always gives the same embeddings.
+    """
+
+    def __init__(self, model: str | Path | None = None) -> None:
+        try:
+            from transformers import ClapFeatureExtractor, ClapModel
+        except ImportError as error:
+            raise MissingDependencyError(f"CLAP needs transformers ({error}): pip install 'timbrel[hub]'") from error
+        source = DEFAULT_CLAP if model is None else str(model)
+        self.name = f"clap:{Path(source).name if Path(source).is_dir() else source}"
+        self.device = _device()
+        network = _from_hub(ClapModel, source)
+        self.network = network.eval().requires_grad_(False).to(self.device)
+        self.extractor = _from_hub(ClapFeatureExtractor, source)
+        self.sample_rate = int(self.extractor.sampling_rate)
+
+    def embed(self, waveform: NDArray) -> NDArray:
+        _validate(waveform)
+        length = min(len(waveform), int(self.extractor.nb_max_samples))  # the extractor pads a shorter one itself
+
+        def network(batch: Tensor) -> Tensor:
+            inputs = self.extractor(list(batch.numpy()), sampling_rate=self.sample_rate, return_tensors="pt")
+            features = inputs["input_features"].to(self.device)
+            longer = torch.zeros(len(batch), 1, dtype=torch.bool, device=self.device)
+            found = self.network.get_audio_features(input_features=features, is_longer=longer)
+            return getattr(found, "pooler_output", found)
+
+        return _in_batches(network, pieces(waveform, length))
+
+
+ENCODERS: dict[str, Callable[[str | Path | None], Encoder]] = {
+    FeatureEncoder.name: FeatureEncoder,
+    VGGishEncoder.name: VGGishEncoder,
+    "clap": ClapEncoder,
+}
+
+
+def load_encoder(name: str, weights: str | Path | None = None) -> Encoder:
+    """The encoder of that name.
+
+    Args:
+        name: one of `ENCODERS`.
+        weights: a folder of `timbrel train features`; a VGGish state dict; a CLAP model's hub id or folder.
+
+    Raises:
+        InputError: an unknown name.
+        ModelError: no weights, or they cannot be read.
+        MissingDependencyError: CLAP without transformers.
+    """
+    if name not in ENCODERS:
+        raise InputError(f"encoder {name!r} is unknown; expected one of {', '.join(ENCODERS)}")
+    return ENCODERS[name](weights)
+
+
+def _validate(waveform: NDArray) -> None:
+    if waveform.ndim != 1 or not len(waveform):
+        raise InputError(f"waveform has shape {waveform.shape}; expected [samples], mono, not empty")
+    if not np.isfinite(waveform).all():
+        raise InputError("waveform has NaN or infinite samples; expected numbers in [-1, 1]")
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _in_batches(network: Callable[[Tensor], Tensor], windows: NDArray) -> NDArray:
+    found = []
+    with torch.inference_mode():
+        for i in range(0, len(windows), BATCH):
+            batch = torch.from_numpy(np.array(windows[i : i + BATCH], np.float32))
+            found.append(network(batch).float().cpu().numpy())
+    return np.concatenate(found)
+
+
+def _from_hub(kind: Any, source: str) -> Any:
+    """What is on this machine, else from the hub: without a network, asking there takes long to fail."""
+    try:
+        return kind.from_pretrained(source, local_files_only=True)
+    except (OSError, ValueError):
+        try:
+            return kind.from_pretrained(source)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise ModelError(
+                f"{source!r} cannot be read as a CLAP model ({reason}); expected a folder with one, or a hub id, say "
+                f"{DEFAULT_CLAP!r}, that is on this machine or can be fetched"
+            ) from error
