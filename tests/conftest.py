@@ -1,4 +1,4 @@
-"""A transfer model of any small size, with random weights, as a folder: quick, and good for all but its sound."""
+"""Models of any small size, with random weights, as folders: quick, and good for all but their sound."""
 
 import pytest
 import torch
@@ -8,14 +8,20 @@ from timbrel.audio.mel import MelConfig
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.models.denoiser import DenoiserConfig
 from timbrel.models.style import StyleConfig
+from timbrel.models.unet import UNetConfig
 
 TINY_MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
 
 
-def tiny_transfer_model():
+def tiny_codec():
     torch.manual_seed(0)
     codec = MelAutoencoder(AutoencoderConfig(latent_channels=4, width=8, num_blocks=1))
     codec.scale.fill_(10.0)
+    return codec
+
+
+def tiny_transfer_model():
+    codec = tiny_codec()
     model = checkpoint.DefaultModel.build(
         TINY_MEL,
         codec,
@@ -39,6 +45,28 @@ def tiny_transfer_model():
     model.instruments = {"violin": torch.randn(5, 16), "piano": torch.randn(3, 16)}
     model.info = {"purpose": "tests", "training": "none", "figures": {"lsd_db": 9.5}}
     return model
+
+
+def tiny_single_model(instrument):
+    codec = tiny_codec()
+    torch.manual_seed(sum(instrument.encode()))
+    schedule = checkpoint.ScheduleConfig(num_train_timesteps=500, prediction_type="v")
+    config = UNetConfig(latent_channels=4, latent_height=8, widths=(16, 24), embedding_width=16, modulation_width=8)
+    model = checkpoint.SingleModel.build(instrument, TINY_MEL, codec, config, schedule)
+    torch.nn.init.normal_(model.denoiser.leave.weight, std=0.2)
+    for part in (model.codec, model.denoiser):
+        part.eval().requires_grad_(False)
+    model.info = {"purpose": "tests", "training": "none", "figures": {}}
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_singles(tmp_path_factory):
+    """A folder with the models of a violin and a guitar."""
+    folder = tmp_path_factory.mktemp("singles")
+    for instrument in ("violin", "guitar"):
+        checkpoint.save_single_model(folder / f"single-{instrument}", tiny_single_model(instrument))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -106,3 +106,59 @@ def test_the_fingerprint_is_the_style_encoders(folder):
     assert checkpoint.fingerprint(one) == checkpoint.fingerprint(other)
     other.style.enter.bias.data.add_(1)
     assert checkpoint.fingerprint(one) != checkpoint.fingerprint(other)
+
+
+@pytest.fixture
+def singles(tiny_singles, tmp_path):
+    """A folder with single models that a test may spoil."""
+    return shutil.copytree(tiny_singles, tmp_path / "singles")
+
+
+def test_a_single_model_comes_back_as_it_was_saved(singles, tmp_path):
+    model = checkpoint.load_single_model(singles / "single-violin")
+    checkpoint.save_single_model(tmp_path / "again", model)
+    again = checkpoint.load_single_model(tmp_path / "again")
+    for part in ("codec", "denoiser"):
+        one, other = getattr(model, part), getattr(again, part)
+        assert one.config == other.config
+        assert not one.training
+        torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
+    for name in ("instrument", "mel", "schedule_config", "info"):
+        assert getattr(again, name) == getattr(model, name)
+    assert load_file(tmp_path / "again" / "denoiser.safetensors")["enter.weight"].dtype == torch.bfloat16
+    assert load_codec(tmp_path / "again")[0] == model.mel
+    with pytest.raises(ModelError, match="'single' model; expected a 'transfer' model"):
+        load_transfer_model(tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda f: (f / "config.json").unlink(), "neither a model folder"),
+        (lambda f: (f / "denoiser.safetensors").unlink(), "does not hold this model's weights"),
+        (lambda f: _change(f, kind="codec"), "'codec' model; expected a 'single' model"),
+        (lambda f: _change(f, denoiser={"widths": "wide"}), "does not describe a single model"),
+        (lambda f: _change(f, denoiser={"widths": [8, 8]}), "does not hold this model's weights"),
+        (lambda f: _change(f, schedule={"prediction_type": "sample"}), "'sample'; expected 'epsilon' or 'v'"),
+    ],
+)
+def test_a_broken_single_model_is_refused_with_its_reason(singles, spoil, said):
+    spoil(singles / "single-violin")
+    with pytest.raises(ModelError, match=said):
+        checkpoint.load_single_model(singles / "single-violin")
+
+
+def test_single_models_are_found_by_their_instrument(singles, tmp_path):
+    run = tmp_path / "runs" / "my violin" / "model"
+    shutil.copytree(singles / "single-violin", run)
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "config.json").write_text("{}")
+    for place in (tmp_path / "runs", tmp_path / "runs" / "my violin", run):
+        assert checkpoint.single_models(place)["violin"] == run
+    found = checkpoint.single_models(singles)
+    assert {found[name] for name in ("violin", "guitar")} == {singles / "single-violin", singles / "single-guitar"}
+    [listed] = [m for m in list_models(singles) if m.path == singles / "single-violin"]
+    assert listed.instruments == ["violin"]
+    shutil.copytree(run, tmp_path / "runs" / "other")
+    with pytest.raises(ModelError, match="are both models of 'violin'"):
+        checkpoint.single_models(tmp_path / "runs")

@@ -25,6 +25,10 @@ if TYPE_CHECKING:  # what type checkers see of the names below
     from timbrel.errors import MissingDependencyError as MissingDependencyError
     from timbrel.errors import ModelError as ModelError
     from timbrel.errors import TimbrelError as TimbrelError
+    from timbrel.pipelines.accompany import accompany as accompany
+    from timbrel.pipelines.cross import load_cross as load_cross
+    from timbrel.pipelines.duet import Duet as Duet
+    from timbrel.pipelines.duet import duet as duet
     from timbrel.pipelines.transfer import Result as Result
     from timbrel.pipelines.transfer import Source
     from timbrel.pipelines.transfer import TransferPipeline as TransferPipeline
@@ -35,6 +39,10 @@ _LAZY = {
     "load": "timbrel.pipelines.transfer",
     "add_instrument": "timbrel.pipelines.transfer",
     "TransferPipeline": "timbrel.pipelines.transfer",
+    "load_cross": "timbrel.pipelines.cross",
+    "duet": "timbrel.pipelines.duet",
+    "Duet": "timbrel.pipelines.duet",
+    "accompany": "timbrel.pipelines.accompany",
     "Result": "timbrel.pipelines.transfer",
     "list_models": "timbrel.checkpoint",
     "ModelInfo": "timbrel.checkpoint",

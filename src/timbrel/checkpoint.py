@@ -3,8 +3,9 @@
 config.json               kind, architecture, settings of every part, how it was trained, measured figures
 codec.safetensors         the mel autoencoder
 style.safetensors         the style encoder        (a transfer model only)
-denoiser.safetensors      the denoiser             (a transfer model only)
+denoiser.safetensors      the denoiser             (a transfer model, or a single one: one instrument's)
 instruments.safetensors   named instruments: name -> style tokens [n, width]
+features.safetensors      the feature network      (a features model only, which has none of the above)
 README.md                 the model card
 """
 
@@ -14,6 +15,7 @@ import dataclasses
 import json
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -29,6 +31,7 @@ from timbrel.diffusion.schedules import NoiseSchedule, cosine_schedule, inferenc
 from timbrel.errors import ModelError
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.models.denoiser import Condition, DenoiserConfig, TransferDenoiser
+from timbrel.models.encoders import FeatureConfig, FeatureNetwork, VGGish
 from timbrel.models.postfilter import postfilter
 from timbrel.models.report import (
     ReportCodec,
@@ -40,6 +43,7 @@ from timbrel.models.report import (
     ReportUNetConfig,
 )
 from timbrel.models.style import StyleConfig, StyleEncoder
+from timbrel.models.unet import UNet, UNetConfig
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT_MODEL = "default"
@@ -195,6 +199,31 @@ class ReportModel(TransferModel[ReportCodec, ReportStyleEncoder, ReportUNet]):
         return ddim(denoise, x, self.schedule, timesteps)
 
 
+@dataclass
+class SingleModel:
+    """One instrument's diffusion model (report 003): its denoiser has no condition, it knows how `instrument` sounds.
+
+    Models over one codec and schedule take each other's noisy latents.
+    """
+
+    instrument: str
+    mel: MelConfig
+    codec: MelAutoencoder
+    denoiser: UNet
+    schedule: NoiseSchedule
+    schedule_config: ScheduleConfig
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def build(
+        cls, instrument: str, mel: MelConfig, codec: MelAutoencoder, denoiser: UNetConfig, schedule: ScheduleConfig
+    ) -> SingleModel:
+        """With fresh weights around a codec."""
+        built = schedule.build()
+        network = UNet(denoiser, built.alphas_cumprod, built.prediction_type)
+        return cls(instrument, mel, codec, network, built, schedule)
+
+
 class Architecture(NamedTuple):
     """The classes of one system, and of their settings."""
 
@@ -297,12 +326,11 @@ def load_transfer_model(folder: str | Path | None = None) -> TransferModel:
         raise ModelError(f"{folder} holds a {config.get('kind')!r} model; expected a 'transfer' model")
     mel, codec = load_codec(folder)
     try:
-        denoiser = {k: tuple(v) if isinstance(v, list) else v for k, v in config["denoiser"].items()}
         model = architecture.model.build(
             mel,
             codec,
             architecture.style_config(**config["style"]),
-            architecture.denoiser_config(**denoiser),
+            architecture.denoiser_config(**_with_tuples(config["denoiser"])),
             ScheduleConfig(**config["schedule"]),
         )
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -312,6 +340,143 @@ def load_transfer_model(folder: str | Path | None = None) -> TransferModel:
     model.instruments = load_instruments(folder / "instruments.safetensors")
     model.info = config.get("info", {})
     return model
+
+
+def save_single_model(folder: str | Path, model: SingleModel, *, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Writes a single model folder; the denoiser in `dtype`, its buffers and the codec in float32."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _save_weights(folder / "codec.safetensors", model.codec, torch.float32)
+    _save_weights(folder / "denoiser.safetensors", model.denoiser, dtype)
+    config = {
+        "kind": "single",
+        "architecture": _architecture(model.codec),
+        "instrument": model.instrument,
+        "mel": model.mel,
+        "codec": model.codec.config,
+        "denoiser": model.denoiser.config,
+        "schedule": model.schedule_config,
+        "info": model.info,
+    }
+    _save_config(folder, config)
+
+
+def load_single_model(folder: str | Path) -> SingleModel:
+    """Reads a single model: a folder, or the name of a shipped model ("single-violin").
+
+    Raises:
+        ModelError: the folder is missing, broken or holds another kind of model.
+    """
+    folder = resolve(folder)
+    config, _ = _read_config(folder)
+    if config.get("kind") != "single":
+        raise ModelError(f"{folder} holds a {config.get('kind')!r} model; expected a 'single' model")
+    mel, codec = load_codec(folder)
+    try:
+        model = SingleModel.build(
+            str(config["instrument"]),
+            mel,
+            expect(codec, MelAutoencoder, folder),
+            UNetConfig(**_with_tuples(config["denoiser"])),
+            ScheduleConfig(**config["schedule"]),
+        )
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder}/config.json does not describe a single model: {error}") from error
+    _load_weights(folder / "denoiser.safetensors", model.denoiser)
+    model.info = config.get("info", {})
+    return model
+
+
+def single_models(folder: str | os.PathLike[str] | None = None) -> dict[str, Path]:
+    """The single model of each instrument: of `folder` (itself, a model or run folder in it), else of what ships.
+
+    Raises:
+        ModelError: `folder` is none, or holds several models of one instrument.
+    """
+    found: dict[str, Path] = {}
+    for place in [PRETRAINED] if folder is None else [PRETRAINED, Path(folder)]:
+        if not place.is_dir():
+            raise ModelError(f"{place} is not a folder; expected one with models of `timbrel train single` in it")
+        here: dict[str, Path] = {}
+        for pattern in ("config.json", "*/config.json", "*/model/config.json"):
+            for path in sorted(p.parent for p in place.glob(pattern)):
+                try:
+                    config, _ = _read_config(path)
+                except ModelError:
+                    continue
+                name = config.get("instrument")
+                if config.get("kind") == "single" and name and (other := here.setdefault(name, path)) != path:
+                    raise ModelError(
+                        f"{other} and {path} are both models of {name!r}; expected one of each instrument: name the "
+                        "folder of one, or move the other away"
+                    )
+        found |= here
+    return found
+
+
+def load_single_models(instruments: Sequence[str], folder: str | os.PathLike[str] | None = None) -> list[SingleModel]:
+    """The instruments' models, as `single_models` finds them; all are looked up before one is read.
+
+    Raises:
+        ModelError: an instrument has none (those that exist are listed), or one is broken.
+    """
+    found = single_models(folder)
+    if missing := [name for name in instruments if name not in found]:
+        raise ModelError(
+            f"there is no model of {' or '.join(map(repr, missing))}, only of {', '.join(sorted(found)) or 'nothing'}; "
+            "`timbrel train single` makes one, and --models (models=) says in which folder they are"
+        )
+    return [load_single_model(found[name]) for name in instruments]
+
+
+def save_features(folder: str | Path, mel: MelConfig, network: FeatureNetwork, info: dict[str, Any]) -> None:
+    """Writes a feature network's folder; `info` goes into config.json as it is."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _save_weights(folder / "features.safetensors", network, torch.float32)
+    _save_config(folder, {"kind": "features", "mel": mel, "features": network.config, "info": info})
+
+
+def load_features(folder: str | Path) -> tuple[MelConfig, FeatureNetwork]:
+    """Reads a feature network: a folder, or the name of a shipped one.
+
+    Raises:
+        ModelError: the folder is missing, broken or holds another kind of model.
+    """
+    folder = resolve(folder)
+    config, _ = _read_config(folder)
+    if config.get("kind") != "features":
+        raise ModelError(f"{folder} holds a {config.get('kind')!r} model; expected a 'features' model")
+    try:
+        network = FeatureNetwork(FeatureConfig(**_with_tuples(config["features"])))
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder}/config.json does not describe a feature network: {error}") from error
+    _load_weights(folder / "features.safetensors", network)
+    return MelConfig(**config["mel"]), network
+
+
+def load_vggish(path: str | Path) -> VGGish:
+    """Reads VGGish's weights, which timbrel does not bring, from a state dict: a safetensors file or one of torch's.
+
+    Raises:
+        ModelError: the file is missing, unreadable or of another network.
+    """
+    expected = "a VGGish state dict (.pth or .safetensors): features.0.weight ... embeddings.4.bias, 72,141,184 numbers"
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            tensors = load_file(path)
+        else:  # weights_only: a pickle may otherwise run anything
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        # Some files hold AudioSet's PCA beside the network.
+        tensors = {name: t.float() for name, t in tensors.items() if not name.startswith("pproc.")}
+        with torch.device("meta"):
+            network = VGGish()
+        network.load_state_dict(tensors, assign=True)
+    except Exception as error:  # torch.load raises nearly anything on what is no state dict
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ModelError(f"{path} cannot be read as VGGish's weights ({reason}); expected {expected}") from error
+    return network.eval().requires_grad_(False)
 
 
 def resolve(name_or_folder: str | Path) -> Path:
@@ -341,7 +506,7 @@ def list_models(folder: str | Path | None = None) -> list[ModelInfo]:
                 instruments = load_instruments(path / "instruments.safetensors")
             except ModelError:
                 continue
-            if config.get("kind") not in ("transfer", "codec"):
+            if config.get("kind") not in ("transfer", "single", "codec", "features"):
                 continue
             info = config.get("info", {})
             found.append(
@@ -350,7 +515,7 @@ def list_models(folder: str | Path | None = None) -> list[ModelInfo]:
                     path=path,
                     purpose=info.get("purpose", config["kind"]),
                     size_bytes=sum(f.stat().st_size for f in path.iterdir() if f.is_file()),
-                    instruments=sorted(instruments),
+                    instruments=[config.get("instrument", "")] if config["kind"] == "single" else sorted(instruments),
                     sample_rate=config["mel"]["sample_rate"],
                     figures=info.get("figures", {}),
                     training=info.get("training", "unknown"),
@@ -439,6 +604,11 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], Architecture]:
         return config, ARCHITECTURES[config.get("architecture", "default")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} is not a timbrel model: {error}") from error
+
+
+def _with_tuples(config: dict[str, Any]) -> dict[str, Any]:
+    """What JSON made lists of, as the settings have it."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
 
 
 def _architecture(codec: nn.Module) -> str:

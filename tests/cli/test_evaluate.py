@@ -1,11 +1,18 @@
-"""`timbrel evaluate`: words arrive at the benchmark."""
+"""`timbrel evaluate`: words arrive at the benchmark; two folders are compared."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from timbrel.audio.io import write_audio
+from timbrel.audio.mel import MelConfig
+from timbrel.checkpoint import save_features
 from timbrel.cli.main import main
 from timbrel.experiments import benchmark
+from timbrel.models.encoders import FeatureConfig, FeatureNetwork
 
 
 @pytest.fixture
@@ -43,3 +50,53 @@ def test_outputs_of_another_program(calls):
 def test_a_folder_that_is_no_benchmark_is_said(tmp_path, capsys):
     assert main(["evaluate", "model", str(tmp_path)]) == 2
     assert f"timbrel evaluate build {tmp_path}" in capsys.readouterr().err
+
+
+@pytest.fixture
+def two_folders(tmp_path):
+    """Low tones, and high ones; and a feature network with random weights."""
+    rng = np.random.default_rng(0)
+    t = np.arange(8000) / 8000
+    for folder, low in (("low", 100), ("high", 2000)):
+        (tmp_path / folder).mkdir()
+        for k in range(12):
+            tone = 0.3 * np.sin(2 * np.pi * low * rng.uniform(1, 1.5) * t).astype("f4")
+            write_audio(tmp_path / folder / f"{k}.wav", tone[None], 8000)
+    (tmp_path / "low" / "broken.wav").write_bytes(b"x")
+    torch.manual_seed(0)
+    network = FeatureNetwork(FeatureConfig(("high", "low"), width=4, embedding=4))
+    save_features(tmp_path / "ear", MelConfig(8000, 512, 128, 32), network, {})
+    return tmp_path
+
+
+def test_the_distance_of_two_folders(two_folders, monkeypatch, capsys):
+    monkeypatch.chdir(two_folders)
+    assert main(["evaluate", "distance", "low", "high", "--weights", "ear", "--out", "d.json"]) == 0
+    said = capsys.readouterr()
+    assert "low: 12 recordings, 12 embeddings\nhigh: 12 recordings" in said.out
+    assert "skipped low/broken.wav" in said.err
+    found = json.loads(Path("d.json").read_text())
+    assert list(found) == ["fad[timbrel-features]", "kad[timbrel-features]"]
+    for name, distance in found.items():
+        assert f"{name}  {distance['value']:.4g} ± " in said.out
+        assert distance["value"] > 3 * distance["standard_error"] > 0
+    assert main(["evaluate", "distance", "low", "low", "--weights", "ear"]) == 0
+    assert "kad[timbrel-features]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ("low high", "`timbrel train features`"),
+        ("low high --encoder vggish", "timbrel brings none"),
+        ("low high --encoder vggish --weights low/0.wav", "expected a VGGish state dict"),
+        ("low none --weights ear", "none is not a folder"),
+        ("low ear --weights ear", "ear holds no recording"),
+        ("low high --weights ear --out d.txt", ".json"),
+        ("low high --weights ear --encoder nose", "nose"),
+    ],
+)
+def test_what_a_distance_cannot_do_is_said(two_folders, monkeypatch, capsys, args, said):
+    monkeypatch.chdir(two_folders)
+    assert main(["evaluate", "distance", *args.split()]) == 2
+    assert said in capsys.readouterr().err

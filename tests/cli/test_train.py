@@ -6,21 +6,23 @@ from pathlib import Path
 import pytest
 
 from timbrel.cli.main import VERBS, main
-from timbrel.training import autoencoder, loop, transfer
-from timbrel.training.recipes import AUTOENCODER_RECIPES, TRANSFER_RECIPES
+from timbrel.training import autoencoder, features, loop, single, transfer
+from timbrel.training.recipes import AUTOENCODER_RECIPES, FEATURES_RECIPES, SINGLE_RECIPES, TRANSFER_RECIPES
 
 
 @pytest.fixture
 def fitted(monkeypatch):
     calls = []
-    for module, name in ((autoencoder, "AutoencoderStage"), (transfer, "TransferStage")):
+    stages = (autoencoder, "AutoencoderStage"), (transfer, "TransferStage"), (single, "SingleStage")
+    for module, name in stages:
         monkeypatch.setattr(module, name, lambda *args, **kw: (args, kw))
     monkeypatch.setattr(loop, "fit", lambda *args, **kw: calls.append((args, kw)) or True)
     return calls
 
 
 def test_every_recipe_is_a_verb():
-    for stage, recipes in (("autoencoder", AUTOENCODER_RECIPES), ("transfer", TRANSFER_RECIPES)):
+    found = {"autoencoder": AUTOENCODER_RECIPES, "transfer": TRANSFER_RECIPES, "features": FEATURES_RECIPES}
+    for stage, recipes in found.items():
         assert {f"train {stage} {name}" for name in recipes} <= VERBS.keys()
 
 
@@ -42,6 +44,25 @@ def test_an_autoencoder_starts_from_another(fitted):
     assert recipe == AUTOENCODER_RECIPES["default"]
     assert stage == ((recipe, Path("d")), {"init_from": "x"})
     assert options == {"resume": True}
+
+
+def test_features_need_data_alone(fitted, monkeypatch):
+    monkeypatch.setattr(features, "FeaturesStage", lambda *args: args)
+    assert main(["train", "features", "tiny", "--data", "d", "--out", "o", "--width", "8"]) == 0
+    [((stage, recipe, _), _)] = fitted
+    assert recipe == dataclasses.replace(FEATURES_RECIPES["tiny"], width=8)
+    assert stage == (recipe, Path("d"))
+
+
+def test_one_instrument_is_named(fitted, capsys):
+    command = "train single d runs/x --instrument violin --steps 7 --widths 8 16 --no-augment"
+    assert main(command.split()) == 0
+    [((stage, recipe, out), options)] = fitted
+    assert recipe == dataclasses.replace(SINGLE_RECIPES["default"], steps=7, widths=(8, 16), augment=False)
+    assert stage == ((recipe, Path("d")), {"instrument": "violin", "codec": "default", "init_from": None})
+    assert (out, options) == (Path("runs/x"), {"resume": True})
+    assert main(["train", "single", "d", "o"]) == 2
+    assert "--instrument" in capsys.readouterr().err
 
 
 def test_a_stopped_run_says_so_by_its_exit_code(fitted, monkeypatch):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import tyro
 from tyro.extras import SubcommandApp
 
-from timbrel.cli import data, evaluate, instruments, models, train, transfer
+from timbrel.cli import accompany, data, duet, evaluate, instruments, models, train, transfer
 from timbrel.errors import TimbrelError
 
 DESCRIPTION = """Puts a recording on another instrument, keeping its melody and rhythm.
@@ -23,20 +23,28 @@ DESCRIPTION = """Puts a recording on another instrument, keeping its melody and 
 # Words -> a verb, or what a group of verbs is for; a group comes before what is in it.
 VERBS: dict[str, str | Callable[..., int | None]] = {
     "transfer": transfer.transfer,
+    "duet": duet.duet,
+    "accompany": accompany.accompany,
     "models": models.models,
     "instruments": "Your own named instruments, made from clips.",
     "instruments add": instruments.add,
     "data": "Make training data, from scores or from your recordings.",
     "data synth": data.synth,
+    "data download": data.download,
     "data prepare": data.prepare,
+    "data pairs": data.pairs,
+    "data sound": data.sound,
     "train": "Train a model of your own.",
     "train autoencoder": "Stage 1: a mel autoencoder, the codec that a transfer model works over.",
     "train transfer": "Stage 2: a transfer model over a codec.",
+    "train features": "A network that tells instruments apart: the ear of `timbrel evaluate distance`.",
     **train.VERBS,
-    "evaluate": "Build the benchmark, and measure models or other programs on it.",
+    "evaluate": "Build the benchmark, measure models or other programs on it, and compare sets of recordings.",
     "evaluate build": evaluate.build,
     "evaluate model": evaluate.model,
     "evaluate outputs": evaluate.outputs,
+    "evaluate beyond": evaluate.beyond,
+    "evaluate distance": evaluate.distance,
 }
 
 

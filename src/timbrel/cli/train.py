@@ -1,4 +1,4 @@
-"""`timbrel train autoencoder|transfer RECIPE`: each recipe is a verb, each of its fields a flag."""
+"""`timbrel train autoencoder|transfer|features RECIPE`, `timbrel train single`: each field of a recipe is a flag."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from timbrel.training import recipes
 
@@ -74,15 +74,57 @@ def _transfer(name: str, default: recipes.Recipe) -> Callable[..., int]:
     return train
 
 
+def single(
+    data: Annotated[Path, Positional, arg(metavar="DATA")],
+    out: Annotated[Path, Positional, arg(metavar="OUT")],
+    *,
+    instrument: Annotated[str, arg(metavar="LABEL")],
+    codec: Annotated[str, arg(metavar="NAME|FOLDER")] = "default",
+    init_from: Model = None,
+    restart: bool = False,
+    recipe: Annotated[recipes.SingleRecipe, arg(name="")] = recipes.SINGLE_RECIPES["default"],  # type: ignore[assignment]
+) -> int:
+    return _fit(recipe, out, restart, data, instrument=instrument, codec=codec, init_from=init_from)
+
+
+single.__doc__ = f"""Train a model of one instrument, for cross-diffusion, duets and accompaniments.
+
+    For example:
+
+        timbrel train single data/mine runs/violin --instrument violin
+        timbrel transfer song.mp3 --to violin --method cross --models runs
+    {ARGS.replace("FOLDER", "OUT")}        instrument: The label in the data to learn; no other is heard.
+        codec: The mel autoencoder to work over. Models that play duets share one.
+    """
+
+
+def _features(name: str, default: recipes.Recipe) -> Callable[..., int]:
+    def train(*, data: Folder, out: Folder, restart: bool = False, recipe: recipes.Recipe = default) -> int:
+        return _fit(recipe, out, restart, data)
+
+    train.__annotations__["recipe"] = Annotated[type(default), arg(name="")]
+    train.__doc__ = f"""Train a feature network by the recipe {name!r}: it tells a store's instruments apart.
+
+    For example:
+
+        timbrel train features {name} --data data/synth --out runs/features
+        timbrel evaluate distance recordings/violin results --weights runs/features/model
+    {ARGS}"""
+    return train
+
+
 def _fit(recipe: recipes.Recipe, out: Path, restart: bool, data: Path, **models: str | None) -> int:
-    from timbrel.training import autoencoder, report, transfer
+    from timbrel.training import autoencoder, features, report, transfer
     from timbrel.training.loop import fit
+    from timbrel.training.single import SingleStage
 
     stages: dict[type, Callable[..., Any]] = {
         recipes.AutoencoderRecipe: autoencoder.AutoencoderStage,
         recipes.TransferRecipe: transfer.TransferStage,
         recipes.ReportAutoencoderRecipe: report.ReportAutoencoderStage,
         recipes.ReportTransferRecipe: report.ReportTransferStage,
+        recipes.FeaturesRecipe: features.FeaturesStage,
+        recipes.SingleRecipe: SingleStage,
     }
     if not fit(stages[type(recipe)](recipe, data, **models), recipe, out, resume=not restart):
         return 130
@@ -95,3 +137,5 @@ VERBS = {
     f"train autoencoder {name}": _autoencoder(name, recipe) for name, recipe in recipes.AUTOENCODER_RECIPES.items()
 }
 VERBS |= {f"train transfer {name}": _transfer(name, recipe) for name, recipe in recipes.TRANSFER_RECIPES.items()}
+VERBS["train single"] = single
+VERBS |= {f"train features {name}": _features(name, recipe) for name, recipe in recipes.FEATURES_RECIPES.items()}

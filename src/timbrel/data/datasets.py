@@ -186,7 +186,7 @@ def _curves(knots: np.ndarray, n_mels: int) -> Tensor:
 
 
 def warp(mel: Tensor, factor: Tensor, config: MelConfig) -> Tensor:
-    """Multiplies each frequency by `factor` [batch, frames or 1]: mel in dB [batch, n_mels, frames] -> the same shape."""
+    """Mel in dB [batch, n_mels, frames] with each frequency multiplied by `factor` [batch, frames or 1]."""
     if bool((factor == 1).all()):
         return mel
     centres = hz_to_mel(band_centres_hz(config).double())

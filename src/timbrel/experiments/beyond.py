@@ -105,7 +105,8 @@ def noise(x: NDArray, rng: Rng) -> NDArray:
     """Hiss and hum 30 dB below the music."""
     pink = np.fft.rfft(rng.standard_normal(len(x)))
     pink /= np.sqrt(np.maximum(np.arange(len(pink)), 20))
-    hum = sum(np.sin(2 * np.pi * 50 * h * np.arange(len(x)) / SAMPLE_RATE) / h for h in (1, 2, 3, 5))
+    mains = np.array([[1], [2], [3], [5]])
+    hum = (np.sin(2 * np.pi * 50 * mains * np.arange(len(x)) / SAMPLE_RATE) / mains).sum(axis=0)
     return x + 10 ** (-30 / 20) * _rms(x) * (_unit(np.fft.irfft(pink, len(x))) + 0.5 * _unit(hum))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from timbrel.checkpoint import (
     DefaultModel,
     ScheduleConfig,
+    SingleModel,
     TransferModel,
     expect,
     load_codec,
@@ -193,7 +194,7 @@ class TransferStage:
         save_transfer_model(folder, self.model)
 
 
-def check_mel(model: TransferModel, store: MelStore) -> None:
+def check_mel(model: TransferModel | SingleModel, store: MelStore) -> None:
     """Raises InputError where the model works on other mels than the store holds."""
     if model.mel != store.config:
         raise InputError(

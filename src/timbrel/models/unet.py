@@ -1,0 +1,116 @@
+"""The denoiser of one instrument (report 003, section 4.2.1): a U-Net along time that has no condition.
+
+The report's works on the picture in two dimensions. Here all bands of a moment are one vector, as in the default
+model's denoiser: which partials sound together is seen at once, and a CPU can train it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from timbrel.errors import InputError
+from timbrel.models.denoiser import Block
+from timbrel.models.layers import TimeConv, sinusoidal_embedding
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """`widths`: of the features at each level, from the full frame rate of the latents to the coarsest. The first is
+    the widest: what the network can add to a moment has no more dimensions than that."""
+
+    latent_channels: int = 8
+    latent_height: int = 64
+    widths: tuple[int, ...] = (320, 224, 224)
+    embedding_width: int = 256
+    modulation_width: int = 64
+
+
+class Down(nn.Module):
+    """A residual block, whose output is also kept for the way up, then half as many frames by a strided convolution."""
+
+    def __init__(self, width: int, width_below: int, modulation_width: int) -> None:
+        super().__init__()
+        self.block = Block(width, modulation_width, 1)
+        self.shorten = nn.Linear(2 * width, width_below)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        kept = self.block(x, embedding)
+        return self.shorten(kept.unflatten(1, (-1, 2)).flatten(2)), kept
+
+
+class Up(nn.Module):
+    """Twice as many frames by repetition and a convolution, what was kept on the way down, then a residual block."""
+
+    def __init__(self, width_below: int, width: int, modulation_width: int) -> None:
+        super().__init__()
+        self.lengthen = TimeConv(width_below, width)
+        self.block = Block(width, modulation_width, 1)
+
+    def forward(self, x: Tensor, kept: Tensor, embedding: Tensor) -> Tensor:
+        return self.block(kept + self.lengthen(x.repeat_interleave(2, dim=1)), embedding)
+
+
+class UNet(nn.Module):
+    """`model(noisy_latents, timesteps) -> prediction` of the noise ("epsilon") or of "v".
+
+    With x_t = a x_0 + b noise, and each channel and band of x_0 of mean m and standard deviation s over the data, the
+    best linear estimate of v = a noise - b x_0 is b (a (1 - s^2) / d^2 (x_t - a m) - m), d^2 = a^2 s^2 + b^2, and its
+    error has the standard deviation s / d (Karras et al., arXiv 2206.00364, section 5, for v and for data that is not
+    of unit variance). The network only adds to that estimate, at the scale of its error: so no noise has to pass
+    through features that are narrower than the latents.
+    """
+
+    alphas_cumprod: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: UNetConfig, alphas_cumprod: Tensor, prediction_type: str = "v") -> None:
+        super().__init__()
+        if prediction_type not in ("epsilon", "v"):
+            raise InputError(f"prediction_type is {prediction_type!r}; expected 'epsilon' or 'v'")
+        if not config.widths:
+            raise InputError("widths is empty; expected the width of at least one level")
+        self.config, self.prediction_type = config, prediction_type
+        channels, width = config.latent_channels * config.latent_height, config.embedding_width
+        self.register_buffer("alphas_cumprod", alphas_cumprod.float(), persistent=False)
+        self.register_buffer("mean", torch.zeros(config.latent_channels, config.latent_height, 1))
+        self.register_buffer("std", torch.ones(config.latent_channels, config.latent_height, 1))
+        self.time = nn.Sequential(
+            nn.Linear(width, width), nn.GELU(), nn.Linear(width, config.modulation_width), nn.GELU()
+        )
+        self.enter = nn.Linear(channels, config.widths[0])
+        levels = list(pairwise(config.widths))
+        self.downs = nn.ModuleList(Down(w, below, config.modulation_width) for w, below in levels)
+        self.middle = Block(config.widths[-1], config.modulation_width, 1)
+        self.ups = nn.ModuleList(Up(below, w, config.modulation_width) for w, below in reversed(levels))
+        self.leave = nn.Linear(config.widths[0], channels)
+        nn.init.zeros_(self.leave.weight)
+
+    def forward(self, noisy_latents: Tensor, timesteps: Tensor) -> Tensor:
+        """Noisy latents [batch, c, h, w] at timesteps [batch], w of any length -> prediction of the same shape."""
+        abar = self.alphas_cumprod[timesteps][:, None, None, None]
+        a, b = abar.sqrt(), (1 - abar).sqrt()
+        centred = noisy_latents - a * self.mean
+        d = (a.square() * self.std.square() + b.square()).sqrt()
+
+        embedding = self.time(sinusoidal_embedding(timesteps, self.config.embedding_width))
+        frames, whole = noisy_latents.shape[-1], 2 ** len(self.downs)
+        x = self.enter(F.pad(centred / d, (0, -frames % whole)).flatten(1, 2).transpose(1, 2))
+        kept = []
+        for down in self.downs:
+            x, before = down(x, embedding)
+            kept.append(before)
+        x = self.middle(x, embedding)
+        for up in self.ups:
+            x = up(x, kept.pop(), embedding)
+        x = self.leave(F.layer_norm(x, x.shape[-1:]))[:, :frames]
+        output = x.transpose(1, 2).unflatten(1, self.mean.shape[:2]).float()
+
+        linear = b * (a * (1 - self.std.square()) / d.square() * centred - self.mean)
+        v = linear - self.std / d * output
+        return v if self.prediction_type == "v" else b * noisy_latents + a * v

@@ -1,0 +1,124 @@
+"""Cross-diffusion (report 003, equation 4.1): X_B = G_B^0(... G_B^t(D_t(X_A))).
+
+A recording is noised, and the model of the wanted instrument takes the noise away again: what is loud and slow in the
+recording outlives the noise, the rest is made up. No model of the recording's own instrument is needed. Everything
+around that is the transfer pipeline's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from timbrel.checkpoint import SingleModel, TransferModel, load_single_models
+from timbrel.diffusion.samplers import ddim
+from timbrel.diffusion.schedules import NoiseSchedule, inference_timesteps
+from timbrel.errors import InputError
+from timbrel.pipelines.transfer import TransferPipeline
+
+STEPS, START = 50, 10
+
+
+class CrossModel(TransferModel):
+    """One instrument's model as a transfer model whose only style is that instrument.
+
+    Args:
+        single: the model.
+        start: the denoising steps that are skipped (k of the report's tables).
+        forward_steps: how far the source is noised, of all the schedule's timesteps (F); None: as far as `start`
+            expects.
+        steps: denoising steps, the skipped ones among them, where a call says nothing else.
+    """
+
+    window, overlap = 256, 16
+
+    def __init__(
+        self, single: SingleModel, *, start: int = START, forward_steps: int | None = None, steps: int = STEPS
+    ) -> None:
+        cross_timesteps(single.schedule, steps, start, forward_steps)
+        super().__init__(
+            single.mel,
+            single.codec,
+            nn.Identity(),
+            single.denoiser,
+            single.schedule,
+            single.schedule_config,
+            {single.instrument: torch.empty(0, 0)},
+            single.info | {"sampling": {"steps": steps}},
+        )
+        self.start, self.forward_steps = start, forward_steps
+
+    def style_tokens(self, mel: Tensor) -> Tensor:
+        raise InputError(
+            f"the style is a clip; cross-diffusion knows {', '.join(self.instruments)} alone: name that, or use the "
+            "default method"
+        )
+
+    def sample(
+        self, content: Tensor, tokens: Tensor, noise: Tensor, *, steps: int, guidance: float, strength: float
+    ) -> Tensor:
+        if guidance != 1:
+            raise InputError(f"guidance is {guidance}; a model of one instrument has no condition: leave it out")
+        noised, timesteps = cross_timesteps(self.schedule, steps, self.start, self.forward_steps)
+        x = self.schedule.add_noise(content, noise, noised - 1) if noised else content
+        return ddim(self.denoiser, x, self.schedule, timesteps)
+
+
+def cross_timesteps(schedule: NoiseSchedule, steps: int, start: int, forward_steps: int | None) -> tuple[int, Tensor]:
+    """How many forward steps noise the source, and the timesteps [steps - start] at which it is denoised.
+
+    Matched, which is the default, the noise is what the first of them expects: T (1 - start / steps) steps of T. Any
+    other pair works too, as in the report's tables: less noise leaves the model to smooth, more leaves noise.
+
+    Raises:
+        InputError: `steps`, `start` or `forward_steps` is out of range.
+    """
+    timesteps = inference_timesteps(schedule, steps)
+    if not 0 <= start < steps:
+        raise InputError(f"start is {start}; expected 0 to {steps - 1}: of {steps} steps at least one is left")
+    total = schedule.num_train_timesteps
+    noised = int(timesteps[start]) + 1 if forward_steps is None else forward_steps
+    if not 0 <= noised <= total:
+        raise InputError(f"forward_steps is {noised}; expected 0 (no noise) to {total} (nothing but noise)")
+    return noised, timesteps[start:]
+
+
+def check_method(method: str, of_cross: Mapping[str, object], of_default: Mapping[str, object]) -> None:
+    """Says early that an option belongs to the other method.
+
+    Raises:
+        InputError: `method` is neither "cross" nor "default", or an option of the other is not None.
+    """
+    others = {"cross": of_default, "default": of_cross}
+    if method not in others:
+        raise InputError(f"method is {method!r}; expected 'cross' or 'default'")
+    if given := [name for name, value in others[method].items() if value is not None]:
+        raise InputError(f"{', '.join(given)} is given, which the method {method!r} does not have: leave it out")
+
+
+def load_cross(
+    instrument: str,
+    *,
+    start: int = START,
+    forward_steps: int | None = None,
+    steps: int = STEPS,
+    models: str | os.PathLike[str] | None = None,
+) -> TransferPipeline:
+    """A pipeline that plays recordings on `instrument` by cross-diffusion.
+
+    For example `load_cross("violin")("voice.wav", to="violin").save("voice-violin.wav")`.
+
+    Args:
+        instrument: one that has a model of its own.
+        start, forward_steps, steps: see `CrossModel`. The smaller `start`, the more is made anew.
+        models: a folder with models of instruments, beside those that ship.
+
+    Raises:
+        ModelError: there is no model of the instrument.
+        InputError: a number out of range.
+    """
+    [single] = load_single_models([instrument], models)
+    return TransferPipeline(CrossModel(single, start=start, forward_steps=forward_steps, steps=steps))

@@ -1,0 +1,40 @@
+"""`timbrel duet`, with small models."""
+
+import os
+
+import timbrel
+from timbrel.cli.main import main
+
+FAST = ["--steps", "3", "--split", "1", "--seconds", "0.5"]
+
+
+def test_stems_and_mix_are_written_under_their_names(tiny_singles, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["duet", "violin", "guitar", "--models", str(tiny_singles), *FAST]
+    assert main(command) == 0
+    assert sorted(os.listdir("violin-guitar")) == ["guitar.wav", "mix.wav", "violin.wav"]
+    said = capsys.readouterr()
+    assert said.out.startswith("violin-guitar/violin.wav, violin-guitar/guitar.wav, violin-guitar/mix.wav (")
+    assert said.err == ""
+    assert main(command) == 2
+    assert "violin-guitar/violin.wav exists" in capsys.readouterr().err
+    assert main([*command, "--overwrite", "--seed", "3", "-o", "violin-guitar"]) == 0
+
+
+def test_what_is_wrong_is_said_before_anything_is_made(tiny_singles, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for words, said in (
+        ("duet violin", "1 instruments are named; expected at least 2"),
+        ("duet violin lute", "no model of 'lute', only of guitar"),
+        ("duet violin guitar --split 50", "split is 50; expected 0 to 49"),
+        ("duet violin guitar --seconds 0", "seconds is 0.0"),
+    ):
+        assert main([*words.split(), "--models", str(tiny_singles)]) == 2
+        assert said in capsys.readouterr().err
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "mix.wav").write_text("mine")
+    monkeypatch.setattr(timbrel, "duet", None)  # it is said without
+    assert main(["duet", "violin", "guitar", "--models", str(tiny_singles), *FAST, "-o", "d"]) == 2
+    assert "d/mix.wav exists" in capsys.readouterr().err
+    assert os.listdir() == ["d"]
+    assert os.listdir("d") == ["mix.wav"]

@@ -1,0 +1,158 @@
+"""Accompaniment with models of no sense: lengths, levels, files and errors."""
+
+import os
+
+import numpy as np
+import pytest
+
+import timbrel
+from timbrel.audio.io import read_audio, write_audio
+from timbrel.errors import AudioError, InputError, ModelError
+from timbrel.pipelines import accompany as module
+from timbrel.pipelines.stems import loudness
+
+RATE = 16000
+STEMS = ["guitar.wav", "mix.wav", "violin.wav"]
+
+
+def song(seconds=2.0, rate=RATE, channels=1):
+    t = np.arange(round(seconds * rate)) / rate
+    voice = 0.1 * np.sin(2 * np.pi * 330 * t) * (np.sin(2 * np.pi * t) > -0.5)
+    return np.stack([voice / (k + 1) for k in range(channels)]).astype(np.float32)
+
+
+@pytest.fixture
+def voice(tmp_path):
+    write_audio(tmp_path / "voice.wav", song(), RATE)
+    return tmp_path / "voice.wav"
+
+
+def make(voice, tiny_singles, **options):
+    defaults = {"steps": 3, "start": 1, "models": tiny_singles}
+    return timbrel.accompany(voice, ["violin", "guitar"], voice.parent / "out", **(defaults | options))
+
+
+def db(rms):
+    return 20 * np.log10(rms)
+
+
+@pytest.mark.parametrize(("rate", "channels", "level_db"), [(RATE, 1, -6.0), (44100, 2, -12.0), (22050, 1, -3.0)])
+def test_stems_lie_under_the_voice_and_the_mix_is_the_sum(tmp_path, tiny_singles, rate, channels, level_db):
+    heard = song(rate=rate, channels=channels)[:, :-5]
+    write_audio(tmp_path / "voice.wav", heard, rate)
+    paths = make(tmp_path / "voice.wav", tiny_singles, level_db=level_db)
+    assert sorted(os.listdir(tmp_path / "out")) == STEMS
+    sounds = {name: read_audio(path) for name, path in paths.items()}
+    samples = round(heard.shape[1] * RATE / rate)
+    assert {(at, sound.shape) for sound, at in sounds.values()} == {(RATE, (channels, samples))}
+    mix, *stems = (sounds[name][0] for name in ("mix", "violin", "guitar"))
+    original = read_audio(tmp_path / "voice.wav", sample_rate=RATE)[0]
+    np.testing.assert_allclose(mix - sum(stems), original, atol=1e-5)
+    for stem in stems:
+        assert db(loudness([stem])) - db(loudness([original])) == pytest.approx(level_db, abs=0.5)
+
+
+def test_a_mix_that_would_clip_is_softer_and_stays_the_sum(tmp_path, tiny_singles):
+    write_audio(tmp_path / "voice.wav", song() * 9.9, RATE)
+    paths = make(tmp_path / "voice.wav", tiny_singles, level_db=0)
+    mix, violin, guitar = (read_audio(paths[name])[0] for name in ("mix", "violin", "guitar"))
+    assert 0.95 < max(np.abs(x).max() for x in (mix, violin, guitar)) < 1
+    left = mix - violin - guitar
+    gain = (left * song()).sum() / (9.9 * song() ** 2).sum()
+    assert 0.1 < gain < 0.9
+    np.testing.assert_allclose(left, gain * 9.9 * song(), atol=1e-5)
+
+
+def test_the_blocks_do_not_matter(voice, tiny_singles, monkeypatch):
+    first = {name: read_audio(path)[0] for name, path in make(voice, tiny_singles).items()}
+    monkeypatch.setattr(module, "BLOCK", 2048)
+    again = make(voice, tiny_singles, overwrite=True)
+    for name, waveform in first.items():
+        np.testing.assert_allclose(read_audio(again[name])[0], waveform, atol=1e-6)
+
+
+def test_the_main_model_does_it_too(voice, tiny_model_folder):
+    told = []
+    paths = timbrel.accompany(
+        voice, ["violin", "piano"], voice.parent / "out", method="default", model=tiny_model_folder,
+        progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert sorted(paths) == ["mix", "piano", "violin"]
+    assert told == sorted(told)
+    assert told[-1] == (4.0, 4.0)
+
+
+def test_seeds_are_takes(voice, tiny_singles):
+    mixes = [read_audio(make(voice, tiny_singles, seed=seed, overwrite=True)["mix"])[0] for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(mixes[0], mixes[1])
+    assert np.abs(mixes[0] - mixes[2]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"method": "both"}, InputError, "'both'; expected 'cross' or 'default'"),
+        ({"model": "default"}, InputError, "model is given, which the method 'cross'"),
+        ({"method": "default"}, InputError, "start, models is given, which the method 'default'"),
+        ({"level_db": 21}, InputError, "level_db is 21"),
+        ({"level_db": float("nan")}, InputError, "level_db is nan"),
+        ({"start": 3}, InputError, "start is 3; expected 0 to 2"),
+        ({"forward_steps": 501}, InputError, "forward_steps is 501"),
+        ({"steps": 0}, InputError, "num_inference_steps is 0"),
+        ({"models": "nowhere"}, ModelError, "nowhere is not a folder"),
+    ],
+)
+def test_wrong_arguments_are_named_before_anything_is_done(voice, tiny_singles, changes, error, said):
+    with pytest.raises(error, match=said):
+        make(voice, tiny_singles, **changes)
+    assert os.listdir(voice.parent) == ["voice.wav"]
+
+
+def test_other_wrong_input(voice, tiny_singles, tiny_model_folder):
+    out = voice.parent / "out"
+    with pytest.raises(ModelError, match="no model of 'lute', only of"):
+        timbrel.accompany(voice, ["lute"], out, models=tiny_singles)
+    with pytest.raises(InputError, match="'lute' is no instrument of the model; expected one of piano, violin"):
+        timbrel.accompany(voice, ["lute"], out, method="default", model=tiny_model_folder)
+    with pytest.raises(InputError, match="0 instruments are named; expected at least 1"):
+        timbrel.accompany(voice, [], out)
+    with pytest.raises(AudioError, match="does not exist"):
+        make(voice.parent / "none.wav", tiny_singles)
+    assert os.listdir(voice.parent) == ["voice.wav"]
+    write_audio(voice.parent / "mix.wav", song(), RATE)
+    with pytest.raises(InputError, match="never overwritten"):
+        timbrel.accompany(voice.parent / "mix.wav", ["violin"], voice.parent, models=tiny_singles, overwrite=True)
+    write_audio(voice.parent / "silence.wav", np.zeros((1, RATE), np.float32), RATE)
+    with pytest.raises(AudioError, match="is silent"):
+        make(voice.parent / "silence.wav", tiny_singles)
+
+
+def test_nothing_is_left_of_a_failure(voice, tiny_singles, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_peak", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make(voice, tiny_singles)
+    assert os.listdir(voice.parent / "out") == []
+
+
+def test_memory_does_not_grow_with_length(tmp_path, tiny_singles, monkeypatch):
+    """What is held at once: neither the voice nor the stems."""
+    import tracemalloc
+
+    from timbrel.pipelines.cross import CrossModel
+
+    monkeypatch.setattr(CrossModel, "window", 40)
+
+    def peak(seconds):
+        path = tmp_path / f"{seconds}.wav"
+        write_audio(path, np.tile(song(1.0), seconds), RATE)
+        tracemalloc.start()
+        timbrel.accompany(path, ["violin"], tmp_path / f"out{seconds}", steps=1, start=0, models=tiny_singles)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(2)  # what is kept between calls
+    assert peak(60) < 1.6 * peak(20)
