@@ -8,11 +8,12 @@ import torch
 
 from timbrel.audio.mel import MelConfig
 from timbrel.checkpoint import load_codec, load_transfer_model
-from timbrel.data.store import Entry, StoreWriter
+from timbrel.data.datasets import Windows
+from timbrel.data.store import Entry, MelStore, StoreWriter
 from timbrel.errors import InputError, ModelError
 from timbrel.training.autoencoder import AutoencoderStage
 from timbrel.training.recipes import AUTOENCODER_RECIPES, TRANSFER_RECIPES, find_recipe
-from timbrel.training.transfer import TransferStage
+from timbrel.training.transfer import TransferStage, named_instruments
 
 MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
 CODEC_RECIPE = find_recipe(AUTOENCODER_RECIPES, "tiny", precision="fp32")
@@ -151,6 +152,21 @@ def test_a_saved_model_transfers_as_the_stages(store, model):
         torch.testing.assert_close(one, other, rtol=0, atol=0, check_dtype=True)
     before, after = train(stage, 10)  # and it goes on
     assert after < before
+
+
+def test_a_named_instrument_is_a_typical_recording_not_a_soundfont(tmp_path, model):
+    """Of a real library 5 recordings, 4 alike and the first of them odd; of a soundfont 9."""
+    writer, rng = StoreWriter(tmp_path, MEL), np.random.default_rng(0)
+    for k in range(14):
+        library, level = ("tonejs", 200 if k == 0 else 100 + k) if k < 5 else ("opl3", 50)
+        levels = (level + rng.integers(0, 5, (120, 32))).astype(np.uint8)
+        entry = Entry(id=f"r{k:02d}", label="lute", split="train", frames=120, source="x", library=library)
+        writer.add(entry, levels)
+    loaded = load_transfer_model(model)
+    windows = Windows(MelStore(tmp_path), "train", 32, 32)
+    tokens = named_instruments(loaded, windows, clips=1)["lute"]
+    expected = [loaded.style_tokens(windows.store.mel(e, 44, 32)[None, None]) for e in windows.entries]
+    assert [k for k, other in enumerate(expected) if torch.allclose(tokens, other, atol=1e-5)] == [4]
 
 
 def test_unaligned_recordings_train_too(tmp_path, codec):

@@ -20,6 +20,7 @@ from timbrel.checkpoint import (
     save_transfer_model,
 )
 from timbrel.data.datasets import Augmentation, Windows
+from timbrel.data.render import LIBRARIES
 from timbrel.data.store import MelStore, dequantise
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
@@ -204,17 +205,24 @@ def check_mel(model: TransferModel | SingleModel, store: MelStore) -> None:
 
 
 def named_instruments(model: TransferModel, windows: Windows, clips: int = 2) -> dict[str, Tensor]:
-    """Style tokens of each label's first recordings, of the library that has most of them: a name and a clip
-    take one path."""
+    """Style tokens of each label: a name and a clip take one path.
+
+    They are those of the label's most typical clips (whose mean mels are nearest to the mean of all), of recordings or
+    recorded notes where there are any, else of the first soundfont in `LIBRARIES` that plays it.
+    """
     named, device = {}, next(model.style.parameters()).device
+    order = list(LIBRARIES)
     for label in sorted({e.label for e in windows.targets if e.library != "virtual"}):
         libraries = [e.library for e in windows.targets if e.label == label]
-        library = max(sorted(set(libraries), key=str), key=libraries.count)
-        tokens = []
-        for entry in windows.voices[label, library][:clips]:
-            start = (entry.frames - windows.style_frames) // 2
-            levels = windows.window(entry, start, windows.style_frames)
-            mel = dequantise(levels, model.mel.floor_db)[None, None]
-            tokens.append(model.style_tokens(mel.to(device)))
-        named[label] = torch.cat(tokens)
+        library = min(
+            sorted(set(libraries), key=str),
+            key=lambda name: (order.index(name) if name in order else -1, -libraries.count(name)),
+        )
+        entries = windows.voices[label, library]
+        middles = [(entry.frames - windows.style_frames) // 2 for entry in entries]
+        levels = [windows.window(e, m, windows.style_frames) for e, m in zip(entries, middles, strict=True)]
+        means = np.stack([one.mean(axis=0) for one in levels])
+        typical = np.square(means - means.mean(axis=0)).mean(axis=1).argsort(kind="stable")[:clips]
+        mels = [dequantise(levels[i], model.mel.floor_db)[None, None].to(device) for i in typical]
+        named[label] = torch.cat([model.style_tokens(mel) for mel in mels])
     return named
