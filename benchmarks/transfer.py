@@ -4,8 +4,8 @@
 
 Prints the real-time factor of a 60-s stereo file with start-up apart and the share of each part of it; then, through
 the command and from the start of the process to its end, time and peak memory of stereo files of 5 s, 10 s, 1, 10 and
-60 minutes: both of the longest over the next must be about 6 and 1. `--quick` stops at 1 minute. Two threads, or as
-many cores as there are.
+60 minutes: the last takes about six times as long as the one before, and no more memory. `--quick` stops at 1 minute.
+Two threads, or as many cores as there are.
 """
 
 from __future__ import annotations

@@ -237,9 +237,7 @@ def test_a_written_file_replaces_an_old_one_and_has_plain_permissions(tmp_path):
     (tmp_path / "a.wav").write_text("old")
     io.write_audio(tmp_path / "a.wav", tone(), 44100, overwrite=True)
     assert (tmp_path / "a.wav").stat().st_mode == (tmp_path / "plain").stat().st_mode
-    with wave.open(
-        str(tmp_path / "a.wav")
-    ) as plain:  # the standard library's reader knows only the plain kind
+    with wave.open(str(tmp_path / "a.wav")) as plain:  # the standard library's reader knows only the plain kind
         assert (plain.getsampwidth(), plain.getnframes()) == (3, 22050)
 
 
@@ -269,9 +267,7 @@ def test_a_long_ogg_is_written_whole(tmp_path):
     assert soundfile.info(tmp_path / "a.ogg").frames == 4_000_000
 
 
-@pytest.mark.parametrize(
-    "rates", [(44100, 48000), (48000, 44100), (192000, 44100), (44100, 22050), (8000, 8000)]
-)
+@pytest.mark.parametrize("rates", [(44100, 48000), (48000, 44100), (192000, 44100), (44100, 22050), (8000, 8000)])
 @pytest.mark.parametrize("samples", [0, 1, 3, 882, 4097, 50_001])
 def test_resampling_gives_the_exact_length_in_blocks_and_at_once(rates, samples):
     from_rate, to_rate = rates

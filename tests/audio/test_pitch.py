@@ -34,9 +34,18 @@ def test_a_missing_fundamental_and_chords_are_heard_where_they_are():
     assert 59 <= low <= high <= 68
 
 
-@pytest.mark.parametrize("waveform", [np.zeros(RATE, np.float32), np.zeros(100, np.float32)])
+@pytest.mark.parametrize("waveform", [np.zeros(RATE, np.float32), np.zeros(1, np.float32)])
 def test_silence_has_no_range(waveform):
     assert pitch_range(waveform, RATE) is None
+
+
+def test_noise_and_clicks_have_no_range_and_music_in_noise_has():
+    noise = np.random.default_rng(0).standard_normal(3 * RATE).astype(np.float32)
+    clicks = np.zeros(3 * RATE, np.float32)
+    clicks[::2205] = 1
+    assert pitch_range(noise, RATE) is None
+    assert pitch_range(clicks, RATE) is None
+    assert abs(pitch_range(_tones([60] * 7) + 0.1 * noise[: 7 * int(0.4 * RATE)], RATE)[1] - 60) <= 1
 
 
 @pytest.mark.parametrize("semitones", [-24, -12, -5, 1, 7, 12, 24])

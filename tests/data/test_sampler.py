@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from timbrel.data.sampler import note_name, render_samples, sampled_instruments
+from timbrel.data.sampler import in_reach, note_name, render_samples, sampled_instruments
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
 
@@ -73,6 +73,12 @@ def test_a_louder_note_takes_the_louder_layer_and_a_player_is_a_seed(samples):
     assert np.abs(soft[0]).max() < np.abs(loud[0]).max()
     np.testing.assert_array_equal(loud[0], partials(120)[0])
     assert not np.array_equal(loud[0], partials(120, seed=1)[0])
+
+
+def test_music_far_from_the_recordings_is_out_of_reach(samples):
+    near, far = [Note(0, 1, 70)] * 19, [Note(0, 1, 40)]
+    assert in_reach(near + far, "flute", samples)
+    assert not in_reach(near + far + far, "flute", samples)
 
 
 def test_a_folder_without_samples_or_without_the_instrument_is_refused(samples, tmp_path):

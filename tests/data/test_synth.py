@@ -1,6 +1,7 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,16 +77,24 @@ def test_a_group_is_one_piece_on_many_instruments_and_a_run_goes_on(tmp_path, mo
 
     with pytest.raises(InputError, match=r"made with seed 0; now seed is 1"):
         synthesise(SynthConfig(**SMALL, composed_share=1.0, seed=1), tmp_path / "one", mel=MEL, progress=False)
+    (tmp_path / "one" / "synth.json").unlink()
+    with pytest.raises(InputError, match="not the settings that it was made with"):
+        synthesise(config, tmp_path / "one", mel=MEL, progress=False)
 
 
 @plays
 def test_a_folder_of_samples_is_a_library(tmp_path, monkeypatch):
     monkeypatch.setattr(synth, "ProcessPoolExecutor", _Here)
     (tmp_path / "mine" / "harp").mkdir(parents=True)
-    tone = np.sin(2 * np.pi * 440 * np.arange(32000) / 16000) * np.exp(-np.arange(32000) / 8000)
-    soundfile.write(tmp_path / "mine" / "harp" / "A4.wav", tone, 16000)
+    for octave in range(1, 8):
+        tone = np.sin(2 * np.pi * 27.5 * 2**octave * np.arange(16000) / 16000) * np.exp(-np.arange(16000) / 8000)
+        soundfile.write(tmp_path / "mine" / "harp" / f"A{octave}.wav", tone, 16000)
     config = SynthConfig(**(SMALL | {"num_groups": 6}), composed_share=1.0, samples=(str(tmp_path / "mine"),))
     synthesise(config, tmp_path / "out", mel=MEL, workers=1, progress=False)
+    before = (tmp_path / "out" / "synth.json").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    synthesise(replace(config, samples=("mine",)), "out", mel=MEL, workers=1, progress=False)
+    assert (tmp_path / "out" / "synth.json").read_bytes() == before  # wherever the folder is
     entries = [e for e in MelStore(tmp_path / "out").entries if not e.degraded]
     assert {e.library for e in entries if e.label == "harp"} == {"mine", "timgm6mb"}
     assert {e.library for e in entries if e.label == "piano"} == {"timgm6mb"}
@@ -93,10 +102,11 @@ def test_a_folder_of_samples_is_a_library(tmp_path, monkeypatch):
 
 def test_libraries_that_share_samples_count_as_one():
     config = SynthConfig(libraries=("fluidr3", "musescore", "timgm6mb", "csound"))
-    drawn = [synth._draw_library(config, "harp", random.Random(seed)) for seed in range(400)]
+    notes = [Note(0, 1, 60)]
+    drawn = [synth._draw_library(config, "harp", notes, random.Random(seed)) for seed in range(400)]
     assert 150 < drawn.count("fluidr3") + drawn.count("musescore") < 250
     assert set(drawn) == set(config.libraries)
-    assert "musescore" not in {synth._draw_library(config, "piano", random.Random(seed)) for seed in range(100)}
+    assert "musescore" not in {synth._draw_library(config, "piano", notes, random.Random(seed)) for seed in range(100)}
 
 
 class _Here:
@@ -154,7 +164,9 @@ def test_held_out_composers_among_a_users_own_scores_are_refused(tmp_path, folde
         ({"num_others": 50}, "num_others is 50"),
         ({"scores": "none"}, "none holds no scores"),
         ({"samples": ("none",)}, "none holds no samples"),
-        ({"samples": ("my/freepats",)}, "held out"),
+        ({"samples": ("my/freepats/piano-set",)}, "held out"),
+        ({"samples": ("my/fluidr3",)}, "there is another"),
+        ({"samples": ("a/mine", "b/mine")}, "there is another"),
     ],
 )
 def test_wrong_settings_are_named_before_anything_is_made(tmp_path, changes, said, monkeypatch):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from timbrel.data.render import LIBRARIES, UNSEEN_INSTRUMENTS
+from timbrel.data.render import INSTRUMENTS, LIBRARIES, UNSEEN_INSTRUMENTS
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
 from timbrel.experiments import benchmark, beyond
@@ -25,6 +25,11 @@ def test_a_performance_keeps_its_notes_and_changes_something(change):
     assert one == same != SCORE
     assert [n.pitch for n in one] == [n.pitch for n in SCORE]
     assert all(abs(a.start_s - b.start_s) < 0.4 and a.end_s > a.start_s >= 0 for a, b in zip(one, SCORE, strict=True))
+
+
+def test_legato_reaches_into_the_next_note():
+    played = beyond.legato([Note(0, 0.2, 60), Note(0, 0.2, 64), Note(0.5, 0.7, 62)], np.random.default_rng(0))
+    assert [n.end_s for n in played] == pytest.approx([0.6, 0.6, 0.7])
 
 
 def test_rubato_moves_time_forward_only():
@@ -56,7 +61,7 @@ def test_questions_ask_what_they_say(tmp_path):
     cases = [Case(triplet, tmp_path) for triplet in triplets()[:12]]
     asked = beyond.questions(cases)
     assert len(asked["variations"]) == 12 * len(beyond.VARIATIONS)
-    assert {q.source for q in asked["sources"]} == set(beyond.SOURCES.values())
+    assert {q.source for q in asked["sources"]} == {INSTRUMENTS[name] for name in beyond.SOURCES}
     assert {q.case.triplet.target for q in asked["sources"]} == {"piano", "guitar", "harp", "violin"}
     assert {q.target for q in asked["targets"]} == set(UNSEEN_INSTRUMENTS.values())
     assert {q.case.triplet.source for q in asked["targets"]} == {"piano", "guitar", "harp", "violin"}
@@ -79,7 +84,7 @@ def test_doing_nothing_leaves_the_distance_and_the_truth_none(tmp_path, monkeypa
     assert json.loads((tmp_path / "out" / "beyond.json").read_text())["variations"]["clean"]["clips"] == 1
     assert "clean: as the benchmark" in capsys.readouterr().out
     true = beyond.Question("t", case, 24, 24, "guitar")
-    assert beyond.answer(None, true)[1]["lsd_db"] == pytest.approx(0, abs=1e-6)
+    assert beyond.answer(None, true)[2]["lsd_db"] == pytest.approx(0, abs=1e-6)
 
 
 def test_wrong_settings_are_named(tmp_path):

@@ -99,6 +99,10 @@ def test_octaves_that_suit_an_instrument_are_found(pipe, monkeypatch):
     assert pipe.find_transposition(source, "violin", sample_rate=RATE) == -24
     assert pipe.find_transposition(source, source, sample_rate=RATE) == 0
     assert pipe.find_transposition(np.zeros(RATE, np.float32), "violin", sample_rate=RATE) == 0
+    upside_down = np.stack([source, -source])
+    assert pipe.find_transposition(upside_down, "violin", sample_rate=RATE) == -24
+    with pytest.raises(InputError, match="sample_rate is missing"):
+        pipe.find_transposition(source, "violin")
     with pytest.raises(InputError, match="range of 'piano' is not known"):
         pipe.find_transposition(source, "piano", sample_rate=RATE)
 

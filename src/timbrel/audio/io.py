@@ -84,9 +84,7 @@ class AudioReader:
             position += len(block)
             yield np.ascontiguousarray(block.T)
         if position == 0:
-            raise AudioError(
-                f"{self.path} holds no samples; expected a recording with sound or silence in it"
-            )
+            raise AudioError(f"{self.path} holds no samples; expected a recording with sound or silence in it")
 
     def _read(self, frames: int) -> Waveform:
         parts: list[Waveform] = []
@@ -131,10 +129,7 @@ def read_audio(path: PathLike, *, sample_rate: int | None = None, mono: bool = F
     with open_audio(path) as reader:
         rate = reader.sample_rate if sample_rate is None else sample_rate
         resampler = StreamResampler(reader.sample_rate, rate, 1 if mono else reader.channels)
-        parts = [
-            resampler.push(block.mean(axis=0, keepdims=True) if mono else block)
-            for block in reader.blocks(2**16)
-        ]
+        parts = [resampler.push(block.mean(axis=0, keepdims=True) if mono else block) for block in reader.blocks(2**16)]
     return np.concatenate([*parts, resampler.finish()], axis=1), rate
 
 
@@ -182,9 +177,7 @@ class _Ffmpeg:
             try:
                 program = imageio_ffmpeg.get_ffmpeg_exe()
             except RuntimeError as error:
-                raise AudioError(
-                    f"{path} needs ffmpeg, which imageio-ffmpeg does not find: {error}"
-                ) from error
+                raise AudioError(f"{path} needs ffmpeg, which imageio-ffmpeg does not find: {error}") from error
             # "file:" and the white list: a name like concat:... or a play list must not open anything else.
             command = [program, "-nostdin", "-hide_banner", "-nostats", "-protocol_whitelist", "file,pipe"]
             command += ["-i", f"file:{path}", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
@@ -245,9 +238,7 @@ def _existing_file(path: PathLike) -> Path:
         with path.open("rb"):
             return path
     except OSError as error:
-        raise AudioError(
-            f"{path} cannot be opened: {error.strerror}; expected a readable recording"
-        ) from error
+        raise AudioError(f"{path} cannot be opened: {error.strerror}; expected a readable recording") from error
 
 
 # writing ------------------------------------------------------------------------------------------
@@ -276,9 +267,7 @@ def check_output(
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes:
-        raise InputError(
-            f"{path} has the suffix {path.suffix!r}; expected one of {', '.join(suffixes)} to write"
-        )
+        raise InputError(f"{path} has the suffix {path.suffix!r}; expected one of {', '.join(suffixes)} to write")
     if path.suffix.lower() in _WRITERS:
         _check_format(path, sample_rate, channels)
     for source in inputs:
@@ -342,9 +331,7 @@ class AudioWriter:
         if block.ndim != 2 or block.shape[0] != self.channels:
             raise InputError(f"block has shape {list(block.shape)}; expected [{self.channels}, samples]")
         if not np.isfinite(block).all():
-            raise InputError(
-                f"the waveform for {self.path} holds NaN or infinite samples; expected finite ones"
-            )
+            raise InputError(f"the waveform for {self.path} holds NaN or infinite samples; expected finite ones")
         for start in range(0, block.shape[1], _WRITE_FRAMES):
             part = np.clip(block[:, start : start + _WRITE_FRAMES], -1, 1).T
             if self._format["format"] == "WAV" and self._bytes + part.size * 3 > _WAV_BYTES:
@@ -386,9 +373,7 @@ class AudioWriter:
 def write_audio(path: PathLike, waveform: Waveform, sample_rate: int, *, overwrite: bool = False) -> None:
     """Writes a waveform [channels, samples] in [-1, 1]; format, limits and errors as `AudioWriter`."""
     if waveform.ndim != 2 or not all(waveform.shape):
-        raise InputError(
-            f"waveform has shape {list(waveform.shape)}; expected [channels, samples], not empty"
-        )
+        raise InputError(f"waveform has shape {list(waveform.shape)}; expected [channels, samples], not empty")
     with AudioWriter(path, sample_rate, waveform.shape[0], overwrite=overwrite) as writer:
         writer.write(waveform)
 

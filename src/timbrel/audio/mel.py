@@ -56,9 +56,7 @@ class MelConfig:
 
 def hz_to_mel(hz: Tensor) -> Tensor:
     """Slaney's mel scale: linear below 1 kHz (15 mel), logarithmic above."""
-    return torch.where(
-        hz < 1000, hz * 3 / 200, 15 + 27 * torch.log(hz.clamp_min(1e-9) / 1000) / math.log(6.4)
-    )
+    return torch.where(hz < 1000, hz * 3 / 200, 15 + 27 * torch.log(hz.clamp_min(1e-9) / 1000) / math.log(6.4))
 
 
 def mel_to_hz(mel: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from torch import Tensor
 from timbrel.audio.mel import MelConfig, mel_spectrogram, stft
 
 _RATE, _N_FFT, _HOP = 11025, 4096, 2048
-_LOWEST, _HIGHEST = 24, 100
+_LOWEST, _HIGHEST = 24, 108
 _HARMONICS = 8
+_CLEAR = 4.0  # times the mean of all pitches: noise has 2 to 4, music, also in noise, 5 to 12
 
 
 def pitch_range(waveform: np.ndarray, sample_rate: int) -> tuple[float, float, float] | None:
@@ -28,9 +29,11 @@ def pitch_range(waveform: np.ndarray, sample_rate: int) -> tuple[float, float, f
         waveform: mono [samples].
 
     Returns:
-        MIDI pitches, or None where nothing with a pitch sounds.
+        MIDI pitches from 24 to 108, or None where hardly anything (less than a tenth of what sounds) has a pitch.
     """
     low = torch.from_numpy(soxr.resample(np.asarray(waveform, np.float32), sample_rate, _RATE))
+    if not len(low):
+        return None
     magnitudes = stft(low, MelConfig(_RATE, _N_FFT, _HOP, max_hz=_RATE / 2)).abs()
     level = magnitudes.square().sum(dim=0)
     sounding = level > 1e-3 * level.mean()
@@ -49,7 +52,10 @@ def pitch_range(waveform: np.ndarray, sample_rate: int) -> tuple[float, float, f
             index = (place + nearby).round().long()
             inside = index < len(roots)
             salience[inside] += 0.8 ** (h - 1) * roots[index[inside]]
-    found = pitches[salience.argmax(dim=0)].numpy()
+    clear = salience.amax(dim=0) > _CLEAR * salience.mean(dim=0)
+    if clear.float().mean() < 0.1:
+        return None
+    found = pitches[salience.argmax(dim=0)[clear]].numpy()
     return tuple(float(x) for x in np.quantile(found, (0.05, 0.5, 0.95)))  # type: ignore[return-value]
 
 
@@ -62,7 +68,7 @@ def transposed_mel(waveform: Tensor, config: MelConfig, semitones: int) -> Tenso
 
     Args:
         waveform: [1, 1, samples].
-        semitones: up or down; the factor on frequencies is a ratio of whole hops, within 2 cents for two octaves.
+        semitones: up or down; the factor on frequencies is a ratio of whole hops, within 3 cents for hops of 1024.
 
     Returns:
         Tensor [1, 1, n_mels, frames], at least 1 + samples // hop_length frames.

@@ -40,9 +40,7 @@ def draw_mels(
     longest = max([mel.shape[-1] for _, mel in panels if mel is not None], default=1) / config.frame_rate
     figure = Figure(figsize=(10, 2.6 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
-    marks = torch.tensor(
-        [hz for hz in (100, 500, 1000, 2000, 4000, 8000, 16000) if hz < config.upper_hz]
-    )
+    marks = torch.tensor([hz for hz in (100, 500, 1000, 2000, 4000, 8000, 16000) if hz < config.upper_hz])
     centres = hz_to_mel(band_centres_hz(config).double())
     places = (hz_to_mel(marks.double()) - centres[0]) / (centres[1] - centres[0])
     for axis, (title, mel) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
@@ -52,9 +50,7 @@ def draw_mels(
         axis.set_yticks(places.tolist(), [f"{int(hz)}" for hz in marks])
         if mel is None:
             axis.set_ylim(0, config.n_mels)
-            axis.text(
-                longest / 2, config.n_mels / 2, "a named instrument: style tokens, no clip", ha="center"
-            )
+            axis.text(longest / 2, config.n_mels / 2, "a named instrument: style tokens, no clip", ha="center")
             continue
         top = float(mel.max())
         extent = (0, mel.shape[-1] / config.frame_rate, 0, config.n_mels)

@@ -143,7 +143,7 @@ def augment(
         return keep, wet
 
     def attack(probability: float) -> Tensor:
-        """Seconds [batch, n_mels, frames] that a rise takes: smooth over bands, anew for every half second."""
+        """Seconds [batch, n_mels, frames] that a rise takes: smooth over bands, anew for every 20 frames."""
         low, high = np.log(how.attack_s)
         knots = rng.uniform(low, high, (batch, 1)) + rng.normal(0, 0.3, (batch, 8))
         moments = torch.from_numpy(rng.normal(0, 0.4, (batch, 1, 1 + content.shape[-1] // 20))).float()
@@ -179,7 +179,7 @@ def augment(
 
 
 def _curves(knots: np.ndarray, n_mels: int) -> Tensor:
-    """Smooth curves through knots [batch, k] spread over the bands: [batch, n_mels]."""
+    """Smooth curves through knots [batch, k] spread evenly over `n_mels` bands (or frames): [batch, n_mels]."""
     return torch.nn.functional.interpolate(
         torch.from_numpy(knots).float()[:, None], size=n_mels, mode="linear", align_corners=True
     )[:, 0]

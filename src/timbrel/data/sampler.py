@@ -3,7 +3,8 @@
     SAMPLES/INSTRUMENT/NOTE.wav     A4.wav, F#3.mp3, Bb2v5.flac, Cs5.ogg (s: sharp)
 
 Each note is played by the recording nearest in pitch, resampled; `v` and a number tell layers of one note, from soft
-to loud. What a recording holds before its note speaks is left out.
+to loud. What a recording holds before its note speaks is left out. A note that is held for longer than its recording
+ends with it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
+from timbrel.audio.io import read_audio
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
 
 _NAME = re.compile(r"([A-Ga-g])(#|s|b)?(-?\d)(?:\s*v(\d+))?$")
 _STEPS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"}
-RINGING = ("harp", "guitar", "steel-guitar", "marimba", "xylophone")
+RINGING = ("harp", "guitar", "steel-guitar", "marimba")
+LONGEST_S = 12.0  # of a recording
+REACH = 6  # semitones beyond the recorded notes
 
 
 def note_name(stem: str) -> tuple[int, int] | None:
@@ -61,19 +65,23 @@ def _files(folder: Path) -> dict[int, list[Path]]:
     return {pitch: [path for _, path in sorted(layers)] for pitch, layers in found.items()}
 
 
-@lru_cache(maxsize=512)
-def _recording(path: Path, sample_rate: int) -> np.ndarray:
-    """A recorded note from where it speaks: float32 [samples], peak 1."""
-    import soundfile
-    import soxr
+def in_reach(notes: Sequence[Note], instrument: str, folder: str) -> bool:
+    """Whether nearly all notes (19 of 20) lie at most `REACH` semitones beyond those recorded."""
+    pitches = _files(Path(folder, instrument))
+    low, high = min(pitches) - REACH, max(pitches) + REACH
+    return sum(not low <= note.pitch <= high for note in notes) <= len(notes) / 20
 
-    waveform, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    mono = soxr.resample(waveform.mean(axis=1), rate, sample_rate)
+
+@lru_cache(maxsize=128)
+def _recording(path: Path, sample_rate: int) -> np.ndarray:
+    """A recorded note from where it speaks, at most `LONGEST_S`: float32 [samples], peak 1."""
+    mono = read_audio(path, sample_rate=sample_rate, mono=True)[0][0]
     peak = float(np.abs(mono).max(initial=0))
     if peak < 1e-4:
         raise InputError(f"{path} is silent; expected one recorded note")
     speaks = int(np.argmax(np.abs(mono) > 0.02 * peak))
-    return mono[max(0, speaks - sample_rate // 200) :] / peak
+    start = max(0, speaks - sample_rate // 200)
+    return mono[start : start + int(LONGEST_S * sample_rate)] / peak
 
 
 def render_samples(

@@ -24,7 +24,7 @@ import torch
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.data import scores
 from timbrel.data.render import INSTRUMENTS, LIBRARIES, find_library, render
-from timbrel.data.sampler import render_samples, sampled_instruments
+from timbrel.data.sampler import in_reach, render_samples, sampled_instruments
 from timbrel.data.scores import Note
 from timbrel.data.splits import assign_split, is_held_out
 from timbrel.data.store import (
@@ -87,10 +87,7 @@ def synthesise(
         if is_held_out(library=name):
             raise InputError(f"library {name!r} is held out for the benchmark; leave it out of `libraries`")
         find_library(name)
-    for folder in config.samples:
-        if is_held_out(library=Path(folder).name):
-            raise InputError(f"{folder} is named like a library held out for the benchmark; leave it out of `samples`")
-        sampled_instruments(folder)
+    _check_samples(config.samples)
     for name in config.composers:
         if is_held_out(composer=name):
             raise InputError(f"composer {name!r} is held out for the benchmark; leave it out of `composers`")
@@ -137,12 +134,20 @@ def _check(config: SynthConfig) -> None:
 
 def _same_settings(config: SynthConfig, path: Path) -> None:
     """Keeps what a store was made with, and refuses to go on with anything else but another number of groups."""
-    settings = asdict(replace(config, num_groups=1, samples=tuple(Path(folder).name for folder in config.samples)))
-    settings = json.loads(json.dumps(settings))
+    named = replace(
+        config,
+        samples=tuple(sorted(library_name(folder) for folder in config.samples)),
+        scores=config.scores and Path(config.scores).resolve().name,
+    )
+    settings = json.loads(json.dumps(asdict(named)))
     del settings["num_groups"]
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if MelStore(path.parent).entries:
+            raise InputError(
+                f"{path.parent} holds data, and not the settings that it was made with ({error}); use another folder"
+            ) from error
         write_text(path, json.dumps(settings, indent=2) + "\n")
         return
     for name, value in settings.items():
@@ -151,6 +156,26 @@ def _same_settings(config: SynthConfig, path: Path) -> None:
                 f"{path.parent} was made with {name} {before.get(name)}; now {name} is {value}. "
                 "Use the same settings (only num_groups may change), or another folder"
             )
+
+
+def _check_samples(folders: Sequence[str]) -> None:
+    """A folder of samples is a library, called as the folder: a name says one library."""
+    names = [library_name(folder) for folder in folders]
+    for folder, name in zip(folders, names, strict=True):
+        if any(is_held_out(library=part) for part in Path(folder).resolve().parts):
+            raise InputError(f"{folder} is named like a library held out for the benchmark; leave it out of `samples`")
+        if name in LIBRARIES or name in ("", "virtual") or names.count(name) > 1:
+            raise InputError(
+                f"{folder} would be a library called {name!r}, and there is another; rename the folder, whose name is "
+                "the library's"
+            )
+        if not set(found := sampled_instruments(folder)) & set(INSTRUMENTS):
+            raise InputError(f"{folder} holds {', '.join(found)}; expected some of {', '.join(INSTRUMENTS)}")
+
+
+def library_name(folder: str) -> str:
+    """What a folder of samples is called as a library."""
+    return Path(folder).resolve().name
 
 
 def _one_thread() -> None:
@@ -224,15 +249,16 @@ def vary(notes: Sequence[Note], rng: random.Random, duration_s: float) -> list[N
     return [n for n in scores.fold(played, low, high) if n.start_s < duration_s - 0.1]
 
 
-def _draw_library(config: SynthConfig, label: str, rng: random.Random) -> str:
-    """First a family of libraries, then one of it: those that share samples count as one."""
+def _draw_library(config: SynthConfig, label: str, played: Sequence[Note], rng: random.Random) -> str:
+    """First a family of libraries, then one of it: those that share samples count as one. Recorded notes are out where
+    the music lies far from them: an octave away they sound like nothing on earth."""
     families: dict[str, list[str]] = {}
     for name in config.libraries:
         if label not in LIBRARIES[name].spoilt or len(config.libraries) == 1:
             families.setdefault(LIBRARIES[name].family, []).append(name)
     for folder in config.samples:
-        if label in sampled_instruments(folder):
-            families[folder] = [folder]
+        if label in sampled_instruments(folder) and in_reach(played, label, folder):
+            families[library_name(folder)] = [folder]
     return rng.choice(families[rng.choice(sorted(families))])
 
 
@@ -277,10 +303,10 @@ def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, piece
             waveform = render_virtual(played, number, sample_rate=rate, duration_s=config.duration_s)
         else:
             entry = replace(base, id=f"{base.group}-{k}", label=label, program=INSTRUMENTS[label])
-            library = _draw_library(config, label, rng)
+            library = _draw_library(config, label, played, rng)
             cents = rng.uniform(5, 30) if label in ("violin", "cello", "flute") and rng.random() < 0.3 else 0.0
             if library in config.samples:
-                entry = replace(entry, library=Path(library).name)
+                entry = replace(entry, library=library_name(library))
                 waveform = render_samples(
                     played, label, library, sample_rate=rate, duration_s=config.duration_s, seed=rng.randrange(2**31)
                 )

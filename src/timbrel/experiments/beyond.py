@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbrel.audio.io import resample
-from timbrel.data.render import UNSEEN_INSTRUMENTS, render
+from timbrel.data.render import INSTRUMENTS, UNSEEN_INSTRUMENTS, render
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
 from timbrel.experiments import benchmark
@@ -30,17 +30,8 @@ from timbrel.metrics import notes, spectral
 from timbrel.metrics.instrument import evaluate as judge_instrument
 from timbrel.metrics.summary import mean_interval, ratio_interval
 
-SOURCES = {
-    "flute": 73,
-    "cello": 42,
-    "clarinet": 71,
-    "saxophone": 65,
-    "trumpet": 56,
-    "hammond-organ": 16,
-    "accordion": 21,
-    "voice": 53,
-}
-"""Other instruments that the benchmark's library has -> General MIDI program."""
+SOURCES = ("flute", "cello", "clarinet", "saxophone", "trumpet", "hammond-organ", "accordion", "voice")
+"""Other instruments that the benchmark's library has."""
 DURATION_S = 8.0
 
 Score = Sequence[Note]
@@ -63,8 +54,8 @@ def rubato(score: Score, rng: Rng) -> list[Note]:
 def legato(score: Score, rng: Rng) -> list[Note]:
     """Each note is held until 0.1 s into what follows."""
     starts = np.unique([n.start_s for n in score])
-    following = [float(starts[starts > n.start_s + 0.01].min(initial=n.end_s)) for n in score]
-    return [replace(n, end_s=max(n.end_s, after + 0.1)) for n, after in zip(score, following, strict=True)]
+    after = {n.start_s: starts[starts > n.start_s + 0.01] for n in score}
+    return [replace(n, end_s=max(n.end_s, float(after[n.start_s][:1].sum()) + 0.1)) for n in score]
 
 
 def dynamics(score: Score, rng: Rng) -> list[Note]:
@@ -82,7 +73,7 @@ def loose(score: Score, rng: Rng) -> list[Note]:
 
 
 def room(x: NDArray, rng: Rng) -> NDArray:
-    """Image sources of a shoebox (Allen & Berkley 1979) of some 6 x 5 x 3 m, the microphone 2 to 3 m away."""
+    """Image sources of a shoebox (Allen & Berkley 1979) of some 6 x 5 x 3 m, players and microphone anywhere in it."""
     from scipy.signal import oaconvolve
 
     size = np.array([6.0, 5.0, 3.0]) * rng.uniform(0.8, 1.6, 3)
@@ -188,19 +179,20 @@ def questions(cases: Sequence[Case]) -> dict[str, list[Question]]:
     def ask(row: str, case: Case, source: int | None = None, target: int | None = None, **more: Any) -> Question:
         t = case.triplet
         label = t.target if target is None else None
-        return Question(row, case, source or PROGRAMS[t.source], target or PROGRAMS[t.target], label, **more)
+        source = PROGRAMS[t.source] if source is None else source
+        return Question(row, case, source, PROGRAMS[t.target] if target is None else target, label, **more)
 
     from_piano = [case for case in cases if case.triplet.source == "piano" or case.triplet.id.startswith("violin-to-p")]
     to_piano = [case for case in cases if case.triplet.target == "piano" or case.triplet.id.startswith("piano-to-v")]
     return {
         "variations": [ask(name, case, variation=v) for name, v in VARIATIONS.items() for case in cases],
-        "sources": [ask(name, case, source=p) for name, p in SOURCES.items() for case in from_piano],
+        "sources": [ask(name, case, source=INSTRUMENTS[name]) for name in SOURCES for case in from_piano],
         "targets": [ask(name, case, target=p) for name, p in UNSEEN_INSTRUMENTS.items() for case in to_piano],
     }
 
 
-def answer(model: str | None, question: Question) -> tuple[str, dict[str, float]]:
-    """Renders a question's source, style and target, transfers, and measures: its row and figures."""
+def answer(model: str | None, question: Question) -> tuple[str, str, dict[str, float]]:
+    """Renders a question's source, style and target, transfers, and measures: its row, its case's id and figures."""
     case, variation = question.case, question.variation
     rng = np.random.default_rng(int(case.triplet.content.digest, 16))
     score = case.score()
@@ -227,7 +219,7 @@ def answer(model: str | None, question: Question) -> tuple[str, dict[str, float]
         figures |= {"note_f1": of_result, "true_note_f1": of_truth}
         if question.label is not None:
             figures["both"] = float(of_result >= NOTES_KEPT * of_truth and figures["clip_is_instrument"] == 1)
-    return question.row, figures
+    return question.row, case.id, figures
 
 
 def evaluate(
@@ -263,11 +255,11 @@ def evaluate(
     found: dict[str, Any] = {}
     name = None if model is None else str(model)
     for table in tables or asked:
-        rows: dict[str, list[dict[str, float]]] = {question.row: [] for question in asked[table]}
+        rows: dict[str, dict[str, dict[str, float]]] = {question.row: {} for question in asked[table]}
         answers = benchmark.parallel(partial(answer, name), asked[table], workers, progress and table)
-        for row, figures in answers:
-            rows[row].append(figures)
-        found[table] = {row: _summary(clips) for row, clips in rows.items()}
+        for row, case_id, figures in answers:
+            rows[row][case_id] = figures
+        found[table] = {row: _summary([clips[case_id] for case_id in sorted(clips)]) for row, clips in rows.items()}
         print(_markdown(table, found[table]))
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -319,7 +311,7 @@ def _play(score: Score, program: int, vibrato_cents: float = 0.0) -> NDArray:
     return _unit(_rendered(tuple(score), program, vibrato_cents).astype(np.float64))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def _rendered(score: tuple[Note, ...], program: int, vibrato_cents: float) -> Waveform:
     return render(score, program, LIBRARY, sample_rate=SAMPLE_RATE, duration_s=DURATION_S, vibrato_cents=vibrato_cents)
 

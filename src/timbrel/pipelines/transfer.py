@@ -198,7 +198,7 @@ class TransferPipeline:
         plays and a fifth to either side.
 
         Raises:
-            InputError: `to` is a named instrument whose range is not known.
+            InputError: `to` is a named instrument whose range is not known; an array without a sample rate.
             AudioError: a recording that cannot be read.
         """
         if isinstance(to, str) and to in self._instruments:
@@ -214,21 +214,23 @@ class TransferPipeline:
         return 0 if found is None else octaves_into((found[0], found[2]), target)
 
     def _start(self, source: Source, sample_rate: int | None) -> np.ndarray:
-        """The first minute in mono [samples] at the model's rate."""
-        if not isinstance(source, str | os.PathLike):
-            array = _as_waveform(source).mean(axis=0, keepdims=True)
-            return resample(array, sample_rate or self.sample_rate, self.sample_rate)[
-                0, : int(PITCH_S * self.sample_rate)
-            ]
-        return self._beginning(source, PITCH_S)[0]
+        """The first minute of the loudest channel, [samples] at the model's rate."""
+        if isinstance(source, str | os.PathLike):
+            waveform = self._beginning(source, PITCH_S)
+        elif sample_rate is None:
+            raise InputError("source is an array, and sample_rate is missing; give its rate in Hz")
+        else:
+            array = _as_waveform(source)[:, : int(PITCH_S * sample_rate)]
+            waveform = resample(array, sample_rate, self.sample_rate)
+        return waveform[np.square(waveform).mean(axis=1).argmax()]
 
     def _beginning(self, path: str | os.PathLike[str], seconds: float) -> Waveform:
-        """The start of a recording in mono, [1, samples] at the model's rate."""
+        """The start of a recording, [channels, samples] at the model's rate."""
         with open_audio(path) as reader:
-            resampler = StreamResampler(reader.sample_rate, self.sample_rate, 1)
+            resampler = StreamResampler(reader.sample_rate, self.sample_rate, reader.channels)
             parts: list[np.ndarray] = []
             for block in reader.blocks(BLOCK):
-                parts.append(resampler.push(block.mean(0, keepdims=True)))
+                parts.append(resampler.push(block))
                 if sum(p.shape[1] for p in parts) > seconds * self.sample_rate:
                     break
         return np.concatenate([*parts, resampler.finish()], axis=1)[:, : int(seconds * self.sample_rate)]
@@ -276,9 +278,8 @@ class TransferPipeline:
         from timbrel.audio.plot import draw_mels
 
         def mel_of(path: str | os.PathLike[str]) -> Tensor:
-            return mel_spectrogram(torch.from_numpy(self._beginning(path, PICTURE_S).copy())[None], self.model.mel)[
-                0, 0
-            ]
+            mono = self._beginning(path, PICTURE_S).mean(axis=0)
+            return mel_spectrogram(torch.from_numpy(mono)[None, None], self.model.mel)[0, 0]
 
         panels: list[tuple[str, Tensor | None]] = [(f"source: {Path(source).name}", mel_of(source))]
         named = isinstance(to, str) and to in self._instruments
