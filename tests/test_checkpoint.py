@@ -101,11 +101,11 @@ def test_instruments_are_kept_whole_and_read_in_float32(tmp_path):
 
 def test_the_fingerprint_is_the_style_encoders(folder):
     one, other = load_transfer_model(folder), load_transfer_model(folder)
-    assert checkpoint.fingerprint(one) == checkpoint.fingerprint(other)
+    assert checkpoint.fingerprint(one.style) == checkpoint.fingerprint(other.style)
     other.denoiser.enter.weight.data.add_(1)
-    assert checkpoint.fingerprint(one) == checkpoint.fingerprint(other)
+    assert checkpoint.fingerprint(one.style) == checkpoint.fingerprint(other.style)
     other.style.enter.bias.data.add_(1)
-    assert checkpoint.fingerprint(one) != checkpoint.fingerprint(other)
+    assert checkpoint.fingerprint(one.style) != checkpoint.fingerprint(other.style)
 
 
 @pytest.fixture
@@ -154,11 +154,17 @@ def test_single_models_are_found_by_their_instrument(singles, tmp_path):
     (tmp_path / "runs" / "broken").mkdir()
     (tmp_path / "runs" / "broken" / "config.json").write_text("{}")
     for place in (tmp_path / "runs", tmp_path / "runs" / "my violin", run):
-        assert checkpoint.single_models(place)["violin"] == run
+        assert checkpoint.single_models(place)["violin"] == [run]
     found = checkpoint.single_models(singles)
-    assert {found[name] for name in ("violin", "guitar")} == {singles / "single-violin", singles / "single-guitar"}
+    assert {name: found[name] for name in ("violin", "guitar")} == {
+        name: [singles / f"single-{name}"] for name in ("violin", "guitar")
+    }
     [listed] = [m for m in list_models(singles) if m.path == singles / "single-violin"]
     assert listed.instruments == ["violin"]
+    shutil.copytree(run, run.with_name("model.old"))  # as a killed run may leave it
+    assert checkpoint.single_models(run.parent)["violin"] == [run]
     shutil.copytree(run, tmp_path / "runs" / "other")
-    with pytest.raises(ModelError, match="are both models of 'violin'"):
-        checkpoint.single_models(tmp_path / "runs")
+    shutil.copytree(singles / "single-guitar", tmp_path / "runs" / "guitar")
+    with pytest.raises(ModelError, match="are all models of 'violin'"):
+        checkpoint.load_single_models(["guitar", "violin"], tmp_path / "runs")
+    assert checkpoint.load_single_models(["guitar"], tmp_path / "runs")[0].instrument == "guitar"

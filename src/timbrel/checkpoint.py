@@ -387,29 +387,25 @@ def load_single_model(folder: str | Path) -> SingleModel:
     return model
 
 
-def single_models(folder: str | os.PathLike[str] | None = None) -> dict[str, Path]:
-    """The single model of each instrument: of `folder` (itself, a model or run folder in it), else of what ships.
+def single_models(folder: str | os.PathLike[str] | None = None) -> dict[str, list[Path]]:
+    """The single models of each instrument: of `folder` (itself, a model or run folder in it), else of what ships.
 
     Raises:
-        ModelError: `folder` is none, or holds several models of one instrument.
+        ModelError: `folder` is none.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
     for place in [PRETRAINED] if folder is None else [PRETRAINED, Path(folder)]:
         if not place.is_dir():
             raise ModelError(f"{place} is not a folder; expected one with models of `timbrel train single` in it")
-        here: dict[str, Path] = {}
+        here: dict[str, list[Path]] = {}
         for pattern in ("config.json", "*/config.json", "*/model/config.json"):
             for path in sorted(p.parent for p in place.glob(pattern)):
                 try:
                     config, _ = _read_config(path)
                 except ModelError:
                     continue
-                name = config.get("instrument")
-                if config.get("kind") == "single" and name and (other := here.setdefault(name, path)) != path:
-                    raise ModelError(
-                        f"{other} and {path} are both models of {name!r}; expected one of each instrument: name the "
-                        "folder of one, or move the other away"
-                    )
+                if config.get("kind") == "single" and path.suffix not in (".new", ".old"):  # left by a killed run
+                    here.setdefault(str(config.get("instrument")), []).append(path)
         found |= here
     return found
 
@@ -418,7 +414,7 @@ def load_single_models(instruments: Sequence[str], folder: str | os.PathLike[str
     """The instruments' models, as `single_models` finds them; all are looked up before one is read.
 
     Raises:
-        ModelError: an instrument has none (those that exist are listed), or one is broken.
+        ModelError: an instrument has none (those that exist are listed) or several, or one is broken.
     """
     found = single_models(folder)
     if missing := [name for name in instruments if name not in found]:
@@ -426,7 +422,13 @@ def load_single_models(instruments: Sequence[str], folder: str | os.PathLike[str
             f"there is no model of {' or '.join(map(repr, missing))}, only of {', '.join(sorted(found)) or 'nothing'}; "
             "`timbrel train single` makes one, and --models (models=) says in which folder they are"
         )
-    return [load_single_model(found[name]) for name in instruments]
+    for name in instruments:
+        if len(found[name]) > 1:
+            raise ModelError(
+                f"{' and '.join(map(str, found[name]))} are all models of {name!r}; expected one: name the folder of one, "
+                "or move the others away"
+            )
+    return [load_single_model(found[name][0]) for name in instruments]
 
 
 def save_features(folder: str | Path, mel: MelConfig, network: FeatureNetwork, info: dict[str, Any]) -> None:
@@ -550,12 +552,12 @@ def load_instruments(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path} is broken ({error}); delete it, or make it anew") from error
 
 
-def fingerprint(model: TransferModel) -> str:
-    """What tells models apart whose style tokens do not fit each other: eight hex digits of the style encoder."""
+def fingerprint(module: nn.Module) -> str:
+    """Eight hex digits of a network's weights: another network has others."""
     import hashlib
 
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.style.state_dict().items()):
+    for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
     return digest.hexdigest()[:8]
 

@@ -103,6 +103,19 @@ def test_too_few_embeddings_for_the_dimensions_are_said():
     assert found.value < found.plain
 
 
+def test_windows_do_not_make_up_for_recordings():
+    rng = np.random.default_rng(9)
+
+    def recordings(count):
+        return Embeddings("test", [rng.standard_normal(32) + 0.3 * rng.standard_normal((10, 32)) for _ in range(count)])
+
+    few, many = (fad.frechet_audio_distance(recordings(n), recordings(n)) for n in (40, 256))
+    assert "40 recordings" in few.warning
+    assert "at least 64" in few.warning
+    assert not many.warning
+    assert abs(many.value) < 0.5 < many.plain
+
+
 def test_the_result_says_who_listened_and_is_the_same_again():
     rows = np.random.default_rng(7).standard_normal((2, 50, 3))
     first, second = as_set(rows[0], "timbrel-features"), as_set(rows[1], "timbrel-features")

@@ -33,6 +33,7 @@ COLUMNS = ("label", "title", "url")
 MAX_NAME_BYTES = 200  # of the 255 that file systems allow: the rest is for a suffix, also of what is made of it
 RETRY_WAIT_S = 1.0  # before the second attempt, then twice as long each time
 LONGEST_WAIT_S = 60.0
+MOST_BYTES = 2_000_000_000
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
 _JOINERS = "\u200c\u200d"  # invisible, but Persian words and some emoji need them inside
 
@@ -300,6 +301,8 @@ def _fetch_all(
     with tqdm(total=len(todo), unit="file", disable=None if progress else True) as bar:
 
         def show(status: dict[str, Any]) -> None:
+            if status.get("downloaded_bytes", 0) > MOST_BYTES:  # a radio station, say, that does not say it is live
+                raise AudioError(f"it goes on after {MOST_BYTES / 1e9:g} GB; expected a recording with an end")
             bar.set_postfix_str(f"{status.get('downloaded_bytes', 0) / 1e6:.1f} MB")
 
         for index, (file, row) in enumerate(todo.items()):

@@ -262,8 +262,8 @@ def prepare_pictures(
                 pictures += [drawing.picture(split, number) for number in chunks]
     pictures.sort(key=lambda picture: picture.file)
     write_text(out / MANIFEST, _lines(pictures))
-    write_text(out / RECORDINGS, _lines(states[source] for source in sorted(states)))
     _sweep(out, [*before.values(), *states.values()], {picture.file for picture in pictures})
+    write_text(out / RECORDINGS, _lines(states[source] for source in sorted(states)))  # forgets what is gone: so last
     return PrepareReport(out, len(done), reused, hours, tuple(failures), tuple(warnings))
 
 

@@ -1,7 +1,8 @@
 """What does an encoder hear in a recording? Networks that turn sound into vectors, behind one contract.
 
 A distance between sets of recordings (`fad.py`, `kad.py`) is a distance between such vectors: it means nothing
-without its encoder's name, which therefore goes along into every result. Three are here; anything else with a
+without its encoder's name, which therefore goes along into every result, with eight digits of its weights. Three are
+here; anything else with a
 `name`, a `sample_rate` and `embed` will do.
 
 - **timbrel-features**: trained by `timbrel train features` on instrument labels. It needs nothing from elsewhere, and
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from timbrel.audio import vggish
 from timbrel.audio.mel import mel_spectrogram
-from timbrel.checkpoint import load_features, load_vggish
+from timbrel.checkpoint import fingerprint, load_features, load_vggish
 from timbrel.data.store import TARGET_RMS_DB, active_rms
 from timbrel.errors import InputError, MissingDependencyError, ModelError
 from timbrel.metrics.instrument import PIECE_S, pieces
@@ -50,14 +51,13 @@ class Encoder(Protocol):
 class FeatureEncoder:
     """The feature network of a folder that `timbrel train features` made, on windows of 3 s."""
 
-    name = "timbrel-features"
-
     def __init__(self, folder: str | Path | None = None) -> None:
         try:
             self.mel, network = load_features("features" if folder is None else folder)
         except ModelError as error:
             remedy = "`timbrel train features` makes such a folder; name it as the weights"
-            raise ModelError(f"the encoder {self.name} has no network: {error}. {remedy}") from error
+            raise ModelError(f"the encoder timbrel-features has no network: {error}. {remedy}") from error
+        self.name = f"timbrel-features:{fingerprint(network)}"
         self.sample_rate = self.mel.sample_rate
         self.device = _device()
         self.network = network.to(self.device)
@@ -79,7 +79,6 @@ class FeatureEncoder:
 class VGGishEncoder:
     """VGGish with the weights of the file `weights`: examples of 0.96 s, 128 numbers each."""
 
-    name = "vggish"
     sample_rate = vggish.SAMPLE_RATE
 
     def __init__(self, weights: str | Path | None = None) -> None:
@@ -90,6 +89,7 @@ class VGGishEncoder:
             )
         self.device = _device()
         self.network = load_vggish(weights).to(self.device)
+        self.name = f"vggish:{fingerprint(self.network)}"
 
     def embed(self, waveform: NDArray) -> NDArray:
         _validate(waveform)
@@ -115,9 +115,9 @@ class ClapEncoder:
         except ImportError as error:
             raise MissingDependencyError(f"CLAP needs transformers ({error}): pip install 'timbrel[hub]'") from error
         source = DEFAULT_CLAP if model is None else str(model)
-        self.name = f"clap:{Path(source).name if Path(source).is_dir() else source}"
         self.device = _device()
         network = _from_hub(ClapModel, source)
+        self.name = f"clap:{Path(source).name}:{fingerprint(network)}" if Path(source).is_dir() else f"clap:{source}"
         self.network = network.eval().requires_grad_(False).to(self.device)
         self.extractor = _from_hub(ClapFeatureExtractor, source)
         self.sample_rate = int(self.extractor.sampling_rate)
@@ -137,8 +137,8 @@ class ClapEncoder:
 
 
 ENCODERS: dict[str, Callable[[str | Path | None], Encoder]] = {
-    FeatureEncoder.name: FeatureEncoder,
-    VGGishEncoder.name: VGGishEncoder,
+    "timbrel-features": FeatureEncoder,
+    "vggish": VGGishEncoder,
     "clap": ClapEncoder,
 }
 

@@ -50,15 +50,16 @@ def frechet_distance(mean1: NDArray, covariance1: NDArray, mean2: NDArray, covar
 
 
 def plain_distance(reference: NDArray, other: NDArray) -> float:
-    """Fréchet distance between embeddings [n, d] and [m, d], as they are: too large by about 1/n + 1/m."""
+    """Fréchet distance between embeddings [n, d] and [m, d], as they are: too large, by what goes with 1/n + 1/m."""
     return frechet_distance(*_moments(reference), *_moments(other))
 
 
 def frechet_audio_distance(reference: Embeddings, other: Embeddings, *, seed: int = 0) -> Distance:
     """FAD with its bias taken out. `seed` decides which recordings come into one part.
 
-    The sets are cut into up to 4 parts, as many as leave each at least as many embeddings as they have dimensions.
-    Below that the bias no longer goes with 1/n: where not even the halves have them, the result says so in `warning`.
+    The sets are cut into up to 4 parts, as many as leave each at least as many recordings as embeddings have
+    dimensions: windows of one recording sound alike, and hardly count as more. Below that the bias no longer goes with
+    1/n: where not even the halves have them, the result says so in `warning`.
 
     Raises:
         InputError: as `timbrel.metrics.sets.validate`.
@@ -66,7 +67,7 @@ def frechet_audio_distance(reference: Embeddings, other: Embeddings, *, seed: in
     validate(reference, other)
     counts = len(reference.rows()), len(other.rows())
     dimensions = reference.recordings[0].shape[1]
-    enough = min(counts) // dimensions
+    enough = min(len(made.recordings) for made in (reference, other)) // dimensions
     most = min(max(enough, FEWEST_PARTS), MOST_PARTS)
 
     def distance(first: NDArray, second: NDArray) -> float:
@@ -92,8 +93,9 @@ def frechet_audio_distance(reference: Embeddings, other: Embeddings, *, seed: in
         embeddings=counts,
         warning=""
         if enough >= FEWEST_PARTS
-        else f"{min(counts)} embeddings of {dimensions} dimensions are too few to take FAD's bias out well; "
-        f"take at least {FEWEST_PARTS * dimensions} of each set, or go by KAD",
+        else f"{min(len(made.recordings) for made in (reference, other))} recordings are too few to take FAD's bias out "
+        f"well with embeddings of {dimensions} dimensions; take at least {FEWEST_PARTS * dimensions} in each set, or go "
+        "by KAD",
     )
 
 

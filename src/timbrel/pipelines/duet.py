@@ -50,7 +50,7 @@ class Duet:
     sample_rate: int
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> dict[str, Path]:
-        """Writes INSTRUMENT.wav and mix.wav into `folder`, all or none; returns their paths.
+        """Writes INSTRUMENT.wav and mix.wav into `folder`; returns their paths.
 
         Raises:
             InputError, AudioError: the folder cannot be made, or a file cannot be written there.

@@ -25,7 +25,7 @@ def check_instruments(instruments: Sequence[str], least: int) -> None:
     for name in instruments:
         if instruments.count(name) > 1:
             raise InputError(f"{name!r} is named twice; expected different instruments: each has a file of its name")
-        if name == MIX or Path(name).name != name:
+        if name in (MIX, "", ".", "..") or Path(name).name != name:
             raise InputError(f"{name!r} cannot be an instrument here: each has a file of its name, beside {MIX}.wav")
 
 
@@ -57,7 +57,7 @@ def stem_paths(
 def stem_writers(
     paths: Mapping[str, Path], sample_rate: int, channels: int, *, overwrite: bool
 ) -> Iterator[dict[str, AudioWriter]]:
-    """A writer for each path; on any failure nothing is left of them."""
+    """A writer for each path; what fails while they are written leaves nothing."""
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(AudioWriter(path, sample_rate, channels, overwrite=overwrite))

@@ -296,7 +296,7 @@ def load(name_or_folder: str | os.PathLike[str] | None = None) -> TransferPipeli
         ModelError: the folder is missing, broken or holds another kind of model.
     """
     model = checkpoint.load_transfer_model(None if name_or_folder is None else os.fspath(name_or_folder))
-    prefix = checkpoint.fingerprint(model) + "."
+    prefix = checkpoint.fingerprint(model.style) + "."
     own = checkpoint.load_instruments(checkpoint.user_instruments_path())
     return TransferPipeline(model, {k.removeprefix(prefix): v for k, v in own.items() if k.startswith(prefix)})
 
@@ -316,7 +316,7 @@ def add_instrument(
     tokens = torch.cat([pipe.style_tokens(Path(clip)) for clip in clips])
     path = checkpoint.user_instruments_path()
     own = checkpoint.load_instruments(path)
-    checkpoint.save_instruments(path, own | {f"{checkpoint.fingerprint(pipe.model)}.{name}": tokens})
+    checkpoint.save_instruments(path, own | {f"{checkpoint.fingerprint(pipe.model.style)}.{name}": tokens})
 
 
 @dataclass
