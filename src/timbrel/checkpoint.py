@@ -425,8 +425,8 @@ def load_single_models(instruments: Sequence[str], folder: str | os.PathLike[str
     for name in instruments:
         if len(found[name]) > 1:
             raise ModelError(
-                f"{' and '.join(map(str, found[name]))} are all models of {name!r}; expected one: name the folder of one, "
-                "or move the others away"
+                f"{' and '.join(map(str, found[name]))} are all models of {name!r}; expected one: name the folder of "
+                "one, or move the others away"
             )
     return [load_single_model(found[name][0]) for name in instruments]
 

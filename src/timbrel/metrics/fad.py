@@ -67,7 +67,8 @@ def frechet_audio_distance(reference: Embeddings, other: Embeddings, *, seed: in
     validate(reference, other)
     counts = len(reference.rows()), len(other.rows())
     dimensions = reference.recordings[0].shape[1]
-    enough = min(len(made.recordings) for made in (reference, other)) // dimensions
+    fewest = min(len(made.recordings) for made in (reference, other))
+    enough = fewest // dimensions
     most = min(max(enough, FEWEST_PARTS), MOST_PARTS)
 
     def distance(first: NDArray, second: NDArray) -> float:
@@ -91,11 +92,14 @@ def frechet_audio_distance(reference: Embeddings, other: Embeddings, *, seed: in
         encoder=reference.encoder,
         recordings=(len(reference.recordings), len(other.recordings)),
         embeddings=counts,
-        warning=""
-        if enough >= FEWEST_PARTS
-        else f"{min(len(made.recordings) for made in (reference, other))} recordings are too few to take FAD's bias out "
-        f"well with embeddings of {dimensions} dimensions; take at least {FEWEST_PARTS * dimensions} in each set, or go "
-        "by KAD",
+        warning="" if enough >= FEWEST_PARTS else _too_few(fewest, dimensions),
+    )
+
+
+def _too_few(recordings: int, dimensions: int) -> str:
+    return (
+        f"{recordings} recordings are too few to take FAD's bias out well with embeddings of {dimensions} dimensions; "
+        f"take at least {FEWEST_PARTS * dimensions} in each set, or go by KAD"
     )
 
 
