@@ -177,9 +177,7 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path):
         fit(Toy(Recipe()), Recipe(), tmp_path)
 
 
-@pytest.mark.parametrize(
-    "change", [{"precision": "fp8"}, {"steps": 0}, {"learning_rate": -1.0}, {"log_every": 0}]
-)
+@pytest.mark.parametrize("change", [{"precision": "fp8"}, {"steps": 0}, {"learning_rate": -1.0}, {"log_every": 0}])
 def test_impossible_recipes_are_refused(tmp_path, change):
     (name, value) = next(iter(change.items()))
     with pytest.raises(InputError, match=f"{name} is '?{value}"):
@@ -194,14 +192,40 @@ def test_a_batch_that_fails_stops_the_run_with_its_error(tmp_path):
 
 
 def test_max_minutes_ends_the_run_and_the_cosine_with_it(tmp_path):
-    recipe = Recipe(
-        steps=10**6, max_minutes=0.3 / 60, checkpoint_every_s=1e9, validate_every=10**6, log_every=1
-    )
+    recipe = Recipe(steps=10**6, max_minutes=0.3 / 60, checkpoint_every_s=1e9, validate_every=10**6, log_every=1)
     assert fit(Toy(recipe), recipe, tmp_path)
     last = [r for r in metrics(tmp_path) if "loss" in r][-1]
     assert last["step"] < 10**5
     assert last["learning_rate"] == pytest.approx(0.01, rel=0.01)
     assert 0.3 <= last["elapsed_s"] < 1.5
+
+
+def test_plateaus_of_validation_shrink_the_learning_rate_as_torchs_scheduler_does(tmp_path):
+    figures = [3.0, 2.0, 2.0, 1.99999, 2.5, 1.0, *[1.5] * 6]
+    recipe = Recipe(
+        steps=12, warmup_steps=0, min_learning_rate_ratio=1.0, validate_every=1, log_every=1, plateau_patience=1,
+        plateau_floor=0.02,
+    )  # fmt: skip
+    expected = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    torchs = torch.optim.lr_scheduler.ReduceLROnPlateau(expected, factor=0.5, patience=1, min_lr=0.02)
+    for figure in figures:
+        torchs.step(figure)
+
+    def toy(**at):
+        stage, left = Toy(recipe, **at), iter(figures)
+        stage.validate = lambda: {"loss": next(left)}
+        return stage
+
+    assert fit(toy(), recipe, tmp_path / "whole")
+    rates = [record["learning_rate"] for record in metrics(tmp_path / "whole") if "loss" in record]
+    assert rates[0] == 0.1
+    assert rates[-1] == 0.02 == torchs.get_last_lr()[0]
+    assert sorted(set(rates), reverse=True) == [0.1, 0.05, 0.025, 0.02]
+    del figures[7:]
+    assert not fit(toy(at={6: lambda: os.kill(os.getpid(), signal.SIGINT)}), recipe, tmp_path / "parts")
+    figures[:] = [1.5] * 5
+    assert fit(toy(), recipe, tmp_path / "parts")
+    assert rates == [r["learning_rate"] for r in metrics(tmp_path / "parts") if "loss" in r]
 
 
 def test_samples_reach_tensorboard_and_progress_stderr(tmp_path, capsys):

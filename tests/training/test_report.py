@@ -1,5 +1,6 @@
 """Report 001's recipe: from a store through both stages to a folder that plays."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,10 +10,18 @@ from safetensors.torch import load_file
 
 import timbrel
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import ReportModel, list_models, load_codec, load_transfer_model, save_transfer_model
+from timbrel.checkpoint import (
+    ReportModel,
+    list_models,
+    load_codec,
+    load_transfer_model,
+    save_features,
+    save_transfer_model,
+)
 from timbrel.cli.main import main
 from timbrel.data.store import Entry, StoreWriter
 from timbrel.errors import InputError, ModelError
+from timbrel.models.encoders import FeatureConfig, FeatureNetwork
 from timbrel.models.report import ReportCodec
 from timbrel.training import recipes
 from timbrel.training.report import ReportAutoencoderStage, ReportTransferStage
@@ -38,20 +47,48 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(data, tmp_path_factory):
+def network(tmp_path_factory):
+    """A feature network's folder, its weights as they come."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("networks") / "features"
+    save_features(folder, MEL, FeatureNetwork(FeatureConfig(("piano", "violin"), width=4, embedding=8)), {})
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def runs(data, network, tmp_path_factory):
     """`codec/` and `transfer/`, of both stages by the command line."""
     out = tmp_path_factory.mktemp("runs")
-    first = ["train", "autoencoder", "report", "--data", str(data), "--out", str(out / "codec"), *SHORT]
-    second = ["train", "transfer", "report", "--data", str(data), "--out", str(out / "transfer"), *SHORT]
+    short = ["--feature-network", network, *SHORT]
+    first = ["train", "autoencoder", "report", "--data", str(data), "--out", str(out / "codec"), *short]
+    second = ["train", "transfer", "report", "--data", str(data), "--out", str(out / "transfer"), *short]
     assert main(first) == 0
     assert main([*second, "--codec", str(out / "codec" / "model")]) == 0
     return out
 
 
 @pytest.fixture(scope="module")
-def stage(data, runs):
-    recipe = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", batch_size=4)
-    return ReportTransferStage(recipe, data, codec=runs / "codec" / "model")
+def make_stage(data, network, runs):
+    """Either stage, on small batches; of the second over the codec that was trained, where it is not given a start."""
+
+    def make(stage=ReportTransferStage, **changes):
+        autoencoder = stage is ReportAutoencoderStage
+        named = recipes.AUTOENCODER_RECIPES if autoencoder else recipes.TRANSFER_RECIPES
+        recipe = recipes.find_recipe(named, "report", **{"batch_size": 4, "feature_network": network, **changes})
+        return stage(recipe, data, **({} if autoencoder else {"codec": runs / "codec" / "model"}))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def stage(make_stage):
+    return make_stage()
+
+
+@pytest.fixture
+def change(stage, monkeypatch):
+    """Changes the stage's recipe for one test; making a stage takes seconds."""
+    return lambda **fields: monkeypatch.setattr(stage, "recipe", dataclasses.replace(stage.recipe, **fields))
 
 
 @pytest.fixture
@@ -86,6 +123,7 @@ def test_a_round_trip_changes_nothing(model, tmp_path):
 def test_the_encoder_stays_and_the_decoder_learns(runs):
     before, after = (load_file(runs / run / "model" / "codec.safetensors") for run in ("codec", "transfer"))
     encoder = [name for name in before if name.startswith("encoder.")]
+    assert {"encoder.1.running_mean", "encoder.1.running_var", "encoder.1.num_batches_tracked"} <= set(encoder)
     assert all(torch.equal(before[name], after[name]) for name in encoder)
     assert not torch.equal(before["decoder.0.weight"], after["decoder.0.weight"])
     latents = load_codec(runs / "transfer" / "model")[1].encode(torch.rand(4, 1, 128, 128) * -100)
@@ -96,7 +134,20 @@ def test_validation_is_logged(runs):
     lines = [json.loads(line) for line in (runs / "transfer" / "metrics.jsonl").read_text().splitlines()]
     (found,) = (line for line in lines if "validation/diffusion" in line)
     assert found["validation/diffusion"] != found["validation/diffusion_wrong_style"]
-    assert found["validation/loss"] == pytest.approx(found["validation/diffusion"] + found["validation/reconstruction"])
+    judged = found["validation/perceptual[timbrel-features]"] + found["validation/style[timbrel-features]"]
+    assert found["validation/loss"] == pytest.approx(
+        found["validation/diffusion"] + found["validation/mse"] + 0.1 * judged, rel=1e-5
+    )
+
+
+def test_what_judged_is_named_and_where_it_was_is_not(runs, network):
+    for run in ("codec", "transfer"):
+        assert json.loads((runs / run / "model" / "config.json").read_text())["info"]["recipe"]["feature_network"] == (
+            "timbrel-features"
+        )
+        assert network not in (runs / run / "model" / "config.json").read_text()
+    figures = json.loads((runs / "codec" / "model" / "config.json").read_text())["info"]["figures"]
+    assert {"mse", "kl", "perceptual[timbrel-features]"} <= set(figures)
 
 
 def test_the_style_is_another_moment_of_the_same_instrument(stage):
@@ -109,11 +160,137 @@ def test_the_style_is_another_moment_of_the_same_instrument(stage):
         assert not torch.equal(mel, style)
 
 
+def gradients(stage, term, parts):
+    """The largest gradient of one term of the loss in each part: 0 where it does not reach."""
+    value = stage.loss(stage.batch(0), 0)[term]
+    found = {}
+    for name, module in parts.items():
+        grads = torch.autograd.grad(value, list(module.parameters()), retain_graph=True, allow_unused=True)
+        found[name] = max((float(g.abs().max()) for g in grads if g is not None), default=0.0)
+    return found
+
+
+@pytest.mark.parametrize("style_loss", ["gram", "maps"])
+def test_each_term_alone_trains_what_it_should(stage, change, style_loss):
+    """Defect 1: under `no_grad` the style loss trained nothing."""
+    change(style_loss=style_loss, null_style_share=0.0)
+    model = stage.model
+    modules = {"decoder": model.codec.decoder, "style": model.style, "denoiser": model.denoiser}
+    trained = {
+        "diffusion": {"style", "denoiser"},
+        "mse": {"decoder"},
+        "perceptual[timbrel-features]": {"decoder", "style", "denoiser"},
+        "style[timbrel-features]": {"decoder", "style", "denoiser"},
+        "loss": {"decoder", "style", "denoiser"},
+    }
+    for term, parts in trained.items():
+        found = gradients(stage, term, modules)
+        assert all(found[part] > 1e-8 for part in parts), (term, found)
+    assert gradients(stage, "diffusion", modules)["decoder"] == 0
+    assert not any(p.requires_grad for p in stage.model.codec.encoder.parameters())
+    assert not any(p.requires_grad for p in stage.features.network.parameters())
+
+
 def test_every_part_but_the_encoder_is_trained(stage):
+    encoder = {name: value.clone() for name, value in stage.model.codec.encoder.state_dict().items()}
+    for module in stage.modules.values():
+        module.zero_grad()
     stage.loss(stage.batch(0), 0)["loss"].backward()
     for module in (stage.model.codec.decoder, stage.model.style, stage.model.denoiser):
         assert all(p.grad is not None and p.grad.abs().max() > 0 for p in module.parameters() if p.ndim > 1)
     assert all(p.grad is None for p in stage.model.codec.encoder.parameters())
+    assert not stage.model.codec.encoder.training
+    assert stage.model.codec.decoder.training
+    after = stage.model.codec.encoder.state_dict()  # defect 7: BatchNorm went on learning
+    assert all(torch.equal(value, after[name]) for name, value in encoder.items())
+
+
+def test_the_style_term_hears_the_style_clip(stage):
+    batch = stage.batch(0) | {"drop": torch.ones(4, dtype=torch.bool)}  # so that the result does not hear it
+    with torch.no_grad():
+        first = stage.loss(batch, 0)
+        other = stage.loss(batch | {"style": batch["style"].roll(1, 0) / 2}, 0)
+    for term in ("diffusion", "mse", "perceptual[timbrel-features]"):
+        assert float(first[term]) == pytest.approx(float(other[term]), rel=1e-4)
+    assert float(first["style[timbrel-features]"]) != pytest.approx(float(other["style[timbrel-features]"]), rel=1e-2)
+
+
+def test_stage_one_sums_its_terms_and_each_trains_the_codec(make_stage):
+    stage = make_stage(ReportAutoencoderStage, kl_weight=0.5, perceptual_weight=0.25)
+    with torch.no_grad():
+        values = stage.loss(stage.batch(0), 0)
+    perceptual = values["perceptual[timbrel-features]"]
+    assert float(values["loss"]) == pytest.approx(float(values["mse"] + 0.5 * values["kl"] + 0.25 * perceptual))
+    parts = {"encoder": stage.codec.encoder, "decoder": stage.codec.decoder}
+    for term in ("mse", "perceptual[timbrel-features]"):
+        assert min(gradients(stage, term, parts).values()) > 1e-6
+    kl = gradients(stage, "kl", parts)
+    assert kl["encoder"] > 0 == kl["decoder"]
+
+
+def test_the_log_variance_is_counted_apart(make_stage, tmp_path):
+    stage = make_stage(ReportAutoencoderStage, log_variance=True)
+    assert sum(p.numel() for p in stage.modules["log_variance"].parameters()) == 1056
+    assert sum(p.numel() for p in stage.codec.parameters()) == 111_840 + 198_209
+    batch = stage.batch(0)
+    values = stage.loss(batch, 0)
+    assert values["kl"].item() == pytest.approx(0.5 * (1 + np.exp(-4) - 1 + 4), rel=0.01)  # latents of variance 1
+    assert gradients(stage, "loss", stage.modules)["log_variance"] > 0
+    assert torch.equal(stage.loss(batch, 0)["loss"], values["loss"])  # what is random is in the batch
+    assert not torch.equal(stage.loss(batch | {"noise": -batch["noise"]}, 0)["mse"], values["mse"])
+    for module in stage.modules.values():
+        module.eval().requires_grad_(False)
+    stage.save(tmp_path)
+    assert load_codec(tmp_path)[1].state_dict().keys() == stage.codec.state_dict().keys()
+
+
+def test_many_noise_levels_for_one_pair(stage, change):
+    change(noise_levels=3, batch_size=2)
+    batch = stage.batch(0)
+    assert {len(value) for value in batch.values()} == {2}  # processes share them out
+    assert batch["timesteps"].shape == (2, 3)
+    assert len(set(batch["timesteps"].flatten().tolist())) > 3
+    stage.model.codec.eval()  # a sample is then on its own, and the loss is the mean over levels
+    with torch.no_grad():
+        whole = stage.loss(batch, 0)
+        change(noise_levels=1)
+        one = [
+            stage.loss(batch | {name: batch[name][:, k : k + 1] for name in ("noise", "timesteps")}, 0)
+            for k in range(3)
+        ]
+    stage.model.codec.train()
+    for term, value in whole.items():
+        assert value.item() == pytest.approx(np.mean([values[term].item() for values in one]), rel=1e-4)
+
+
+def test_a_term_without_its_network_says_what_to_give(data, tmp_path, capsys):
+    command = ["train", "autoencoder", "report", "--data", str(data), "--out", str(tmp_path / "o"), *SHORT]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "perceptual_weight is 0.1, and feature_network is None" in said
+    assert "timbrel train features" in said
+    assert "VGGish" in said
+    assert not (tmp_path / "o").exists()
+    recipe = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=2.0)
+    with pytest.raises(InputError, match="style_weight is 2, and feature_network"):
+        ReportTransferStage(recipe, data)
+
+
+def test_terms_of_weight_zero_need_nothing(make_stage, stage, change):
+    first = make_stage(ReportAutoencoderStage, feature_network=None, perceptual_weight=0.0)
+    assert first.features is None
+    assert set(first.loss(first.batch(0), 0)) == {"loss", "mse", "kl", "rms_db"}
+    change(perceptual_weight=0.0, style_weight=0.0)
+    assert set(stage.loss(stage.batch(0), 0)) == {"loss", "diffusion", "mse"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"style_weight": -1.0}, "style_weight is -1; expected 0"), ({"noise_levels": 0}, "noise_levels is 0")],
+)
+def test_impossible_recipes_are_refused(make_stage, change, said):
+    with pytest.raises(InputError, match=said):
+        make_stage(**change)
 
 
 def test_latents_have_unit_variance(stage):
@@ -122,7 +299,7 @@ def test_latents_have_unit_variance(stage):
 
 
 def test_a_codec_goes_on_from_another(data, runs):
-    recipe = recipes.find_recipe(recipes.AUTOENCODER_RECIPES, "report")
+    recipe = recipes.find_recipe(recipes.AUTOENCODER_RECIPES, "report", perceptual_weight=0.0)
     codec = ReportAutoencoderStage(recipe, data, init_from=runs / "codec" / "model").codec
     weights = load_file(runs / "codec" / "model" / "codec.safetensors")
     assert isinstance(codec, ReportCodec)
@@ -181,7 +358,7 @@ def test_each_recipe_works_on_its_own_system(data, runs, tmp_path, capsys):
     other = ["train", "transfer", "tiny", "--data", str(data), "--out", str(tmp_path / "o")]
     assert main([*other, "--codec", str(runs / "codec" / "model")]) == 2
     assert "holds a ReportCodec; expected a MelAutoencoder" in capsys.readouterr().err
-    recipe = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report")
+    recipe = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
     with pytest.raises(InputError, match="train autoencoder report"):
         ReportTransferStage(recipe, data)
     with pytest.raises(ModelError, match="expected a 'transfer' model"):
@@ -194,6 +371,6 @@ def test_mels_of_other_sizes_are_refused_with_a_remedy(runs, tmp_path):
     with pytest.raises(InputError, match=r"80 bands.*--mel.n-mels 128"):
         ReportAutoencoderStage(recipe, make_store(tmp_path / "narrow", config))
     wide = make_store(tmp_path / "wide", MelConfig(n_mels=128))
-    transfer = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report")
+    transfer = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
     with pytest.raises(InputError, match="the codec works on"):
         ReportTransferStage(transfer, wide, codec=runs / "codec" / "model")

@@ -12,11 +12,20 @@ from timbrel.checkpoint import load_single_model, save_codec
 from timbrel.data.store import Entry, StoreWriter
 from timbrel.errors import InputError, ModelError
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
+from timbrel.training.loop import fit
 from timbrel.training.recipes import SINGLE_RECIPES, find_recipe
 from timbrel.training.single import SingleStage
 
 MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
 RECIPE = find_recipe(SINGLE_RECIPES, "tiny", precision="fp32")
+
+
+def make_single_store(folder, label):
+    writer, rng = StoreWriter(folder, MEL), np.random.default_rng(1)
+    for number, split in enumerate(("train", "validation")):
+        levels = rng.integers(0, 255, (120, 32)).astype(np.uint8)
+        writer.add(Entry(id=f"e{number}", label=label, split=split, frames=120, source=f"{number}"), levels)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +113,19 @@ def test_a_saved_model_goes_on(store, codec, tmp_path):
     torch.testing.assert_close(again.model.denoiser.state_dict(), loaded.denoiser.state_dict(), rtol=0, atol=0)
     before, after = train(again, 10)
     assert after < before
+
+
+def test_a_run_goes_on_with_its_own_instrument_and_sizes_alone(store, codec, tmp_path):
+    recipe = dataclasses.replace(RECIPE, steps=2, num_workers=0)
+    fit(SingleStage(recipe, store, instrument="reed", codec=codec), recipe, tmp_path)
+    other = make_single_store(tmp_path / "other", "string")
+    with pytest.raises(InputError, match="was 'reed', now 'string'"):
+        fit(SingleStage(recipe, other, instrument="string", codec=codec), recipe, tmp_path)
+    wide = dataclasses.replace(RECIPE, widths=(8, 8), prediction_type="epsilon")
+    with pytest.raises(InputError, match="asks for"):
+        SingleStage(wide, store, instrument="reed", init_from=tmp_path / "model")
+    changed = SingleStage(RECIPE, other, instrument="string", init_from=tmp_path / "model").model.denoiser.mean
+    assert float((changed - load_single_model(tmp_path / "model").denoiser.mean).abs().max()) > 0.1
 
 
 def test_what_does_not_fit_is_refused(store, codec, tmp_path):

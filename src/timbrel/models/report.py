@@ -14,7 +14,6 @@ a schedule whose last step is noise. Then:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -208,48 +207,6 @@ class ReportUNet(nn.Module):
         x = F.relu(self.dec3(x, output_size=x2.shape[-2:]) + x2 + time)
         x = F.relu(self.dec2(x, output_size=x1.shape[-2:]) + x1)
         return self.dec1(x)
-
-
-def reconstruction_loss(
-    x: Tensor,
-    x_hat: Tensor,
-    z: Tensor,
-    *,
-    kl_weight: float,
-    features: Callable[[Tensor], Sequence[Tensor]] | None = None,
-    perceptual_weight: float = 0.0,
-) -> Tensor:
-    """Equation 10: squared error, feature distance, and the latents' distance from a normal distribution.
-
-    Args:
-        x: pictures [batch, 1, h, w] in [-1, 1].
-        x_hat: their reconstructions.
-        z: their latents [batch, c, h / 8, w / 8].
-        kl_weight: lambda_kl.
-        features: phi, a frozen network's feature maps of a picture; None leaves the term out.
-        perceptual_weight: lambda_perceptual.
-    """
-    loss = F.mse_loss(x_hat, x) + kl_weight * kl_of_moments(z)
-    return loss + perceptual_weight * feature_loss(features, x, x_hat) if features else loss
-
-
-def kl_of_moments(z: Tensor) -> Tensor:
-    """KL(N(m, s^2) || N(0, 1)) of each channel's mean and variance over latents [batch, c, h, w], their mean.
-
-    In the place of equation 10's last term, which has neither: its minimum is at |z| = 1.
-    """
-    mean, var = z.mean(dim=(0, 2, 3)), z.var(dim=(0, 2, 3), correction=0)
-    return 0.5 * (mean.square() + var - 1 - var.clamp_min(1e-8).log()).mean()
-
-
-def feature_loss(features: Callable[[Tensor], Sequence[Tensor]], x: Tensor, x_hat: Tensor) -> Tensor:
-    """Mean over the layers of the squared distance of feature maps: of equation 10, and all of equation 12.
-
-    Gradients flow through `x_hat`; `x` is the target.
-    """
-    with torch.no_grad():
-        targets = features(x)
-    return torch.stack([F.mse_loss(a, b) for a, b in zip(features(x_hat), targets, strict=True)]).mean()
 
 
 def _tokens(x: Tensor) -> Tensor:

@@ -46,9 +46,10 @@ PREFETCH = 2
 
 
 class Stage(Protocol):
-    """What is trained. Optional besides: `frozen` (dict of modules that only need moving to the device) and
-    `samples()` -> dict of name -> figure | picture [height, width] or [3, height, width] in [0, 1] | audio as
-    (waveform [samples] in [-1, 1], sample_rate), for TensorBoard."""
+    """What is trained. Optional besides: `frozen` (dict of modules that only need moving to the device), `identity`
+    (dict of str: what else makes it this run and no other; a run with another is not resumed) and `samples()` -> dict
+    of name -> figure | picture [height, width] or [3, height, width] in [0, 1] | audio as (waveform [samples] in
+    [-1, 1], sample_rate), for TensorBoard."""
 
     modules: dict[str, nn.Module]
 
@@ -61,7 +62,8 @@ class Stage(Protocol):
         """Scalars to log, "loss" among them: means over the samples given, which are on the device."""
 
     def validate(self) -> dict[str, float]:
-        """Figures on held-out data, with the EMA weights in `modules`, in eval mode, without gradients."""
+        """Figures on held-out data, with the EMA weights in `modules`, in eval mode, without gradients. The first
+        is the one whose plateaus count; less is better."""
 
     def save(self, folder: Path) -> None:
         """Writes the model into `folder`, which exists and is empty, with the EMA weights in `modules`."""
@@ -133,7 +135,7 @@ def fit(stage: Stage, recipe: Recipe, out: str | Path, *, resume: bool = True) -
         module.to(device).eval().requires_grad_(False)
     objective = _Objective(stage, recipe.precision == "bf16")
     wrapped = accelerator.prepare(objective)
-    state = TrainingState(objective.trained, recipe)
+    state = TrainingState(objective.trained, recipe, getattr(stage, "identity", {}))
 
     out = Path(out)
     checkpoint = out / "checkpoint.safetensors"
@@ -208,11 +210,14 @@ def fit(stage: Stage, recipe: Recipe, out: str | Path, *, resume: bool = True) -
                     log.training(means)
                 state.sums, state.count = {}, 0
             if validates:
+                first = torch.zeros((), device=device)
                 if log:
                     with state.ema_weights():
-                        log.scalars({f"validation/{name}": v for name, v in stage.validate().items()})
+                        found = stage.validate()
+                        log.scalars({f"validation/{name}": v for name, v in found.items()})
                         log.samples(stage.samples() if hasattr(stage, "samples") else {})
-                accelerator.wait_for_everyone()
+                    first += next(iter(found.values()))
+                state.validated(float(accelerator.reduce(first, "sum")))  # the others wait here, and hear of it
             if keeps:
                 keep()
                 kept_s = state.elapsed_s
@@ -224,8 +229,8 @@ def fit(stage: Stage, recipe: Recipe, out: str | Path, *, resume: bool = True) -
 class TrainingState:
     """Weights, their EMA, the optimizer's moments, and where the run is: what a checkpoint holds."""
 
-    def __init__(self, modules: nn.Module, recipe: Recipe) -> None:
-        self.modules, self.recipe = modules, recipe
+    def __init__(self, modules: nn.Module, recipe: Recipe, identity: dict[str, str]) -> None:
+        self.modules, self.recipe, self.settings = modules, recipe, _as_json(recipe) | identity
         self.named = {name: p for name, p in modules.named_parameters() if p.requires_grad}
         self.parameters: list[Tensor] = list(self.named.values())
         self.ema = [p.detach().float().clone() for p in self.parameters]
@@ -239,6 +244,7 @@ class TrainingState:
             fused=True,
         )
         self.step, self.elapsed_s = 0, 0.0
+        self.best, self.waited, self.plateau = math.inf, 0, 1.0  # of validation, as `validated` has them
         self.sums: dict[str, Tensor] = {}  # of the logged values since the last log, over `count` steps
         self.count = 0
 
@@ -251,11 +257,21 @@ class TrainingState:
         return self.share() >= 1
 
     def learning_rate(self) -> float:
-        """Linear warm-up times a cosine from 1 to `min_learning_rate_ratio` over the run's share."""
+        """Linear warm-up times a cosine from 1 to `min_learning_rate_ratio` over the run's share, times what plateaus
+        of the validation have left."""
         floor = self.recipe.min_learning_rate_ratio
         cosine = floor + (1 - floor) * (1 + math.cos(math.pi * min(self.share(), 1.0))) / 2
         warm_up = min(1.0, (self.step + 1) / max(self.recipe.warmup_steps, 1))
-        return self.recipe.learning_rate * warm_up * cosine
+        rate = self.recipe.learning_rate * warm_up * cosine
+        return max(rate * self.plateau, min(rate, self.recipe.plateau_floor))
+
+    def validated(self, figure: float) -> None:
+        """More than `plateau_patience` validations in a row whose figure is not 0.01 % below the best shrink the
+        learning rate by `plateau_factor`, down to `plateau_floor`: as torch's ReduceLROnPlateau, but resumable."""
+        better = figure < self.best * (1 - 1e-4)
+        self.best, self.waited = (figure, 0) if better else (self.best, self.waited + 1)
+        if self.recipe.plateau_patience is not None and self.waited > self.recipe.plateau_patience:
+            self.plateau, self.waited = self.plateau * self.recipe.plateau_factor, 0
 
     def update(self, values: dict[str, Tensor]) -> None:
         """One step from the gradients at hand; `values` go into the sums."""
@@ -298,7 +314,8 @@ class TrainingState:
     def save(self, path: Path) -> None:
         """One file, renamed into place when complete: killed at any moment, a whole checkpoint is there."""
         run: dict[str, Any] = {"step": self.step, "elapsed_s": self.elapsed_s, "count": self.count}
-        run |= {"sums": {name: float(v) for name, v in self.sums.items()}, "recipe": _as_json(self.recipe)}
+        run |= {"sums": {name: float(v) for name, v in self.sums.items()}, "recipe": self.settings}
+        run |= {"best": self.best, "waited": self.waited, "plateau": self.plateau}
         temporary = path.with_suffix(".tmp")
         tensors = {name: t.contiguous() for name, t in self.tensors().items()}
         save_file(tensors, temporary, metadata={"run": json.dumps(run)})
@@ -315,7 +332,7 @@ class TrainingState:
                 loaded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path} is not a readable checkpoint ({error}): {remedy}") from error
-        was, now = run["recipe"], _as_json(self.recipe)
+        was, now = run["recipe"], self.settings
         changed = [name for name in was if name in now and was[name] != now[name] and name not in FREE_FIELDS]
         if changed:
             listed = ", ".join(f"{name} (was {was[name]!r}, now {now[name]!r})" for name in changed)
@@ -334,6 +351,7 @@ class TrainingState:
             tensor.copy_(loaded[name])
         self.step, self.elapsed_s, self.count = run["step"], run["elapsed_s"], run["count"]
         self.sums = {name: torch.tensor(value) for name, value in run["sums"].items()}
+        self.best, self.waited, self.plateau = run.get("best", math.inf), run.get("waited", 0), run.get("plateau", 1.0)
 
 
 class _Steps(Dataset[dict[str, Tensor]]):

@@ -19,6 +19,9 @@ class Recipe:
     weight_decay: float = 0.01
     warmup_steps: int = 200
     min_learning_rate_ratio: float = 0.02
+    plateau_patience: int | None = None  # validations without a better loss before the learning rate shrinks
+    plateau_factor: float = 0.5  # to how much
+    plateau_floor: float = 1e-6  # and no further
     clip_norm: float = 1.0
     ema_decay: float = 0.999
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -52,7 +55,7 @@ class TransferRecipe(Recipe):
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     schedule: Literal["cosine", "linear"] = "cosine"
     num_train_timesteps: int = 1000
-    pure_noise_share: float = 0.7
+    pure_noise_share: float = 0.85
     difference_weight: float = 1.0
     null_style_share: float = 0.08
     augment: bool = True
@@ -60,17 +63,25 @@ class TransferRecipe(Recipe):
 
 @dataclass(frozen=True)
 class ReportAutoencoderRecipe(Recipe):
-    """Stage 1 of report 001's system: squared error of pictures, and the latents near a normal distribution."""
+    """Stage 1 of report 001's system: equation 10."""
 
+    feature_network: str | None = None  # a folder of `timbrel train features`, or a VGGish state dict
+    perceptual_weight: float = 0.1
     kl_weight: float = 0.01
+    log_variance: bool = False  # draw the latents, as a VAE does; the 1,056 parameters for it are not kept
 
 
 @dataclass(frozen=True)
 class ReportTransferRecipe(Recipe):
-    """Stage 2 of report 001's system: the sum of equation 9 without its style loss."""
+    """Stage 2 of report 001's system: equation 9, with equation 10 for its reconstruction."""
 
+    feature_network: str | None = None  # a folder of `timbrel train features`, or a VGGish state dict
     reconstruction_weight: float = 1.0
+    perceptual_weight: float = 0.1  # within the reconstruction
+    style_weight: float = 0.1
+    style_loss: Literal["gram", "maps"] = "gram"  # what it compares; equation 12 has the feature maps themselves
     diffusion_weight: float = 1.0
+    noise_levels: int = 1  # timesteps drawn for one pair of clips
     num_train_timesteps: int = 200
     null_style_share: float = 0.1
 
@@ -99,7 +110,8 @@ class FeaturesRecipe(Recipe):
     embedding: int = 128
 
 
-# Report 001, section 4: AdamW at 0.5e-4 without warm-up, 128 x 128 pictures, 100 and 200 epochs of 12,000 of them.
+# Report 001, section 4: AdamW at 0.5e-4 without warm-up, halved where ten epochs bring nothing better, 128 x 128
+# pictures, 100 and 200 epochs of 12,000 of them; a validation an epoch.
 AUTOENCODER_RECIPES: dict[str, Recipe] = {
     "default": AutoencoderRecipe(steps=4000, learning_rate=1e-3),
     "report": ReportAutoencoderRecipe(
@@ -107,6 +119,8 @@ AUTOENCODER_RECIPES: dict[str, Recipe] = {
         frames=128,
         learning_rate=0.5e-4,
         min_learning_rate_ratio=1.0,
+        plateau_patience=10,
+        validate_every=750,
         warmup_steps=0,
         ema_decay=0.0,
         precision="fp32",
@@ -123,12 +137,14 @@ AUTOENCODER_RECIPES: dict[str, Recipe] = {
     ),
 }
 TRANSFER_RECIPES: dict[str, Recipe] = {
-    "default": TransferRecipe(steps=15000, learning_rate=6e-4),
+    "default": TransferRecipe(steps=20000, learning_rate=5e-4),
     "report": ReportTransferRecipe(
         steps=150000,
         frames=128,
         learning_rate=0.5e-4,
         min_learning_rate_ratio=1.0,
+        plateau_patience=10,
+        validate_every=750,
         warmup_steps=0,
         ema_decay=0.0,
         precision="fp32",

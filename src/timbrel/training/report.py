@@ -1,14 +1,14 @@
 """The two stages of the reference system of report 001, by its own method (its sections 2.2, 4.3 and 4.4).
 
-Of its objective, equation 9, the terms that need the weights of another project's network are left out: the
-perceptual distance of equation 10 and the style loss, equation 12. What makes the style count is the data: a moment
-of a recording is denoised with the style of another moment, or of another recording, of the same instrument.
+What makes the style count is first the data: a moment of a recording is denoised with the style of another moment, or
+of another recording, of the same instrument. Then the style loss, which reaches all that made the result.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,9 +30,17 @@ from timbrel.errors import InputError
 from timbrel.models.report import (
     ReportCodec,
     ReportCodecConfig,
+    ReportStyle,
     ReportStyleConfig,
     ReportUNetConfig,
-    reconstruction_loss,
+)
+from timbrel.training.losses import (
+    FeatureMaps,
+    feature_loss,
+    grams,
+    kl_of_moments,
+    kl_of_posterior,
+    load_feature_maps,
 )
 from timbrel.training.recipes import Recipe, ReportAutoencoderRecipe, ReportTransferRecipe
 from timbrel.training.transfer import check_mel, named_instruments
@@ -48,26 +56,51 @@ class ReportAutoencoderStage:
         store = MelStore(data)
         self.mel_config = store.config
         self.train, self.validation = _windows(recipe, store)
+        self.features = _features(recipe, self.train)
+        self.frozen: dict[str, torch.nn.Module] = {"features": self.features} if self.features else {}
         torch.manual_seed(recipe.seed)
         self.codec = ReportCodec(ReportCodecConfig(floor_db=store.config.floor_db))
         if init_from is not None:
             self.codec = expect(load_codec(init_from)[1], ReportCodec, init_from)
         self.codec.train().requires_grad_(True)
         self.modules: dict[str, torch.nn.Module] = {"codec": self.codec}
+        if recipe.log_variance:
+            channels = self.codec.config.latent_channels
+            head = torch.nn.Conv2d(channels, channels, 1)
+            for parameter, start in zip(head.parameters(), (0.0, FIRST_LOG_VARIANCE), strict=True):
+                torch.nn.init.constant_(parameter, start)
+            self.modules["log_variance"] = head
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng((self.recipe.seed, step))
-        return {"mel": self.train.single(rng, self.recipe.batch_size)}
+        return self._draw(self.train, np.random.default_rng((self.recipe.seed, step)), self.recipe.batch_size)
+
+    def _draw(self, windows: Windows, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        batch = {"mel": windows.single(rng, size)}
+        if self.recipe.log_variance:
+            batch["noise"] = _noise(rng, self.codec, batch["mel"].shape, size)
+        return batch
 
     def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        latents = self.codec.encode(batch["mel"])
-        picture, decoded = (self.codec.picture(mel) for mel in (batch["mel"], self.codec.decode(latents)))
-        loss = reconstruction_loss(picture, decoded, latents, kl_weight=self.recipe.kl_weight)
-        return {"loss": loss, "rms_db": F.mse_loss(decoded, picture).sqrt() * -self.mel_config.floor_db / 2}
+        codec, recipe, mel = self.codec, self.recipe, batch["mel"]
+        latents = codec.encode(mel)
+        if recipe.log_variance:
+            log_variance = self.modules["log_variance"](latents)
+            kl = kl_of_posterior(latents, log_variance)
+            latents = latents + (log_variance / 2).exp() * batch["noise"]
+        else:
+            kl = kl_of_moments(latents)
+        decoded = codec.decode(latents)
+        mse = F.mse_loss(codec.picture(decoded), codec.picture(mel))
+        loss, terms = mse + recipe.kl_weight * kl, {"mse": mse, "kl": kl}
+        if self.features and recipe.perceptual_weight:
+            perceptual = feature_loss(self.features, mel, decoded)
+            loss = loss + recipe.perceptual_weight * perceptual
+            terms[f"perceptual[{self.features.name}]"] = perceptual
+        return {"loss": loss, **terms, "rms_db": mse.sqrt() * -self.mel_config.floor_db / 2}
 
     def validate(self) -> dict[str, float]:
-        mel = self.validation.single(np.random.default_rng(0), 32).to(self.codec.scale.device)
-        return {name: float(value) for name, value in self.loss({"mel": mel}, 0).items()}
+        batch = _to_device(self._draw(self.validation, np.random.default_rng(0), 32), self.codec)
+        return {name: float(value) for name, value in self.loss(batch, 0).items()}
 
     def samples(self) -> dict[str, Tensor]:
         mel = self.validation.single(np.random.default_rng(1), 1).to(self.codec.scale.device)
@@ -78,14 +111,18 @@ class ReportAutoencoderStage:
             "purpose": "mel autoencoder of report 001",
             "training": f"stage autoencoder, recipe report, at most {self.recipe.steps} steps",
             "figures": self.validate(),
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": _recipe(self.recipe, self.features),
         }
         save_codec(folder, self.mel_config, self.codec, info)
 
 
 class ReportTransferStage:
-    """Stage 2: trains style encoder and denoiser by equation 11, on v, and the decoder by equation 10; the encoder
-    stays as it is."""
+    """Stage 2: trains style encoder, denoiser and decoder by equation 9; the encoder stays as it is.
+
+    The diffusion loss, equation 11, is on v. The squared error is of the mel through the codec and back, and "accounts
+    only for the decoder" (section 4.4). The perceptual and the style term judge the result of one prediction, at
+    whatever timestep was drawn: its estimate of the clean latents (equation 4), decoded. They reach all three parts.
+    """
 
     def __init__(
         self,
@@ -95,9 +132,13 @@ class ReportTransferStage:
         codec: str | Path | None = None,
         init_from: str | Path | None = None,
     ) -> None:
+        if recipe.noise_levels < 1:
+            raise InputError(f"noise_levels is {recipe.noise_levels}; expected 1 or more timesteps for a pair of clips")
         self.recipe = recipe
         store = MelStore(data)
         self.train, self.validation = _windows(recipe, store)
+        self.features = _features(recipe, self.train)
+        self.frozen: dict[str, torch.nn.Module] = {"features": self.features} if self.features else {}
         self.model = self._initial_model(codec, init_from)
         check_mel(self.model, store)
         self.modules: dict[str, torch.nn.Module] = {
@@ -126,40 +167,59 @@ class ReportTransferStage:
         return self._draw(self.train, np.random.default_rng((self.recipe.seed, step)), self.recipe.batch_size)
 
     def _draw(self, windows: Windows, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
-        mels = windows.transfer(rng, size, None)
-        codec = self.model.codec
-        height, width = self.model.mel.n_mels // codec.factor, self.recipe.frames // codec.factor
-        noise = rng.standard_normal((size, codec.config.latent_channels, height, width), dtype=np.float32)
+        mels, levels = windows.transfer(rng, size, None), self.recipe.noise_levels
         return {
             "mel": mels["target"],
             "style": mels["style"],
-            "noise": torch.from_numpy(noise),
-            "timesteps": torch.from_numpy(rng.integers(0, self.recipe.num_train_timesteps, size)),
+            "noise": _noise(rng, self.model.codec, mels["target"].shape, size, levels),
+            "timesteps": torch.from_numpy(rng.integers(0, self.recipe.num_train_timesteps, (size, levels))),
             "drop": torch.from_numpy(rng.random(size) < self.recipe.null_style_share),
         }
 
-    def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        model, recipe = self.model, self.recipe
-        noise, timesteps = batch["noise"], batch["timesteps"]
-        latents = model.codec.encode(batch["mel"])
-        picture, decoded = (model.codec.picture(mel) for mel in (batch["mel"], model.codec.decode(latents)))
-        reconstruction = reconstruction_loss(picture, decoded, latents, kl_weight=0.0)
+    def _levels(self, x: Tensor) -> Tensor:
+        """Each sample as often as there are noise levels of it."""
+        return x.repeat_interleave(self.recipe.noise_levels, dim=0)
+
+    def _denoised(self, batch: dict[str, Tensor], encoded: Tensor) -> tuple[Tensor, Tensor]:
+        """The diffusion loss, and the estimate of the clean latents at every noise level, [batch * levels, c, h, w]."""
+        model, latents = self.model, self._levels(encoded)
+        noise, timesteps = batch["noise"].flatten(0, 1), batch["timesteps"].flatten(0, 1)
         style = model.denoiser.null(model.style(model.codec.picture(batch["style"])), batch["drop"])
-        predicted = model.denoiser(model.schedule.add_noise(latents, noise, timesteps), timesteps, style)
-        diffusion = F.mse_loss(predicted, model.schedule.target(latents, noise, timesteps))
-        loss = recipe.reconstruction_weight * reconstruction + recipe.diffusion_weight * diffusion
-        return {"loss": loss, "reconstruction": reconstruction, "diffusion": diffusion}
+        style = ReportStyle(self._levels(style.fine), self._levels(style.coarse))
+        noisy = model.schedule.add_noise(latents, noise, timesteps)
+        predicted = model.denoiser(noisy, timesteps, style)
+        loss = F.mse_loss(predicted, model.schedule.target(latents, noise, timesteps))
+        return loss, model.schedule.to_x0(predicted, noisy, timesteps)
+
+    def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        codec, recipe = self.model.codec, self.recipe
+        encoded = codec.encode(batch["mel"])
+        diffusion, estimated = self._denoised(batch, encoded)
+        # At once: batch statistics are then of both, as those that it keeps for later.
+        decoded, result = codec.decode(torch.cat([encoded, estimated])).tensor_split([len(encoded)])
+        mse = F.mse_loss(codec.picture(decoded), codec.picture(batch["mel"]))
+        loss = recipe.diffusion_weight * diffusion + recipe.reconstruction_weight * mse
+        terms = {"diffusion": diffusion, "mse": mse}
+        if self.features and recipe.perceptual_weight:
+            perceptual = feature_loss(self.features, self._levels(batch["mel"]), result)
+            loss = loss + recipe.reconstruction_weight * recipe.perceptual_weight * perceptual
+            terms[f"perceptual[{self.features.name}]"] = perceptual
+        if self.features and recipe.style_weight:
+            compared = grams(self.features) if recipe.style_loss == "gram" else self.features
+            style = feature_loss(compared, self._levels(batch["style"]), result)
+            loss = loss + recipe.style_weight * style
+            terms[f"style[{self.features.name}]"] = style
+        return {"loss": loss, **terms}
 
     def validate(self) -> dict[str, float]:
         """The losses, and the diffusion's with the style of another recording (of the batch's next sample)."""
         batch = self._held_out(48)
         figures = {name: float(value) for name, value in self.loss(batch, 0).items()}
-        batch["style"] = batch["style"].roll(1, 0)
-        return figures | {"diffusion_wrong_style": float(self.loss(batch, 0)["diffusion"])}
+        wrong, _ = self._denoised(batch | {"style": batch["style"].roll(1, 0)}, self.model.codec.encode(batch["mel"]))
+        return figures | {"diffusion_wrong_style": float(wrong)}
 
     def _held_out(self, size: int) -> dict[str, Tensor]:
-        batch = self._draw(self.validation, np.random.default_rng(0), size)
-        return {name: value.to(self.model.codec.scale.device) for name, value in batch.items()}
+        return _to_device(self._draw(self.validation, np.random.default_rng(0), size), self.model.codec)
 
     def samples(self) -> dict[str, Tensor]:
         model, batch = self.model, self._held_out(2)
@@ -167,7 +227,7 @@ class ReportTransferStage:
         latents = model.sample(
             model.codec.encode(content),
             model.style_tokens(style),
-            batch["noise"][:1],
+            batch["noise"][0, :1],
             steps=min(SAMPLING["steps"], self.recipe.num_train_timesteps),
             guidance=1.0,
             strength=1.0,
@@ -180,13 +240,14 @@ class ReportTransferStage:
             "training": f"stage transfer, recipe report, at most {self.recipe.steps} steps of {self.recipe.batch_size}",
             "figures": {},
             "sampling": SAMPLING,
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": _recipe(self.recipe, self.features),
         }
         self.model.instruments = named_instruments(self.model, self.train)
         save_transfer_model(folder, self.model)
 
 
 SAMPLING = {"steps": 20}
+FIRST_LOG_VARIANCE = -4.0  # of latents with a variance of about 1
 
 
 def _windows(recipe: Recipe, store: MelStore) -> tuple[Windows, Windows]:
@@ -199,6 +260,42 @@ def _windows(recipe: Recipe, store: MelStore) -> tuple[Windows, Windows]:
         )
     train, validation = (Windows(store, split, recipe.frames, recipe.frames) for split in ("train", "validation"))
     return train, validation
+
+
+def _features(recipe: ReportAutoencoderRecipe | ReportTransferRecipe, windows: Windows) -> FeatureMaps | None:
+    """The network of the terms that need one, or none where their weights are 0."""
+    weights = {name: weight for name, weight in dataclasses.asdict(recipe).items() if name.endswith("_weight")}
+    for name, weight in weights.items():
+        if weight < 0:
+            raise InputError(f"{name} is {weight:g}; expected 0 (without that term) or more")
+    needed = [f"{name} is {weights[name]:g}" for name in ("perceptual_weight", "style_weight") if weights.get(name)]
+    if not needed:
+        return None
+    if recipe.feature_network is None:
+        raise InputError(
+            f"{' and '.join(needed)}, and feature_network is None; expected the network whose feature maps are "
+            "compared: a folder that `timbrel train features` made from such data, or a VGGish state dict (.pth or "
+            ".safetensors). Or give 0 for the weight, to train without it"
+        )
+    mel = windows.single(np.random.default_rng(recipe.seed), 32)
+    return load_feature_maps(recipe.feature_network, mel, windows.store.config)
+
+
+def _recipe(recipe: Recipe, features: FeatureMaps | None) -> dict[str, Any]:
+    """For the model's config.json: with the network's name, not the place where it was."""
+    return dataclasses.asdict(recipe) | {"feature_network": features.name if features else None}
+
+
+def _noise(rng: np.random.Generator, codec: ReportCodec, mel: torch.Size, *sizes: int) -> Tensor:
+    """[*sizes, c, h, w], for latents of mels of that shape."""
+    height, width = (side // codec.factor for side in mel[2:])
+    return torch.from_numpy(
+        rng.standard_normal((*sizes, codec.config.latent_channels, height, width), dtype=np.float32)
+    )
+
+
+def _to_device(batch: dict[str, Tensor], codec: ReportCodec) -> dict[str, Tensor]:
+    return {name: value.to(codec.scale.device) for name, value in batch.items()}
 
 
 def _side_by_side(*mels: Tensor) -> Tensor:

@@ -9,7 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timbrel.checkpoint import ScheduleConfig, SingleModel, expect, load_codec, load_single_model, save_single_model
+from timbrel.checkpoint import (
+    ScheduleConfig,
+    SingleModel,
+    expect,
+    fingerprint,
+    load_codec,
+    load_single_model,
+    save_single_model,
+)
 from timbrel.data.datasets import Windows, warp
 from timbrel.data.store import MelStore
 from timbrel.diffusion.samplers import ddim, seeded_noise
@@ -52,6 +60,7 @@ class SingleStage:
         self.model = self._initial_model(instrument, codec, init_from)
         if recipe.frames % self.model.codec.factor:
             raise InputError(f"frames is {recipe.frames}; expected a multiple of {self.model.codec.factor}")
+        self.identity = {"instrument": instrument, "codec": fingerprint(self.model.codec)}
         self.modules: dict[str, torch.nn.Module] = {"denoiser": self.model.denoiser}
         self.frozen: dict[str, torch.nn.Module] = {"codec": self.model.codec}
         self.model.denoiser.train().requires_grad_(True)
@@ -61,6 +70,20 @@ class SingleStage:
         if init_from is not None:
             model = dataclasses.replace(load_single_model(init_from), instrument=instrument)
             check_mel(model, self.train.store)
+            schedule = model.schedule_config
+            found = (
+                model.denoiser.config.widths,
+                schedule.kind,
+                schedule.num_train_timesteps,
+                schedule.prediction_type,
+            )
+            asked = (recipe.widths, recipe.schedule, recipe.num_train_timesteps, recipe.prediction_type)
+            if found != asked:
+                raise InputError(
+                    f"{init_from} has widths, schedule, num_train_timesteps and prediction_type {found}; the recipe "
+                    f"asks for {asked}: give the model's, or train from nothing"
+                )
+            self._fit_scale(model)
             return model
         mel, loaded = load_codec(codec)
         loaded = expect(loaded, MelAutoencoder, codec)
@@ -82,10 +105,15 @@ class SingleStage:
             ),
         )
         check_mel(model, self.train.store)
-        latents = loaded.encode(self.train.single(np.random.default_rng(recipe.seed), 512))
+        self._fit_scale(model)
+        return model
+
+    @torch.no_grad()
+    def _fit_scale(self, model: SingleModel) -> None:
+        """Mean and standard deviation of the instrument's latents, for each channel and band."""
+        latents = model.codec.encode(self.train.single(np.random.default_rng(self.recipe.seed), 512))
         model.denoiser.mean.copy_(latents.mean(dim=(0, 3))[..., None])
         model.denoiser.std.copy_(latents.std(dim=(0, 3))[..., None].clamp_min(0.02))
-        return model
 
     def batch(self, step: int) -> dict[str, Tensor]:
         return self._draw(self.train, np.random.default_rng((self.recipe.seed, step)), self.recipe.augment)
