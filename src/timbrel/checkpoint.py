@@ -223,6 +223,11 @@ class SingleModel:
         network = UNet(denoiser, built.alphas_cumprod, built.prediction_type)
         return cls(instrument, mel, codec, network, built, schedule)
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """Sampled latents [batch, c, h, w] -> mel in dB, as it is to be heard: single cells stand out of what is made
+        up by up to 20 dB, and everything else would be soft beside them."""
+        return postfilter(self.codec.decode(latents), self.mel.floor_db)
+
 
 class Architecture(NamedTuple):
     """The classes of one system, and of their settings."""

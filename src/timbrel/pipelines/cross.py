@@ -49,7 +49,10 @@ class CrossModel(TransferModel):
             {single.instrument: torch.empty(0, 0)},
             single.info | {"sampling": {"steps": steps}},
         )
-        self.start, self.forward_steps = start, forward_steps
+        self.single, self.start, self.forward_steps = single, start, forward_steps
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.single.decode(latents)
 
     def style_tokens(self, mel: Tensor) -> Tensor:
         raise InputError(

@@ -110,7 +110,7 @@ def duet(
     shape = (codec.config.latent_channels, mel.n_mels // codec.factor, -(-frames // codec.factor))
     stems = {}
     for number, (model, latents) in enumerate(zip(loaded, _sample(loaded, shape, timesteps, split, seed), strict=True)):
-        made = model.codec.decode(latents)[..., :frames]
+        made = model.decode(latents)[..., :frames]
         waveform = invert_mel(made, mel, length=samples, seed=seed)[0].numpy()
         waveform = BandPass(mel.sample_rate, 1).push(waveform)
         gain = level_gain(loudness([waveform]), 10 ** (TARGET_RMS_DB / 20))
