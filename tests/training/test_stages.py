@@ -152,6 +152,8 @@ def test_a_saved_model_transfers_as_the_stages(store, model):
         torch.testing.assert_close(one, other, rtol=0, atol=0, check_dtype=True)
     before, after = train(stage, 10)  # and it goes on
     assert after < before
+    with pytest.raises(InputError, match=r"width 16 \(the recipe: 24\)"):
+        TransferStage(dataclasses.replace(RECIPE, width=24), store, init_from=model)
 
 
 def test_a_named_instrument_is_a_typical_recording_not_a_soundfont(tmp_path, model):

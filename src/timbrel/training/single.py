@@ -26,7 +26,7 @@ from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.unet import UNetConfig
 from timbrel.training.recipes import SingleRecipe
-from timbrel.training.transfer import check_mel
+from timbrel.training.transfer import check_mel, check_recipe
 
 TUNING_SEMITONES = 0.5  # recordings are not all tuned to 440 Hz, and voices to nothing
 GAIN_DB = 3.0
@@ -70,19 +70,8 @@ class SingleStage:
         if init_from is not None:
             model = dataclasses.replace(load_single_model(init_from), instrument=instrument)
             check_mel(model, self.train.store)
-            schedule = model.schedule_config
-            found = (
-                model.denoiser.config.widths,
-                schedule.kind,
-                schedule.num_train_timesteps,
-                schedule.prediction_type,
-            )
-            asked = (recipe.widths, recipe.schedule, recipe.num_train_timesteps, recipe.prediction_type)
-            if found != asked:
-                raise InputError(
-                    f"{init_from} has widths, schedule, num_train_timesteps and prediction_type {found}; the recipe "
-                    f"asks for {asked}: give the model's, or train from nothing"
-                )
+            found = {"widths": model.denoiser.config.widths}
+            check_recipe(recipe, found | dataclasses.asdict(model.schedule_config), init_from)
             self._fit_scale(model)
             return model
         mel, loaded = load_codec(codec)

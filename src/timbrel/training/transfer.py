@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.denoiser import Condition, DenoiserConfig
 from timbrel.models.style import StyleConfig
-from timbrel.training.recipes import TransferRecipe
+from timbrel.training.recipes import Recipe, TransferRecipe
 
 
 class TransferStage:
@@ -67,6 +68,9 @@ class TransferStage:
     ) -> DefaultModel:
         if init_from is not None:
             model = expect(load_transfer_model(init_from), DefaultModel, init_from)
+            denoiser = model.denoiser.config
+            found = {"width": denoiser.width, "dilations": denoiser.dilations, "style_width": denoiser.token_width}
+            check_recipe(recipe, found | dataclasses.asdict(model.schedule_config), init_from)
             model.denoiser.unknown.copy_(self._regression_rms(model))
             return model
         if codec is None:
@@ -202,6 +206,19 @@ def check_mel(model: TransferModel | SingleModel, store: MelStore) -> None:
             f"the codec works on {model.mel}, but {store.folder} holds {store.config}; prepare the data with the "
             "codec's settings, or train a codec on this data"
         )
+
+
+def check_recipe(recipe: Recipe, found: dict[str, Any], init_from: str | Path) -> None:
+    """Raises InputError where a recipe asks for other sizes than the model that it goes on from has.
+
+    Args:
+        found: the model's settings by the names of the recipe's fields; "kind" is its schedule.
+    """
+    found = found | {"schedule": found.get("kind")}
+    asked = dataclasses.asdict(recipe)
+    if other := [name for name, value in found.items() if name in asked and asked[name] != value]:
+        listed = ", ".join(f"{name} {found[name]} (the recipe: {asked[name]})" for name in other)
+        raise InputError(f"{init_from} has {listed}; give the model's values, or train from nothing")
 
 
 def named_instruments(model: TransferModel, windows: Windows, clips: int = 2) -> dict[str, Tensor]:
