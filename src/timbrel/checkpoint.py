@@ -325,10 +325,7 @@ def load_transfer_model(folder: str | Path | None = None) -> TransferModel:
     Raises:
         ModelError: the folder is missing, broken or holds another kind of model.
     """
-    folder = resolve(DEFAULT_MODEL if folder is None else folder)
-    config, architecture = _read_config(folder)
-    if config.get("kind") != "transfer":
-        raise ModelError(f"{folder} holds a {config.get('kind')!r} model; expected a 'transfer' model")
+    folder, config, architecture = _of_kind("transfer", DEFAULT_MODEL if folder is None else folder)
     mel, codec = load_codec(folder)
     try:
         model = architecture.model.build(
@@ -372,10 +369,7 @@ def load_single_model(folder: str | Path) -> SingleModel:
     Raises:
         ModelError: the folder is missing, broken or holds another kind of model.
     """
-    folder = resolve(folder)
-    config, _ = _read_config(folder)
-    if config.get("kind") != "single":
-        raise ModelError(f"{folder} holds a {config.get('kind')!r} model; expected a 'single' model")
+    folder, config, _ = _of_kind("single", folder)
     mel, codec = load_codec(folder)
     try:
         model = SingleModel.build(
@@ -450,10 +444,7 @@ def load_features(folder: str | Path) -> tuple[MelConfig, FeatureNetwork]:
     Raises:
         ModelError: the folder is missing, broken or holds another kind of model.
     """
-    folder = resolve(folder)
-    config, _ = _read_config(folder)
-    if config.get("kind") != "features":
-        raise ModelError(f"{folder} holds a {config.get('kind')!r} model; expected a 'features' model")
+    folder, config, _ = _of_kind("features", folder)
     try:
         network = FeatureNetwork(FeatureConfig(**_with_tuples(config["features"])))
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -611,6 +602,15 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], Architecture]:
         return config, ARCHITECTURES[config.get("architecture", "default")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} is not a timbrel model: {error}") from error
+
+
+def _of_kind(kind: str, name_or_folder: str | Path) -> tuple[Path, dict[str, Any], Architecture]:
+    """A model's folder and what its config.json says; refuses another kind of model."""
+    folder = resolve(name_or_folder)
+    config, architecture = _read_config(folder)
+    if config.get("kind") != kind:
+        raise ModelError(f"{folder} holds a {config.get('kind')!r} model; expected a {kind!r} model")
+    return folder, config, architecture
 
 
 def _with_tuples(config: dict[str, Any]) -> dict[str, Any]:

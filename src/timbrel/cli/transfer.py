@@ -72,7 +72,7 @@ def transfer(
     _check_range("--steps", steps, 1, 1000)
     _check_range("--guidance", guidance, 0, 20)
     _check_range("--seed", seed, 0, 2**63 - 1)
-    _check_transpose(transpose)
+    semitones_given = _semitones(transpose)
     jobs = _plan(sources, to, output, output_dir, single=picture is not None)
     if picture:
         _check_output(picture, sources, to, overwrite, suffixes=[".png"])
@@ -97,7 +97,7 @@ def transfer(
 
         def run(source: Path, output: Path) -> None:
             begin = time.monotonic()
-            semitones = pipe.find_transposition(source, to) if transpose == "auto" else int(transpose)
+            semitones = pipe.find_transposition(source, to) if semitones_given is None else semitones_given
             with _progress(source.name) as progress:
                 pipe.transfer_file(
                     source,
@@ -186,12 +186,16 @@ def _check_range(name: str, value: float | None, low: float, high: float) -> Non
         raise InputError(f"{name} is {value}; expected {low} to {high}")
 
 
-def _check_transpose(value: str) -> None:
+def _semitones(value: str) -> int | None:
+    """What --transpose says; None is "auto"."""
+    if value == "auto":
+        return None
     try:
-        semitones = 0 if value == "auto" else int(value)
+        semitones = int(value)
     except ValueError:
         raise InputError(f"--transpose is {value!r}; expected 'auto' or a number of semitones, -36 to 36") from None
     _check_range("--transpose", semitones, -36, 36)
+    return semitones
 
 
 def _succeeds(work: Callable[[Path, Path], None], source: Path, output: Path) -> bool:

@@ -56,6 +56,7 @@ def sampled_instruments(folder: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+@lru_cache(maxsize=256)
 def _files(folder: Path) -> dict[int, list[Path]]:
     """Pitch -> its recordings, from soft to loud."""
     found: dict[int, list[tuple[int, Path]]] = defaultdict(list)

@@ -47,6 +47,12 @@ class Entry:
     gain_db: float = 0.0
 
 
+def span_powers(waveform: np.ndarray, span: int) -> np.ndarray:
+    """Mean power of each whole span of a waveform [samples]: [samples // span], float64."""
+    spans = waveform[: len(waveform) // span * span].reshape(-1, span)
+    return np.einsum("ij,ij->i", spans, spans, dtype=np.float64) / span  # without a copy of an hour in float64
+
+
 def active_rms(power: np.ndarray) -> float:
     """RMS of what sounds: from mean powers of spans of about 20 ms [n], over those within 40 dB of the mean, so that
     rests do not count. 0 for silence."""

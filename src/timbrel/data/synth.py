@@ -15,6 +15,7 @@ import random
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from timbrel.data.store import (
     StoreWriter,
     active_rms,
     quantise,
+    span_powers,
     write_manifest,
     write_text,
 )
@@ -249,6 +251,9 @@ def vary(notes: Sequence[Note], rng: random.Random, duration_s: float) -> list[N
     return [n for n in scores.fold(played, low, high) if n.start_s < duration_s - 0.1]
 
 
+_writer = lru_cache(maxsize=1)(StoreWriter)  # opening one reads the whole manifest: once a worker, not once a group
+
+
 def _draw_library(config: SynthConfig, label: str, played: Sequence[Note], rng: random.Random) -> str:
     """First a family of libraries, then one of it: those that share samples count as one. Recorded notes are out where
     the music lies far from them: an octave away they sound like nothing on earth."""
@@ -282,7 +287,7 @@ def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, piece
     else:
         raise InputError(f"group {index}: no score of {len(pieces)} gave an excerpt of 10 notes")
     split = assign_split(name, config.validation_share, config.seed)
-    writer = StoreWriter(out, mel)
+    writer = _writer(out, mel)
     base = Entry(
         id="",
         label="",
@@ -329,9 +334,7 @@ def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, piece
     for entry, waveform in zip(made, waveforms, strict=True):
         if entry.id in writer.done:
             continue
-        hop = mel.hop_length
-        spans = waveform[: len(waveform) // hop * hop].astype(np.float64).reshape(-1, hop)
-        gain = 10 ** (TARGET_RMS_DB / 20) / max(active_rms((spans**2).mean(axis=1)), 1e-6)
+        gain = 10 ** (TARGET_RMS_DB / 20) / max(active_rms(span_powers(waveform, mel.hop_length)), 1e-6)
         levels = quantise(mel_spectrogram(torch.from_numpy(waveform * gain)[None, None], mel)[0, 0], mel.floor_db)
         gain_db = round(20 * float(np.log10(gain)), 2)
         writer.add(replace(entry, frames=len(levels), gain_db=gain_db), levels)

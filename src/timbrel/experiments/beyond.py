@@ -295,7 +295,7 @@ def _markdown(table: str, rows: dict[str, Any]) -> str:
     lines = ["| " + " | ".join([table, *(COLUMNS[key][0] for key in used)]) + " |", "|---" * (1 + len(used)) + "|"]
     for name, row in rows.items():
         title = f"{name}: {VARIATIONS[name].title}" if table == "variations" else name
-        cells = [f"{next(iter(row[key].values())):.{COLUMNS[key][1]}f}" if key in row else "" for key in used]
+        cells = [f"{row[key]['mean']:.{COLUMNS[key][1]}f}" if key in row else "" for key in used]
         lines.append("| " + " | ".join([title, *cells]) + " |")
     return "\n".join(lines) + "\n"
 

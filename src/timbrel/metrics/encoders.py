@@ -26,7 +26,7 @@ from torch import Tensor
 from timbrel.audio import vggish
 from timbrel.audio.mel import mel_spectrogram
 from timbrel.checkpoint import fingerprint, load_features, load_vggish
-from timbrel.data.store import TARGET_RMS_DB, active_rms
+from timbrel.data.store import TARGET_RMS_DB, active_rms, span_powers
 from timbrel.errors import InputError, MissingDependencyError, ModelError
 from timbrel.metrics.instrument import PIECE_S, pieces
 
@@ -65,8 +65,7 @@ class FeatureEncoder:
     def embed(self, waveform: NDArray) -> NDArray:
         _validate(waveform)
         span = self.mel.hop_length
-        spans = np.resize(waveform, (max(len(waveform) // span, 1), span))
-        rms = active_rms(np.einsum("ij,ij->i", spans, spans, dtype=np.float64) / span)
+        rms = active_rms(span_powers(np.resize(waveform, max(len(waveform), span)), span))
         gain = np.float32(10 ** (TARGET_RMS_DB / 20) / max(rms, 1e-5))  # as loud as what it was trained on
         windows = pieces(waveform * gain, int(PIECE_S * self.sample_rate))
 

@@ -36,7 +36,7 @@ from timbrel.audio.io import (
 from timbrel.audio.mel import mel_spectrogram
 from timbrel.audio.pitch import pitch_range, transposed_mel
 from timbrel.checkpoint import TransferModel
-from timbrel.data.store import TARGET_RMS_DB, active_rms
+from timbrel.data.store import TARGET_RMS_DB, active_rms, span_powers
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import AudioError, InputError
 from timbrel.pipelines.ranges import RANGES, octaves_into
@@ -260,8 +260,7 @@ class TransferPipeline:
             array, rate = _as_waveform(to), sample_rate or self.sample_rate
             waveform = resample(array.mean(0, keepdims=True), rate, self.sample_rate)
         waveform = np.pad(waveform, ((0, 0), (0, max(0, HOP - waveform.shape[1]))))
-        frame = waveform[0, : waveform.shape[1] // HOP * HOP].reshape(-1, HOP)
-        power = np.einsum("ij,ij->i", frame, frame, dtype=np.float64) / HOP  # without a copy of an hour in float64
+        power = span_powers(waveform[0], HOP)
         rms = active_rms(power)
         if rms < SILENT_RMS:
             raise AudioError(f"the style clip {to if isinstance(to, str | os.PathLike) else ''} is silent; give a "

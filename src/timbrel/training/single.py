@@ -26,7 +26,7 @@ from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.unet import UNetConfig
 from timbrel.training.recipes import SingleRecipe
-from timbrel.training.transfer import check_mel, check_recipe
+from timbrel.training.transfer import check_mel, check_recipe, latent_moments
 
 TUNING_SEMITONES = 0.5  # recordings are not all tuned to 440 Hz, and voices to nothing
 GAIN_DB = 3.0
@@ -97,12 +97,10 @@ class SingleStage:
         self._fit_scale(model)
         return model
 
-    @torch.no_grad()
     def _fit_scale(self, model: SingleModel) -> None:
-        """Mean and standard deviation of the instrument's latents, for each channel and band."""
-        latents = model.codec.encode(self.train.single(np.random.default_rng(self.recipe.seed), 512))
-        model.denoiser.mean.copy_(latents.mean(dim=(0, 3))[..., None])
-        model.denoiser.std.copy_(latents.std(dim=(0, 3))[..., None].clamp_min(0.02))
+        mean, std = latent_moments(model.codec, self.train, self.recipe.seed)
+        model.denoiser.mean.copy_(mean)
+        model.denoiser.std.copy_(std)
 
     def batch(self, step: int) -> dict[str, Tensor]:
         return self._draw(self.train, np.random.default_rng((self.recipe.seed, step)), self.recipe.augment)

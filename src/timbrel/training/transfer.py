@@ -92,9 +92,7 @@ class TransferStage:
             ),
             ScheduleConfig(kind=recipe.schedule, num_train_timesteps=recipe.num_train_timesteps),
         )
-        latents = loaded.encode(self.train.single(np.random.default_rng(recipe.seed), 512))
-        mean = latents.mean(dim=(0, 3))[..., None]
-        std = latents.std(dim=(0, 3))[..., None].clamp_min(0.02)
+        mean, std = latent_moments(loaded, self.train, recipe.seed)
         for module in (model.style, model.denoiser):
             module.mean.copy_(mean)
             module.std.copy_(std)
@@ -197,6 +195,13 @@ class TransferStage:
         }
         self.model.instruments = named_instruments(self.model, self.train)
         save_transfer_model(folder, self.model)
+
+
+@torch.no_grad()
+def latent_moments(codec: MelAutoencoder, windows: Windows, seed: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel and band of latents of 512 windows, each [c, h, 1]."""
+    latents = codec.encode(windows.single(np.random.default_rng(seed), 512))
+    return latents.mean(dim=(0, 3))[..., None], latents.std(dim=(0, 3))[..., None].clamp_min(0.02)
 
 
 def check_mel(model: TransferModel | SingleModel, store: MelStore) -> None:
