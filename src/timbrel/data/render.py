@@ -61,15 +61,16 @@ UNSEEN_INSTRUMENTS = {"horn": 60, "recorder": 74, "sitar": 104}
 
 @dataclass(frozen=True)
 class Library:
-    """A set of sampled instruments. Libraries of one `family` share samples; `spoilt` are instruments that TiMidity++
-    plays wrongly from it (MuseScore's piano comes out dull: it leaves the filters' modulators out)."""
+    """A set of sampled instruments. Libraries of one `family` share samples; `without` are instruments that are not
+    taken from it: TiMidity++ plays them wrongly (MuseScore's piano comes out dull: it leaves the filters' modulators
+    out), or their samples are those of freepats, which is held out."""
 
     name: str
     family: str
     package: str
     licence: str
     files: tuple[str, ...]
-    spoilt: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path | None:
@@ -88,11 +89,20 @@ LIBRARIES = {
             "musescore-general-soundfont-lossless",
             "MIT",
             (_SF2 + "MuseScore_General_Full.sf2", _SF2 + "MuseScore_General.sf2"),
-            spoilt=("piano",),
+            without=("piano",),
         ),
         Library("timgm6mb", "timgm", "timgm6mb-soundfont", "GPL-2", (_SF2 + "TimGM6mb.sf2",)),
-        Library("csound", "timgm", "csound-soundfont", "LGPL-2.1+", (_SF2 + "sf_GMbank.sf2",)),
+        Library("csound", "timgm", "csound-soundfont", "LGPL-2.1+", (_SF2 + "sf_GMbank.sf2",), without=("panflute",)),
         Library("opl3", "opl3", "opl3-soundfont", "GPL-3+", (_SF2 + "OPL-3_FM_128M.sf2",)),
+        Library(
+            "generaluser",
+            "generaluser",
+            "minuet-data",
+            "GeneralUser GS 2.0",
+            ("/usr/share/minuet/soundfonts/GeneralUser-v1.47.sf2",),
+            without=("electric-guitar", "trombone", "bassoon", "pizzicato"),
+        ),
+        Library("airfont", "airfont", "denemo-data", "GPL-2+", (_SF2 + "A320U.sf2",)),
         Library("freepats", "freepats", "freepats", "GPL-2+", ("/etc/timidity/freepats.cfg",)),
     )
 }

@@ -57,7 +57,7 @@ class SynthConfig:
     composers: tuple[str, ...] = ("bach", "ryansMammoth", "trecento", "nottingham-dataset")
     scores: str | None = None
     composed_share: float = 0.4
-    libraries: tuple[str, ...] = ("fluidr3", "musescore", "timgm6mb", "csound", "opl3")
+    libraries: tuple[str, ...] = ("fluidr3", "musescore", "timgm6mb", "csound", "opl3", "generaluser", "airfont")
     samples: tuple[str, ...] = ()
     num_others: int = 2
     degraded_per_group: int = 1
@@ -259,7 +259,7 @@ def _draw_library(config: SynthConfig, label: str, played: Sequence[Note], rng: 
     the music lies far from them: an octave away they sound like nothing on earth."""
     families: dict[str, list[str]] = {}
     for name in config.libraries:
-        if label not in LIBRARIES[name].spoilt or len(config.libraries) == 1:
+        if label not in LIBRARIES[name].without or len(config.libraries) == 1:
             families.setdefault(LIBRARIES[name].family, []).append(name)
     for folder in config.samples:
         if label in sampled_instruments(folder) and in_reach(played, label, folder):
