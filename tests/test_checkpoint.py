@@ -155,6 +155,7 @@ def test_single_models_are_found_by_their_instrument(singles, tmp_path):
     (tmp_path / "runs" / "broken" / "config.json").write_text("{}")
     for place in (tmp_path / "runs", tmp_path / "runs" / "my violin", run):
         assert checkpoint.single_models(place)["violin"] == [run]
+        assert [m.path for m in list_models(place) if m.path.is_relative_to(tmp_path)] == [run]
     found = checkpoint.single_models(singles)
     assert {name: found[name] for name in ("violin", "guitar")} == {
         name: [singles / f"single-{name}"] for name in ("violin", "guitar")
@@ -163,6 +164,7 @@ def test_single_models_are_found_by_their_instrument(singles, tmp_path):
     assert listed.instruments == ["violin"]
     shutil.copytree(run, run.with_name("model.old"))  # as a killed run may leave it
     assert checkpoint.single_models(run.parent)["violin"] == [run]
+    assert [m.path for m in list_models(run.parent) if m.path.is_relative_to(tmp_path)] == [run]
     shutil.copytree(run, tmp_path / "runs" / "other")
     shutil.copytree(singles / "single-guitar", tmp_path / "runs" / "guitar")
     with pytest.raises(ModelError, match="are all models of 'violin'"):

@@ -14,11 +14,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,10 +30,10 @@ from torch import Tensor, nn
 from timbrel.audio.mel import MelConfig
 from timbrel.diffusion.samplers import ddim, guided
 from timbrel.diffusion.schedules import NoiseSchedule, cosine_schedule, inference_timesteps, linear_schedule
-from timbrel.errors import ModelError
+from timbrel.errors import MissingDependencyError, ModelError, TimbrelError
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.models.denoiser import Condition, DenoiserConfig, TransferDenoiser
-from timbrel.models.encoders import FeatureConfig, FeatureNetwork, VGGish
+from timbrel.models.encoders import LPIPS, FeatureConfig, FeatureNetwork, VGGish
 from timbrel.models.postfilter import postfilter
 from timbrel.models.report import (
     ReportCodec,
@@ -89,8 +91,13 @@ class TransferModel(ABC, Generic[Codec, Style, Denoiser]):
     instruments: dict[str, Tensor] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
 
-    window: ClassVar[int]
-    overlap: ClassVar[int]
+    @property
+    @abstractmethod
+    def window(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def overlap(self) -> int: ...
 
     @abstractmethod
     def style_tokens(self, mel: Tensor) -> Tensor:
@@ -159,8 +166,21 @@ class ReportModel(TransferModel[ReportCodec, ReportStyleEncoder, ReportUNet]):
     Windows and pieces of the style are as long as what it is trained on, 128 frames of mel: it knows no later place.
     """
 
-    window, overlap = 16, 4
     full_snr_db = -8.0
+
+    @property
+    def window(self) -> int:
+        return 128 // self.codec.factor
+
+    @property
+    def overlap(self) -> int:
+        return 32 // self.codec.factor
+
+    @property
+    def full_start(self) -> float:
+        """How far a content is noised, as a share of the timesteps: up to `full_snr_db`."""
+        abar = self.schedule.alphas_cumprod
+        return float((abar / (1 - abar) > 10 ** (self.full_snr_db / 10)).double().mean())
 
     @classmethod
     def build(
@@ -189,9 +209,7 @@ class ReportModel(TransferModel[ReportCodec, ReportStyleEncoder, ReportUNet]):
         coarse, fine = tokens.tensor_split([8 * self.style.config.num_filters], dim=1)
         style = ReportStyle(fine.reshape(1, 4 * len(fine), -1), coarse[None])
         null = self.denoiser.null(style)
-        abar = self.schedule.alphas_cumprod
-        full = float((abar / (1 - abar) > 10 ** (self.full_snr_db / 10)).double().mean())
-        timesteps = inference_timesteps(self.schedule, steps, start=strength * full)
+        timesteps = inference_timesteps(self.schedule, steps, start=strength * self.full_start)
         if not len(timesteps):
             return content
         x = self.schedule.add_noise(content, noise, timesteps[0])
@@ -397,14 +415,9 @@ def single_models(folder: str | os.PathLike[str] | None = None) -> dict[str, lis
         if not place.is_dir():
             raise ModelError(f"{place} is not a folder; expected one with models of `timbrel train single` in it")
         here: dict[str, list[Path]] = {}
-        for pattern in ("config.json", "*/config.json", "*/model/config.json"):
-            for path in sorted(p.parent for p in place.glob(pattern)):
-                try:
-                    config, _ = _read_config(path)
-                except ModelError:
-                    continue
-                if config.get("kind") == "single" and path.suffix not in (".new", ".old"):  # left by a killed run
-                    here.setdefault(str(config.get("instrument")), []).append(path)
+        for path, config in _models_in(place):
+            if config.get("kind") == "single":
+                here.setdefault(str(config.get("instrument")), []).append(path)
         found |= here
     return found
 
@@ -453,28 +466,89 @@ def load_features(folder: str | Path) -> tuple[MelConfig, FeatureNetwork]:
     return MelConfig(**config["mel"]), network
 
 
-def load_vggish(path: str | Path) -> VGGish:
-    """Reads VGGish's weights, which timbrel does not bring, from a state dict: a safetensors file or one of torch's.
+HUB = "hf:"
+VGGISH = "a VGGish state dict: features.0.weight ... embeddings.4.bias, 72,141,184 numbers"
+LPIPS_STATE = (
+    "LPIPS's: torchvision's AlexNet or VGG16 (features.0.weight ...) and the heads (lin0.model.1.weight ... "
+    "lin4.model.1.weight), in one file or in two, joined by a comma"
+)
+
+
+def load_vggish(files: str | Path) -> VGGish:
+    """Reads VGGish's weights, which timbrel does not bring, from a state dict.
+
+    Args:
+        files: see `load_picture_network`.
 
     Raises:
         ModelError: the file is missing, unreadable or of another network.
+        MissingDependencyError: it is on the hub, and the extra [hub] is not installed.
     """
-    expected = "a VGGish state dict (.pth or .safetensors): features.0.weight ... embeddings.4.bias, 72,141,184 numbers"
-    path = Path(path)
+    with _published(files, VGGISH) as tensors:
+        return VGGish.from_state_dict(tensors)
+
+
+def load_picture_network(files: str | Path) -> VGGish | LPIPS:
+    """Reads a network trained by others, whose feature maps tell pictures apart: whichever the state dict is of.
+
+    Args:
+        files: a .safetensors file or one of torch's (.pth), on this machine, or `hf:OWNER/REPO/FILE` on the Hugging
+            Face hub. Of several, joined by commas, the weights are taken together.
+
+    Raises:
+        ModelError: a file is missing or unreadable, or they are of another network.
+        MissingDependencyError: one is on the hub, and the extra [hub] is not installed.
+    """
+    with _published(files, f"{VGGISH}; or {LPIPS_STATE}") as tensors:
+        return (LPIPS if LPIPS.fits(tensors) else VGGish).from_state_dict(tensors)
+
+
+@contextmanager
+def _published(files: str | Path, expected: str) -> Iterator[dict[str, Tensor]]:
+    """The tensors of a state dict, to make a network of: whatever is wrong with them is said."""
     try:
-        if path.suffix == ".safetensors":
-            tensors = load_file(path)
-        else:  # weights_only: a pickle may otherwise run anything
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-        # Some files hold AudioSet's PCA beside the network.
-        tensors = {name: t.float() for name, t in tensors.items() if not name.startswith("pproc.")}
-        with torch.device("meta"):
-            network = VGGish()
-        network.load_state_dict(tensors, assign=True)
+        tensors: dict[str, Tensor] = {}
+        for name in [str(files)] if Path(files).exists() else str(files).split(","):
+            path = Path(_from_hub(name) if name.startswith(HUB) else name)
+            if path.suffix == ".safetensors":
+                found = load_file(path)
+            else:  # weights_only: a pickle may otherwise run anything
+                found = torch.load(path, map_location="cpu", weights_only=True)
+            tensors |= {key: t.float() for key, t in found.items()}
+        yield tensors
+    except TimbrelError:
+        raise
     except Exception as error:  # torch.load raises nearly anything on what is no state dict
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ModelError(f"{path} cannot be read as VGGish's weights ({reason}); expected {expected}") from error
-    return network.eval().requires_grad_(False)
+        reason = textwrap.shorten(str(error), 200) or type(error).__name__
+        raise ModelError(f"{files} cannot be read as a network's weights ({reason}); expected {expected}") from error
+
+
+def _from_hub(name: str) -> str:
+    """The path of `hf:OWNER/REPO/FILE`, fetched once."""
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise MissingDependencyError(f"{name} needs huggingface_hub ({error}): pip install 'timbrel[hub]'") from error
+    owner, _, rest = name.removeprefix(HUB).partition("/")
+    repository, _, file = rest.partition("/")
+    if not (owner and repository and file):
+        raise ModelError(f"{name!r} names no file on the hub; expected hf:OWNER/REPO/FILE")
+    try:
+        return local_first(hf_hub_download, f"{owner}/{repository}", file)
+    except (OSError, ValueError) as error:
+        reason = textwrap.shorten(str(error), 200) or type(error).__name__
+        raise ModelError(
+            f"{name} is not on this machine and cannot be fetched ({reason}); expected hf:OWNER/REPO/FILE, and a "
+            "network the first time, with HF_HUB_OFFLINE unset. Or fetch the file elsewhere, and name it here"
+        ) from error
+
+
+def local_first(fetch: Callable[..., Kind], *args: str) -> Kind:
+    """What is on this machine, else from the hub: without a network, asking there takes long to fail."""
+    try:
+        return fetch(*args, local_files_only=True)
+    except (OSError, ValueError):
+        return fetch(*args)
 
 
 def resolve(name_or_folder: str | Path) -> Path:
@@ -494,13 +568,11 @@ def resolve(name_or_folder: str | Path) -> Path:
 
 
 def list_models(folder: str | Path | None = None) -> list[ModelInfo]:
-    """What ships, and what the sub-folders of `folder` (or itself) hold."""
-    places = [PRETRAINED] if folder is None else [PRETRAINED, Path(folder)]
+    """What ships, and what `folder` holds: itself, a model or run folder in it."""
     found = []
-    for place in places:
-        for path in sorted({p.parent for p in [*place.glob("config.json"), *place.glob("*/config.json")]}):
+    for place in [PRETRAINED] if folder is None else [PRETRAINED, Path(folder)]:
+        for path, config in _models_in(place):
             try:
-                config, _ = _read_config(path)
                 instruments = load_instruments(path / "instruments.safetensors")
             except ModelError:
                 continue
@@ -520,6 +592,19 @@ def list_models(folder: str | Path | None = None) -> list[ModelInfo]:
                 )
             )
     return found
+
+
+def _models_in(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Model folders and their config.json: the folder itself, those in it, and those of runs in it."""
+    for pattern in ("config.json", "*/config.json", "*/model/config.json"):
+        for path in sorted(file.parent for file in folder.glob(pattern)):
+            if path.suffix in (".new", ".old"):  # left by a killed run
+                continue
+            try:
+                config, _ = _read_config(path)
+            except ModelError:
+                continue
+            yield path, config
 
 
 def user_instruments_path() -> Path:

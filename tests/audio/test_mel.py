@@ -9,7 +9,6 @@ from timbrel.audio.mel import (
     MelConfig,
     band_centres_hz,
     hz_to_mel,
-    istft,
     mel_filters,
     mel_spectrogram,
     mel_to_hz,
@@ -68,11 +67,15 @@ def test_silence_is_at_the_floor() -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 511, 512, 20000])
-def test_there_and_back_is_the_waveform(samples: int) -> None:
+def test_the_stft_holds_the_whole_waveform(samples: int) -> None:
     waveform = noise(2, 1, samples)
     spectrum = stft(waveform, SMALL)
     assert spectrum.shape == (2, 1, 1025, SMALL.num_frames(samples))
-    torch.testing.assert_close(istft(spectrum, SMALL, samples), waveform, atol=1e-6, rtol=1e-5)
+    window = torch.hann_window(SMALL.n_fft)
+    back = torch.istft(
+        spectrum[:, 0] * (window.sum() / 2), SMALL.n_fft, SMALL.hop_length, window=window, center=True, length=samples
+    )
+    torch.testing.assert_close(back[:, None], waveform, atol=1e-6, rtol=1e-5)
 
 
 def test_the_mel_scale_is_librosas_and_inverts() -> None:

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+import timbrel
 from timbrel.audio.io import read_audio, write_audio
 from timbrel.cli.main import main
 
@@ -34,6 +35,14 @@ def test_the_files_are_named_after_voice_and_instruments(tiny_singles, capsys):
     np.testing.assert_allclose(2 * read_audio("quiet/violin.wav")[0], first, atol=1e-3)
 
 
+def test_instruments_move_by_semitones_or_into_their_range(tiny_singles, monkeypatch):
+    asked = []
+    monkeypatch.setitem(timbrel.__dict__, "accompany", lambda *_, transpose, **__: asked.append(transpose) or {})
+    for flags in ([], ["--transpose", "auto"], ["--transpose", "-12"]):
+        assert main(["accompany", "voice.wav", "--with", "violin", "--models", str(tiny_singles), *flags]) == 0
+    assert asked == [0, "auto", -12]
+
+
 def test_by_the_main_model(tiny_model_folder):
     command = ["accompany", "voice.wav", "--with", "piano", "--method", "default", "--model", str(tiny_model_folder)]
     assert main(command) == 0
@@ -47,6 +56,7 @@ def test_by_the_main_model(tiny_model_folder):
         ("accompany voice.wav --with lute", "no model of 'lute', only of guitar"),
         ("accompany none.wav --with violin", "none.wav does not exist"),
         ("accompany voice.wav --with violin --level-db 40", "level_db is 40.0; expected -60"),
+        ("accompany voice.wav --with violin --transpose up", "--transpose is 'up'; expected 'auto' or a number"),
         ("accompany voice.wav --with violin --start 50", "start is 50; expected 0 to 49"),
         ("accompany voice.wav --with violin --model default", "model is given, which the method 'cross'"),
         ("transfer voice.wav --method cross --to lute", "no model of 'lute', only of guitar"),

@@ -80,14 +80,15 @@ def test_the_distance_of_two_folders(two_folders, monkeypatch, capsys):
     for name, distance in found.items():
         assert f"{name}  {distance['value']:.4g} ± " in said.out
         assert distance["value"] > 3 * distance["standard_error"] > 0
-    assert main(["evaluate", "distance", "low", "low", "--weights", "ear"]) == 0
+    assert main(["evaluate", "distance", "low", "low", "--weights", "ear", "--cache", "kept"]) == 0
     assert "kad[timbrel-features:" in capsys.readouterr().out
+    assert len(list(Path("kept").iterdir())) == 12
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ("low high", "`timbrel train features`"),
+        ("low high --weights nowhere", "`timbrel train features`"),
         ("low high --encoder vggish", "timbrel brings none"),
         ("low high --encoder vggish --weights low/0.wav", "expected a VGGish state dict"),
         ("low none --weights ear", "none is not a folder"),

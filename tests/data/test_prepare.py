@@ -117,6 +117,7 @@ def test_what_cannot_be_used_is_named_and_skipped(recordings: Path, tmp_path: Pa
     save(recordings / "violin" / "silent.wav", np.zeros(5 * RATE, np.float32))
     save(recordings / "violin" / "short.wav", tone(1))
     save(recordings / "stray.wav", tone(4))
+    save(recordings / "violin" / ".hidden" / "tone.wav", tone(4))
     bad = tone(4)
     bad[100] = np.nan
     save(recordings / "violin" / "nan.wav", bad)

@@ -51,6 +51,32 @@ def test_a_folder_is_heard_and_what_is_wrong_with_it_said(folder):
     assert "empty" in reasons["empty.wav"]
 
 
+def test_what_a_cache_holds_is_not_heard_again(folder, tmp_path):
+    class Counting(Ear):
+        heard = 0
+
+        def embed(self, waveform):
+            self.heard += 1
+            return super().embed(waveform)
+
+    ear, cache = Counting(), tmp_path / "deep" / "cache"
+    made = embed_folder(folder, ear, cache=cache, progress=False)
+    assert (ear.heard, len(list(cache.iterdir()))) == (4, 3)  # too short a one is not kept
+    (folder / "a.WAV").rename(folder / "z.wav")
+    write_audio(folder / "b" / "c.ogg", np.full((1, 16000), 0.5, "f4"), 8000, overwrite=True)
+    again = embed_folder(folder, ear, cache=cache, progress=False)
+    assert ear.heard == 4 + 2  # the one that has changed, and the short one
+    np.testing.assert_array_equal(again.recordings[2], made.recordings[0])
+    np.testing.assert_array_equal(again.recordings[1], made.recordings[2])
+    assert np.abs(again.recordings[0] - made.recordings[1]).max() > 0.1
+    ear.name = "another"
+    embed_folder(folder, ear, cache=cache, progress=False)
+    assert ear.heard == 6 + 4
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="name another cache"):
+        embed_folder(folder, ear, cache=tmp_path / "file", progress=False)
+
+
 def test_a_folder_with_nothing_to_hear_is_refused(tmp_path):
     with pytest.raises(InputError, match="is not a folder"):
         embed_folder(tmp_path / "none", Ear())

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from timbrel.errors import InputError
-from timbrel.models.encoders import FeatureConfig, FeatureNetwork, VGGish
+from timbrel.models.encoders import LPIPS, FeatureConfig, FeatureNetwork, VGGish
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,38 @@ def test_vggish_flattens_with_channels_last_and_has_no_last_activation(vggish):
     finally:
         vggish.features, vggish.embeddings = features, embeddings
     assert isinstance(vggish.embeddings[-1], torch.nn.Linear)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "trunk_numbers", "convolutions", "channels"),
+    [
+        ("alexnet", 2_469_696, (0, 3, 6, 8, 10), (64, 192, 384, 256, 256)),
+        ("vgg16", 14_714_688, (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), (64, 128, 256, 512, 512)),
+    ],
+)
+def test_lpips_is_as_large_and_named_as_the_published_one(trunk, trunk_numbers, convolutions, channels):
+    with torch.device("meta"):
+        network = LPIPS(trunk)
+    names = {f"features.{k}.{part}" for k in convolutions for part in ("weight", "bias")}
+    heads = {f"lin{k}.model.1.weight": (1, width, 1, 1) for k, width in enumerate(channels)}
+    state = network.state_dict()
+    assert set(state) == names | set(heads)
+    assert {name: tuple(state[name].shape) for name in heads} == heads
+    assert sum(state[name].numel() for name in names) == trunk_numbers
+    assert network.name == f"lpips-{trunk}"
+
+
+@pytest.mark.parametrize(("trunk", "least"), [("alexnet", 31), ("vgg16", 16)])
+def test_lpips_takes_pictures_that_reach_its_last_layer(trunk, least):
+    with torch.device("meta"):
+        network = LPIPS(trunk)
+    state = {name: torch.full((1,), 0.01).expand(t.shape) for name, t in network.state_dict().items()}
+    network = LPIPS.from_state_dict(state)
+    assert network.maps(torch.zeros(1, 3, least, least + 1))[-1].shape[2:] == (1, 1)
+    with pytest.raises(InputError, match=f"the picture is 64 x {least - 1}; expected at least {least} x"):
+        network.maps(torch.zeros(1, 3, 64, least - 1))
+    with pytest.raises(InputError, match="'squeezenet'; expected 'alexnet' or 'vgg16'"):
+        LPIPS("squeezenet")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -191,13 +192,22 @@ def test_a_batch_that_fails_stops_the_run_with_its_error(tmp_path):
         fit(stage, Recipe(), tmp_path)
 
 
-def test_max_minutes_ends_the_run_and_the_cosine_with_it(tmp_path):
-    recipe = Recipe(steps=10**6, max_minutes=0.3 / 60, checkpoint_every_s=1e9, validate_every=10**6, log_every=1)
-    assert fit(Toy(recipe), recipe, tmp_path)
-    last = [r for r in metrics(tmp_path) if "loss" in r][-1]
-    assert last["step"] < 10**5
-    assert last["learning_rate"] == pytest.approx(0.01, rel=0.01)
-    assert 0.3 <= last["elapsed_s"] < 1.5
+def test_max_minutes_ends_the_run_and_the_cosine_with_it(tmp_path, monkeypatch):
+    """On a clock that each step moves by a second."""
+    recipe = Recipe(steps=10**6, max_minutes=0.5, checkpoint_every_s=1e9, validate_every=10**6, log_every=1)
+    now = 1000.0
+
+    def tick():
+        nonlocal now
+        now += 1
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
+    assert fit(Toy(recipe, at=dict.fromkeys(range(1000), tick)), recipe, tmp_path)
+    records = [r for r in metrics(tmp_path) if "loss" in r]
+    assert [r["step"] for r in records] == [r["elapsed_s"] for r in records] == list(range(1, 31))
+    rates = {r["step"]: r["learning_rate"] for r in records}
+    assert rates[15] == pytest.approx(0.1 * (1 + 0.1) / 2)  # half of the minutes, and of the cosine, are behind
+    assert rates[30] == pytest.approx(0.01)
 
 
 def test_plateaus_of_validation_shrink_the_learning_rate_as_torchs_scheduler_does(tmp_path):

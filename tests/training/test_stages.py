@@ -1,6 +1,7 @@
 """The stages of the default model on a small store: a few steps, measured, saved, and gone on from."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -115,6 +116,19 @@ def test_a_codec_goes_on_from_its_folder(store, codec):
     torch.testing.assert_close(stage.codec.state_dict(), load_codec(codec)[1].state_dict(), rtol=0, atol=0)
     before, after = train(stage, 15, 3e-3)
     assert after < before
+    with pytest.raises(InputError, match=rf"width {CODEC_RECIPE.width} \(the recipe: 24\)"):
+        AutoencoderStage(dataclasses.replace(CODEC_RECIPE, width=24), store, init_from=codec)
+
+
+def test_a_codec_of_other_mels_is_refused(store, codec, tmp_path):
+    """As wide a picture of another rate: it would fit, and mean something else."""
+    for path in codec.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = json.loads((codec / "config.json").read_text())
+    config["mel"]["sample_rate"] = 22050
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"works on .*sample_rate=22050.*holds .*sample_rate=16000.*prepare the data"):
+        AutoencoderStage(CODEC_RECIPE, store, init_from=tmp_path)
 
 
 def test_batches_hang_on_seed_and_step_alone(store, codec):

@@ -123,22 +123,6 @@ def stft(waveform: Tensor, config: MelConfig, win_length: int | None = None) -> 
     return (spectrum * (2 / w.sum())).reshape(*waveform.shape[:-1], *spectrum.shape[-2:])
 
 
-def istft(spectrum: Tensor, config: MelConfig, length: int) -> Tensor:
-    """Inverse of `stft`.
-
-    Args:
-        spectrum: complex [..., n_fft // 2 + 1, frames].
-        length: samples of the result.
-
-    Returns:
-        Waveform [..., length].
-    """
-    w = window(config).to(spectrum.real)
-    flat = spectrum.reshape(-1, *spectrum.shape[-2:]) * (w.sum() / 2)
-    waveform = torch.istft(flat, config.n_fft, config.hop_length, window=w, center=True, length=length)
-    return waveform.reshape(*spectrum.shape[:-2], length)
-
-
 def power_to_mel_db(power: Tensor, config: MelConfig) -> Tensor:
     """Power spectrogram [..., bins, frames] -> mel in dB [..., n_mels, frames], at least `floor_db`."""
     flat = power.reshape(-1, *power.shape[-2:])

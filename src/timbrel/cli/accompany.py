@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from timbrel.cli.transfer import _progress
+from timbrel.cli.transfer import _progress, _semitones
 
 
 def accompany(
@@ -16,8 +16,9 @@ def accompany(
     *,
     instruments: Annotated[tuple[str, ...], arg(name="with", metavar="INSTRUMENT...")],
     level_db: float = -6.0,
+    transpose: Annotated[str, arg(metavar="auto|N")] = "0",
     method: Literal["cross", "default"] = "cross",
-    start: Annotated[int | None, arg(metavar="K", help_behavior_hint="(cross; default: 10)")] = None,
+    start: Annotated[int | None, arg(metavar="K", help_behavior_hint="(cross; default: 15)")] = None,
     forward_steps: Annotated[int | None, arg(metavar="F", help_behavior_hint="(cross; default: matched)")] = None,
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the method's)")] = None,
     seed: int = 0,
@@ -39,6 +40,7 @@ def accompany(
         voice: A recording of any length: a voice, or whatever is to be accompanied.
         instruments: Who plays.
         level_db: How loud each instrument is against the voice, in dB where they sound.
+        transpose: Semitones to move what they play by, or "auto": each by the octaves that bring it into its range.
         method: Cross-diffusion, with a model for each instrument, or the main model, by the instrument's name.
         start: How many denoising steps are skipped: the fewer, the freer the accompaniment.
         forward_steps: How far the voice is noised, of the model's 500 steps; by default as --start expects.
@@ -59,6 +61,7 @@ def accompany(
             instruments,
             folder,
             level_db=level_db,
+            transpose=_semitones(transpose),
             method=method,
             start=start,
             forward_steps=forward_steps,

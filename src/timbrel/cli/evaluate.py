@@ -133,13 +133,14 @@ def distance(
     encoder: Literal["timbrel-features", "vggish", "clap"] = "timbrel-features",
     weights: Annotated[str | None, arg(metavar="FILE|FOLDER|ID", help_behavior_hint="")] = None,
     out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
+    cache: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None,
     seed: int = 0,
 ) -> None:
     """Say how far two folders of recordings are apart: FAD without its bias, and KAD, with standard errors.
 
     For example:
 
-        timbrel evaluate distance recordings/violin results --weights runs/features/model
+        timbrel evaluate distance recordings/violin results
         timbrel evaluate distance recordings/violin results --encoder vggish --weights vggish.pth --out fad.json
 
     At least 10 recordings each, better hundreds. A figure means something beside others of the same encoder alone.
@@ -149,9 +150,11 @@ def distance(
         reference: The folder of real recordings.
         other: The folder to compare.
         encoder: What listens.
-        weights: Of timbrel-features a folder that `timbrel train features` made; of vggish a state dict (.pth or
-            .safetensors); of clap a hub id or a folder (default: laion/clap-htsat-unfused).
+        weights: Of timbrel-features a folder that `timbrel train features` made (default: the network that ships); of
+            vggish a state dict (.pth, .safetensors or hf:OWNER/REPO/FILE); of clap a hub id or a folder (default:
+            laion/clap-htsat-unfused).
         out: Also write the figures here.
+        cache: A folder that keeps what was heard, so that no recording is heard twice by one encoder.
         seed: Another seed cuts the sets into other parts.
     """
     from timbrel.audio.io import check_output
@@ -163,7 +166,7 @@ def distance(
     ear = load_encoder(encoder, weights)
     for folder in (reference, other):  # before the long work
         sets.find_recordings(folder)
-    heard = [sets.embed_folder(folder, ear) for folder in (reference, other)]
+    heard = [sets.embed_folder(folder, ear, cache=cache) for folder in (reference, other)]
     for folder, made in zip((reference, other), heard, strict=True):
         for name, reason in made.failures:
             print(f"skipped {folder / name}: {reason}", file=sys.stderr)

@@ -32,8 +32,9 @@ def transfer(
     overwrite: bool = False,
     model: Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="(default: default)")] = None,
     method: Literal["default", "cross"] = "default",
-    start: Annotated[int | None, arg(metavar="K", help_behavior_hint="(cross; default: 10)")] = None,
+    start: Annotated[int | None, arg(metavar="K", help_behavior_hint="(cross; default: 15)")] = None,
     forward_steps: Annotated[int | None, arg(metavar="F", help_behavior_hint="(cross; default: matched)")] = None,
+    equalise: Annotated[bool, arg(help_behavior_hint="(cross)")] = True,
     models: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(cross)")] = None,
 ) -> int:
     """Put recordings on another instrument: the same melody and rhythm, another sound.
@@ -66,6 +67,7 @@ def transfer(
             alone (one of `timbrel train single`) take the noise away. Slower; see docs/cross-diffusion.md.
         start: How many of its denoising steps (--steps, 50) are skipped: the fewer, the more is made anew.
         forward_steps: How far the source is noised, of the model's 500 steps; by default as --start expects.
+        equalise: Leave the source's average spectrum, and more of its sound, instead of giving it the instrument's.
         models: A folder with models of instruments, beside those that ship.
     """
     _check_range("--strength", strength, 0, 1)
@@ -86,7 +88,8 @@ def transfer(
     ready = [job for job in jobs if _succeeds(check, *job)]
     done = 0
     if ready:
-        of_cross = {"start": start, "forward_steps": forward_steps, "models": models}
+        unequalised = None if equalise else False
+        of_cross = {"start": start, "forward_steps": forward_steps, "equalise": unequalised, "models": models}
         pipe = _load(method, to, steps, of_cross, {"guidance": guidance, "model": model})
         if to not in pipe.instruments and not Path(to).is_file():
             known = ", ".join(sorted(pipe.instruments))
@@ -97,7 +100,7 @@ def transfer(
 
         def run(source: Path, output: Path) -> None:
             begin = time.monotonic()
-            semitones = pipe.find_transposition(source, to) if semitones_given is None else semitones_given
+            semitones = pipe.find_transposition(source, to) if semitones_given == "auto" else semitones_given
             with _progress(source.name) as progress:
                 pipe.transfer_file(
                     source,
@@ -186,10 +189,10 @@ def _check_range(name: str, value: float | None, low: float, high: float) -> Non
         raise InputError(f"{name} is {value}; expected {low} to {high}")
 
 
-def _semitones(value: str) -> int | None:
-    """What --transpose says; None is "auto"."""
+def _semitones(value: str) -> int | Literal["auto"]:
+    """What --transpose says."""
     if value == "auto":
-        return None
+        return "auto"
     try:
         semitones = int(value)
     except ValueError:

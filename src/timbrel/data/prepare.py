@@ -195,15 +195,17 @@ def find_recordings(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """Paths of recordings below `root`, and what is not where it should be."""
     if not root.is_dir():
         raise nothing_usable(root, [])
-
-    def recordings(paths: Iterable[Path]) -> list[str]:
-        found = (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
-        names = (path.relative_to(root).as_posix() for path in found)
-        return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
-
     folders = [path for path in root.iterdir() if path.is_dir()]
-    loose = [(name, "it is in no instrument's folder; move it into one") for name in recordings(root.iterdir())]
-    return sorted(name for folder in folders for name in recordings(folder.rglob("*"))), loose
+    filed = only_recordings(root, (path for folder in folders for path in folder.rglob("*")))
+    loose = only_recordings(root, root.iterdir())
+    return filed, [(name, "it is in no instrument's folder; move it into one") for name in loose]
+
+
+def only_recordings(root: Path, paths: Iterable[Path]) -> list[str]:
+    """Those of the paths that are recordings, below `root` and in order; hidden ones are left out."""
+    found = (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+    names = (path.relative_to(root).as_posix() for path in found)
+    return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
 
 
 def nothing_usable(root: Path, failures: Sequence[tuple[str, str]]) -> InputError:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from timbrel.audio import vggish
 from timbrel.audio.mel import mel_spectrogram
-from timbrel.checkpoint import fingerprint, load_features, load_vggish
+from timbrel.checkpoint import fingerprint, load_features, load_vggish, local_first
 from timbrel.data.store import TARGET_RMS_DB, active_rms, span_powers
 from timbrel.errors import InputError, MissingDependencyError, ModelError
 from timbrel.metrics.instrument import PIECE_S, pieces
@@ -147,12 +147,13 @@ def load_encoder(name: str, weights: str | Path | None = None) -> Encoder:
 
     Args:
         name: one of `ENCODERS`.
-        weights: a folder of `timbrel train features`; a VGGish state dict; a CLAP model's hub id or folder.
+        weights: a folder of `timbrel train features`; a VGGish state dict, of which `hf:OWNER/REPO/FILE` is one on the
+            hub; a CLAP model's hub id or folder.
 
     Raises:
         InputError: an unknown name.
         ModelError: no weights, or they cannot be read.
-        MissingDependencyError: CLAP without transformers.
+        MissingDependencyError: CLAP without transformers, or a file on the hub without its client.
     """
     if name not in ENCODERS:
         raise InputError(f"encoder {name!r} is unknown; expected one of {', '.join(ENCODERS)}")
@@ -180,15 +181,11 @@ def _in_batches(network: Callable[[Tensor], Tensor], windows: NDArray) -> NDArra
 
 
 def _from_hub(kind: Any, source: str) -> Any:
-    """What is on this machine, else from the hub: without a network, asking there takes long to fail."""
     try:
-        return kind.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError):
-        try:
-            return kind.from_pretrained(source)
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise ModelError(
-                f"{source!r} cannot be read as a CLAP model ({reason}); expected a folder with one, or a hub id, say "
-                f"{DEFAULT_CLAP!r}, that is on this machine or can be fetched"
-            ) from error
+        return local_first(kind.from_pretrained, source)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(
+            f"{source!r} cannot be read as a CLAP model ({reason}); expected a folder with one, or a hub id, say "
+            f"{DEFAULT_CLAP!r}, that is on this machine or can be fetched"
+        ) from error

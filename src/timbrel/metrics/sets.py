@@ -7,6 +7,8 @@ less than a thousand recordings. Whatever draws a part of a set draws whole reco
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbrel.audio.io import read_audio
-from timbrel.data.prepare import SUFFIXES
-from timbrel.data.store import write_text
+from timbrel.data.prepare import SUFFIXES, only_recordings
+from timbrel.data.store import write_bytes, write_text
 from timbrel.errors import InputError, TimbrelError
 from timbrel.metrics.encoders import Encoder
 
@@ -81,24 +83,26 @@ def find_recordings(folder: str | Path) -> list[str]:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; expected one with recordings in it")
-    found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    names = sorted(path.relative_to(root).as_posix() for path in found)
-    names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
+    names = only_recordings(root, root.rglob("*"))
     if not names:
         known = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise InputError(f"{root} holds no recording; expected at least {GROUPS}, better hundreds ({known})")
     return names
 
 
-def embed_folder(folder: str | Path, encoder: Encoder, *, progress: bool = True) -> Embeddings:
+def embed_folder(
+    folder: str | Path, encoder: Encoder, *, cache: str | Path | None = None, progress: bool = True
+) -> Embeddings:
     """Listens to every recording in `folder`, folders in it included, in the order of their names.
 
     Args:
         encoder: of `load_encoder`, or any other that keeps the contract.
+        cache: a folder that keeps what is heard, a file for each recording and encoder: the same recording, whatever
+            it is called, is not heard again. Made if it is missing.
         progress: a bar on stderr, if that is a terminal.
 
     Raises:
-        InputError: as `find_recordings`, or no recording can be heard.
+        InputError: as `find_recordings`, or no recording can be heard, or `cache` cannot be written.
     """
     from tqdm import tqdm
 
@@ -107,14 +111,41 @@ def embed_folder(folder: str | Path, encoder: Encoder, *, progress: bool = True)
     failures: list[tuple[str, str]] = []
     for name in tqdm(find_recordings(root), desc=root.name, unit="file", disable=None if progress else True):
         try:
-            waveform, _ = read_audio(root / name, sample_rate=encoder.sample_rate, mono=True)
-            heard.append(encoder.embed(waveform[0]))
+            kept = None if cache is None else Path(cache) / f"{_key(root / name, encoder)}.npy"
+            rows = np.load(kept) if kept and kept.exists() else _embed(root / name, encoder)
         except (TimbrelError, OSError) as error:  # whatever is wrong with one file, the others go on
             failures.append((name, str(error)))
+            continue
+        if kept and not kept.exists():
+            _keep(kept, rows)
+        heard.append(rows)
     if not heard:
         skipped = "".join(f"\n  skipped {name}: {reason}" for name, reason in failures[:5])
         raise InputError(f"{root} holds no recording that {encoder.name} can hear:{skipped}")
     return Embeddings(encoder.name, heard, failures)
+
+
+def _embed(recording: Path, encoder: Encoder) -> NDArray:
+    waveform, _ = read_audio(recording, sample_rate=encoder.sample_rate, mono=True)
+    return encoder.embed(waveform[0])
+
+
+def _key(recording: Path, encoder: Encoder) -> str:
+    """Another for another content, and for another encoder."""
+    with recording.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(encoder.name.encode())
+    return digest.hexdigest()
+
+
+def _keep(path: Path, embeddings: NDArray) -> None:
+    whole = io.BytesIO()
+    np.save(whole, embeddings)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, whole.getvalue())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error}); name another cache, or free some space") from error
 
 
 def write_distances(path: Path, distances: dict[str, Distance]) -> None:

@@ -1,17 +1,24 @@
 """Feature networks: what a picture of sound holds, for distances between recordings, losses and conditions.
 
-Each gives an embedding and, through `maps`, the feature maps on the way to it.
+Each gives feature maps through `maps` and, but for LPIPS, the embedding that they are on the way to. `name` says in
+figures which one it was; `calibrated`, whether it has learnt how much each layer's maps count in a distance.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
+from typing import ClassVar, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from timbrel.errors import InputError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class VGGish(nn.Module):
@@ -22,29 +29,33 @@ class VGGish(nn.Module):
     distance takes it (Kilgour et al. 2019), without the PCA of AudioSet's released embeddings.
     """
 
+    name: ClassVar[str] = "vggish"
+    calibrated: ClassVar[bool] = False
+
     def __init__(self) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for widths in ((1, 64), (64, 128), (128, 256, 256), (256, 512, 512)):
-            for before, after in pairwise(widths):
-                layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
-            layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers)
+        self.features = _vgg((1, 64), (64, 128), (128, 256, 256), (256, 512, 512))
         self.embeddings = nn.Sequential(
             *(nn.Linear(512 * 6 * 4, 4096), nn.ReLU()),
             *(nn.Linear(4096, 4096), nn.ReLU()),
             nn.Linear(4096, 128),
         )
 
+    @classmethod
+    def from_state_dict(cls, tensors: Mapping[str, Tensor]) -> VGGish:
+        """With these weights. Some files hold AudioSet's PCA beside them (`pproc.`), which is left out.
+
+        Raises:
+            RuntimeError: they are another network's.
+        """
+        with torch.device("meta"):
+            network = cls()
+        return _with(network, {name: t for name, t in tensors.items() if not name.startswith("pproc.")})
+
     def maps(self, picture: Tensor) -> list[Tensor]:
         """Pictures [batch, 1, h, w] of any size -> the maps before each pooling: [batch, 64, h, w],
         [batch, 128, h // 2, w // 2], [batch, 256, h // 4, w // 4], [batch, 512, h // 8, w // 8]."""
-        found, x = [], picture
-        for layer in self.features:
-            if isinstance(layer, nn.MaxPool2d):
-                found.append(x)
-            x = layer(x)
-        return found
+        return _outputs(self.features, (1, 4, 9, 14), picture)
 
     def forward(self, examples: Tensor) -> Tensor:
         """Examples [n, 1, 96, 64] of `timbrel.audio.vggish.examples` -> embeddings [n, 128].
@@ -56,6 +67,92 @@ class VGGish(nn.Module):
             raise InputError(f"examples have shape {tuple(examples.shape)}; expected [n, 1, 96 frames, 64 bands]")
         x = self.features(examples)
         return self.embeddings(x.permute(0, 2, 3, 1).flatten(1))  # channels last, as where the weights come from
+
+
+class LPIPS(nn.Module):
+    """The learned distance between pictures of Zhang et al. 2018 (arXiv 1801.03924, equation 1; version 0.1 of its
+    weights), as feature maps: their squared distance, as `maps` has it, is that distance.
+
+    A trunk trained by others on ImageNet, torchvision's AlexNet (2,469,696 parameters up to the last layer that
+    counts) or VGG16 (14,714,688), and heads, one weight a channel of five of its layers. Layers are numbered as in
+    the state dicts that are passed around: `features.0.weight` and so on, `lin0.model.1.weight` to `lin4.`.
+
+    Args:
+        trunk: "alexnet" or "vgg16".
+    """
+
+    calibrated: ClassVar[bool] = True
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, trunk: str) -> None:
+        super().__init__()
+        self.name = f"lpips-{trunk}"
+        if trunk == "alexnet":
+            self.features, self.least = _alexnet(), 31
+            channels = {1: 64, 4: 192, 7: 384, 9: 256, 11: 256}
+        elif trunk == "vgg16":
+            blocks = ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256), (256, 512, 512, 512), (512, 512, 512, 512))
+            self.features, self.least = _vgg(*blocks), 16
+            channels = {3: 64, 8: 128, 15: 256, 22: 512, 29: 512}
+        else:
+            raise InputError(f"trunk is {trunk!r}; expected 'alexnet' or 'vgg16'")
+        self.layers = tuple(channels)
+        for k, width in enumerate(channels.values()):
+            head = nn.Conv2d(width, 1, 1, bias=False)
+            self.add_module(f"lin{k}", nn.ModuleDict({"model": nn.ModuleDict({"1": head})}))
+        # ImageNet's mean and spread of each colour, for pictures in [-1, 1].
+        for name, colours in (("shift", (-0.030, -0.088, -0.188)), ("scale", (0.458, 0.448, 0.450))):
+            self.register_buffer(name, torch.tensor(colours, device="cpu").view(3, 1, 1), persistent=False)
+
+    @staticmethod
+    def fits(tensors: Mapping[str, Tensor]) -> bool:
+        """Whether these weights look like LPIPS's, or like a part of them: with heads, or of pictures in colour."""
+        first = tensors.get("features.0.weight")
+        return any(re.match(r"lin\d|net\.", name) for name in tensors) or (first is not None and first.shape[1] == 3)
+
+    @classmethod
+    def from_state_dict(cls, tensors: Mapping[str, Tensor]) -> LPIPS:
+        """With the weights of torchvision's trunk and of the heads, or of the authors' whole network, where the trunk
+        is in slices (`net.slice1.0.weight`). Whatever else is there, the trunk's own classifier say, is left out.
+
+        Raises:
+            RuntimeError: they are another network's, or there is a part alone.
+            ValueError: a head has negative weights: it makes no distance.
+        """
+        tensors = {re.sub(r"^net\.slice\d\.", "features.", name): t for name, t in tensors.items()}
+        tensors = {name: t for name, t in tensors.items() if re.match(r"features\.|lin\d", name)}
+        with torch.device("meta"):
+            network = cls("vgg16" if "features.28.weight" in tensors else "alexnet")
+        _with(network, tensors)
+        for head in network.heads:
+            if not bool((head >= 0).all()):
+                raise ValueError(f"a head has the weight {float(head.min()):g}; a distance has none below 0")
+        return network
+
+    @property
+    def heads(self) -> list[Tensor]:
+        """The channels' weights of each layer, [channels, 1, 1]."""
+        return [self.get_parameter(f"lin{k}.model.1.weight")[0] for k in range(len(self.layers))]
+
+    def maps(self, picture: Tensor) -> list[Tensor]:
+        """Pictures in [-1, 1], [batch, 3, h, w], red first, -> the five layers' maps [batch, channels, h, w].
+
+        Each place of a layer has unit length before its channels are weighted. They are scaled so that the mean over
+        the layers of their mean squared differences is LPIPS, which adds up channels and layers.
+
+        Raises:
+            InputError: the picture is too small for the trunk.
+        """
+        if min(picture.shape[2:]) < self.least:
+            size, least = (" x ".join(map(str, shape)) for shape in (picture.shape[2:], (self.least, self.least)))
+            raise InputError(f"the picture is {size}; expected at least {least} for {self.name}")
+        x = (picture - self.shift) / self.scale
+        found = []
+        for maps, head in zip(_outputs(self.features, self.layers, x), self.heads, strict=True):
+            length = (maps.square().sum(dim=1, keepdim=True) + 1e-10).sqrt()
+            found.append((len(self.layers) * len(head) * head).sqrt() * maps / length)
+        return found
 
 
 @dataclass(frozen=True)
@@ -72,6 +169,9 @@ class FeatureNetwork(nn.Module):
     The stand-in where no weights of a larger network are at hand. Whatever uses it is named "timbrel-features".
     Pictures may have any size; frequency keeps its place up to the embedding, time does not.
     """
+
+    name: ClassVar[str] = "timbrel-features"
+    calibrated: ClassVar[bool] = False
 
     def __init__(self, config: FeatureConfig) -> None:
         super().__init__()
@@ -104,3 +204,39 @@ class FeatureNetwork(nn.Module):
     def forward(self, mel: Tensor) -> Tensor:
         """Mel in dB [batch, 1, n_mels, frames] -> logits [batch, labels]."""
         return self.head(F.gelu(self.embed(mel)))
+
+
+def _vgg(*blocks: Sequence[int]) -> nn.Sequential:
+    """Blocks of 3 x 3 convolutions with these channels, the first its input's; a pooling ends each."""
+    layers: list[nn.Module] = []
+    for widths in blocks:
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)
+
+
+def _alexnet() -> nn.Sequential:
+    """AlexNet's convolutions, as torchvision has them (Krizhevsky 2014, arXiv 1404.5997)."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, stride=2)),
+        *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, stride=2)),
+        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()),
+    )
+
+
+def _outputs(layers: Iterable[nn.Module], wanted: Sequence[int], x: Tensor) -> list[Tensor]:
+    """What the layers with these numbers give."""
+    found = []
+    for number, layer in enumerate(islice(layers, max(wanted) + 1)):
+        x = layer(x)
+        if number in wanted:
+            found.append(x)
+    return found
+
+
+def _with(network: Network, tensors: Mapping[str, Tensor]) -> Network:
+    network.load_state_dict(tensors, assign=True)
+    return network.eval().requires_grad_(False)

@@ -20,6 +20,7 @@ from timbrel.audio.bandpass import BandPass
 from timbrel.audio.io import StreamResampler, Waveform, open_audio
 from timbrel.errors import AudioError, InputError
 from timbrel.pipelines.cross import START, STEPS, check_method, load_cross
+from timbrel.pipelines.ranges import check_transposition
 from timbrel.pipelines.stems import (
     MIX,
     check_instruments,
@@ -40,6 +41,7 @@ def accompany(
     output_dir: str | os.PathLike[str],
     *,
     level_db: float = LEVEL_DB,
+    transpose: int | Literal["auto"] = 0,
     method: Literal["cross", "default"] = "cross",
     start: int | None = None,
     forward_steps: int | None = None,
@@ -57,6 +59,7 @@ def accompany(
         instruments: who plays.
         output_dir: where the files go; made if it is missing.
         level_db: of each instrument against the voice, as RMS where they sound: -6 is half as strong.
+        transpose: semitones to move what they play by; "auto", each by the octaves that bring the voice into its range.
         method: "cross" makes it by cross-diffusion, with a model for each instrument; "default" by the main transfer.
         start, forward_steps: of cross-diffusion (`CrossModel`); None is its own.
         steps: of the sampler; None is the method's own.
@@ -72,12 +75,15 @@ def accompany(
 
     Raises:
         ModelError: an instrument has no model.
-        InputError: an unknown instrument or method, a number out of range, a file that exists.
+        InputError: an unknown instrument or method, a number out of range, a file that exists; "auto" for an instrument
+            whose range is not known.
         AudioError: a voice that cannot be read or is silent, or results that cannot be written.
     """
     check_instruments(instruments, least=1)
     if not -60 <= level_db <= 20:
         raise InputError(f"level_db is {level_db}; expected -60 (hardly there) to 20 (ten times as strong)")
+    if transpose != "auto":
+        check_transposition(transpose)
     check_method(method, {"start": start, "forward_steps": forward_steps, "models": models}, {"model": model})
     if method == "cross":
         start, steps = START if start is None else start, STEPS if steps is None else steps
@@ -90,6 +96,9 @@ def accompany(
     for name, pipe in pipes.items():
         if name not in pipe.instruments:
             raise InputError(f"{name!r} is no instrument of the model; expected one of {', '.join(pipe.instruments)}")
+    moves = {
+        name: pipe.find_transposition(voice, name) if transpose == "auto" else transpose for name, pipe in pipes.items()
+    }
     rate = next(iter(pipes.values())).sample_rate
     with open_audio(voice) as reader:
         channels = reader.channels
@@ -105,6 +114,7 @@ def accompany(
                 voice,
                 raw[name],
                 to=name,
+                transpose=moves[name],
                 steps=steps,
                 seed=seed,
                 sample_rate=rate,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from timbrel.errors import InputError
+
+MOST_SEMITONES = 36
 RANGES = {
     "piano": (21, 108),
     "electric-piano": (28, 103),
@@ -42,6 +45,12 @@ RANGES = {
     "koto": (43, 88),
 }
 """Instrument name -> lowest and highest usual note, MIDI pitch as it sounds."""
+
+
+def check_transposition(semitones: int) -> None:
+    """Raises InputError where music would be moved further than `MOST_SEMITONES`."""
+    if not -MOST_SEMITONES <= semitones <= MOST_SEMITONES:
+        raise InputError(f"transpose is {semitones}; expected {-MOST_SEMITONES} to {MOST_SEMITONES} semitones")
 
 
 def octaves_into(source: tuple[float, float], target: tuple[float, float]) -> int:

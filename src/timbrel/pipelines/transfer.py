@@ -39,7 +39,7 @@ from timbrel.checkpoint import TransferModel
 from timbrel.data.store import TARGET_RMS_DB, active_rms, span_powers
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import AudioError, InputError
-from timbrel.pipelines.ranges import RANGES, octaves_into
+from timbrel.pipelines.ranges import RANGES, check_transposition, octaves_into
 
 Source = str | os.PathLike[str] | np.ndarray | Tensor
 Progress = Callable[[float, float | None], None]
@@ -353,8 +353,7 @@ class _Job:
         self.guidance = pipe.default_guidance if guidance is None else guidance
         if not 0 <= self.guidance <= 20:
             raise InputError(f"guidance is {guidance}; expected 0 to 20 (1 is as learned)")
-        if not -36 <= transpose <= 36:
-            raise InputError(f"transpose is {transpose}; expected -36 to 36 semitones")
+        check_transposition(transpose)
         if not isinstance(source, str | os.PathLike) and sample_rate is None:
             raise InputError("source is an array, and sample_rate is missing; give its rate in Hz")
         if sample_rate is not None and sample_rate < 1:

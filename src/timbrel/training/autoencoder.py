@@ -14,6 +14,7 @@ from timbrel.data.datasets import Windows
 from timbrel.data.store import MelStore
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.training.recipes import AutoencoderRecipe
+from timbrel.training.transfer import check_mel, check_recipe
 
 
 class AutoencoderStage:
@@ -27,7 +28,10 @@ class AutoencoderStage:
         self.train = Windows(store, "train", recipe.frames, recipe.frames)
         self.validation = Windows(store, "validation", recipe.frames, recipe.frames)
         if init_from is not None:
-            self.codec = expect(load_codec(init_from)[1], MelAutoencoder, init_from)
+            mel, codec = load_codec(init_from)
+            self.codec = expect(codec, MelAutoencoder, init_from)
+            check_mel(mel, store)
+            check_recipe(recipe, dataclasses.asdict(self.codec.config), init_from)
             self.codec.train().requires_grad_(True)
         else:
             torch.manual_seed(recipe.seed)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,51 +16,62 @@ from torch.nn import functional as F
 
 from timbrel.audio import vggish
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import load_features, load_vggish
+from timbrel.checkpoint import HUB, load_features, load_picture_network
 from timbrel.errors import InputError
-from timbrel.models.encoders import FeatureNetwork, VGGish
+from timbrel.models.encoders import LPIPS, FeatureNetwork, VGGish
 
 Features = Callable[[Tensor], Sequence[Tensor]]
+Picture = Callable[[Tensor], Tensor]
 
 
 class FeatureMaps(nn.Module):
     """The feature maps of a frozen network: mel in dB [batch, 1, n_mels, frames] -> a list of [batch, channels, h, w].
 
     Each layer's maps are divided by their RMS over the mels given at the start. So the layers count alike, and a
-    term's weight means the same with another network. `name` goes into the name of every figure made with it.
+    term's weight means the same with another network. Those of a network that is calibrated stay as they are: it has
+    learnt how its layers count. `name` goes into the name of every figure made with it.
+
+    Args:
+        network: the network.
+        mel: some music [batch, 1, n_mels, frames] in dB, for the maps' scale.
+        picture: a mel as the network takes it, where that is not the mel itself.
     """
 
     rms: Tensor
 
-    def __init__(self, network: FeatureNetwork | VGGish, mel: Tensor) -> None:
+    def __init__(self, network: FeatureNetwork | VGGish | LPIPS, mel: Tensor, picture: Picture | None = None) -> None:
         super().__init__()
-        self.name = "vggish" if isinstance(network, VGGish) else "timbrel-features"
+        self.name, self.picture = network.name, picture
         self.network = network.eval().requires_grad_(False)
         with torch.no_grad():
-            rms = [maps.square().mean().sqrt() for maps in self._maps(mel)]
-        self.register_buffer("rms", torch.stack(rms).clamp_min(1e-8))
+            rms = [maps.square().mean().sqrt().clamp_min(1e-8) for maps in self._maps(mel)]
+        self.register_buffer("rms", torch.ones(len(rms)) if network.calibrated else torch.stack(rms))
 
     def _maps(self, mel: Tensor) -> list[Tensor]:
-        return self.network.maps(vggish_picture(mel) if isinstance(self.network, VGGish) else mel)
+        return self.network.maps(self.picture(mel) if self.picture else mel)
 
     def forward(self, mel: Tensor) -> list[Tensor]:
         return [maps / rms for maps, rms in zip(self._maps(mel), self.rms, strict=True)]
 
 
 def load_feature_maps(path: str | Path, mel: Tensor, config: MelConfig) -> FeatureMaps:
-    """The maps of a network on this machine.
+    """The maps of a network that is named by its weights.
 
     Args:
-        path: a folder of `timbrel train features`, or a VGGish state dict (.pth or .safetensors).
+        path: a folder of `timbrel train features`, or the weights of VGGish or LPIPS, as `load_picture_network` takes
+            them.
         mel: some music [batch, 1, n_mels, frames] in dB, for the maps' scale.
         config: what it was made with.
 
     Raises:
         ModelError: nothing is there, or it cannot be read.
-        InputError: the folder's network knows other mels.
+        MissingDependencyError: it is on the hub, and the extra [hub] is not installed.
+        InputError: the folder's network knows other mels, or the mels are too small for LPIPS.
     """
-    if Path(path).is_file() or Path(path).suffix in (".pth", ".pt", ".safetensors"):
-        return FeatureMaps(load_vggish(path), mel)
+    if Path(path).is_file() or Path(path).suffix in (".pth", ".pt", ".safetensors") or str(path).startswith(HUB):
+        heard = load_picture_network(path)
+        picture = vggish_picture if isinstance(heard, VGGish) else partial(lpips_picture, floor_db=config.floor_db)
+        return FeatureMaps(heard, mel, picture)
     trained_on, network = load_features(path)
     if trained_on != config:
         raise InputError(
@@ -78,6 +90,12 @@ def vggish_picture(mel: Tensor) -> Tensor:
     magnitude = vggish.WINDOW_LENGTH / 4 * 10 ** (mel.transpose(2, 3) / 20)
     size = (vggish.EXAMPLE_FRAMES, vggish.N_MELS)
     return F.interpolate((magnitude + vggish.LOG_OFFSET).log(), size, mode="bilinear", antialias=True)
+
+
+def lpips_picture(mel: Tensor, floor_db: float) -> Tensor:
+    """Mel in dB of full scale [batch, 1, n_mels, frames] -> the grey picture [batch, 3, n_mels, frames] in [-1, 1],
+    black at the floor."""
+    return (1 - 2 * mel / floor_db).expand(-1, 3, -1, -1)
 
 
 def feature_loss(features: Features, x: Tensor, x_hat: Tensor) -> Tensor:

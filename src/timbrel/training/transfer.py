@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from timbrel.audio.mel import MelConfig
 from timbrel.checkpoint import (
     DefaultModel,
     ScheduleConfig,
@@ -204,11 +205,12 @@ def latent_moments(codec: MelAutoencoder, windows: Windows, seed: int) -> tuple[
     return latents.mean(dim=(0, 3))[..., None], latents.std(dim=(0, 3))[..., None].clamp_min(0.02)
 
 
-def check_mel(model: TransferModel | SingleModel, store: MelStore) -> None:
-    """Raises InputError where the model works on other mels than the store holds."""
-    if model.mel != store.config:
+def check_mel(of: TransferModel | SingleModel | MelConfig, store: MelStore) -> None:
+    """Raises InputError where a model, or a codec of that MelConfig, works on other mels than the store holds."""
+    mel = of if isinstance(of, MelConfig) else of.mel
+    if mel != store.config:
         raise InputError(
-            f"the codec works on {model.mel}, but {store.folder} holds {store.config}; prepare the data with the "
+            f"the codec works on {mel}, but {store.folder} holds {store.config}; prepare the data with the "
             "codec's settings, or train a codec on this data"
         )
 
