@@ -100,6 +100,15 @@ def test_a_folder_of_samples_is_a_library(tmp_path, monkeypatch):
     assert {e.library for e in entries if e.label == "piano"} == {"timgm6mb"}
 
 
+def test_what_a_library_shares_with_the_held_out_one_is_never_drawn():
+    config = SynthConfig(libraries=("generaluser",))
+    assert "bassoon" not in synth._instruments(config)
+    assert "bassoon" in synth._instruments(SynthConfig(libraries=("generaluser", "timgm6mb")))
+    notes = [Note(0.0, 1.0, 60, 80)]
+    both = SynthConfig(libraries=("generaluser", "timgm6mb"))
+    assert {synth._draw_library(both, "bassoon", notes, random.Random(seed)) for seed in range(20)} == {"timgm6mb"}
+
+
 def test_libraries_that_share_samples_count_as_one():
     config = SynthConfig(libraries=("fluidr3", "musescore", "timgm6mb", "csound"))
     notes = [Note(0, 1, 60)]

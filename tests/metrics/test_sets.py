@@ -72,6 +72,11 @@ def test_what_a_cache_holds_is_not_heard_again(folder, tmp_path):
     ear.name = "another"
     embed_folder(folder, ear, cache=cache, progress=False)
     assert ear.heard == 6 + 4
+    for kept in cache.iterdir():
+        kept.write_bytes(b"")
+    for heard in (10 + 4, 14 + 1):  # what is damaged is heard again, and kept anew
+        embed_folder(folder, ear, cache=cache, progress=False)
+        assert ear.heard == heard
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="name another cache"):
         embed_folder(folder, ear, cache=tmp_path / "file", progress=False)

@@ -90,6 +90,15 @@ def synthesise(
             raise InputError(f"library {name!r} is held out for the benchmark; leave it out of `libraries`")
         find_library(name)
     _check_samples(config.samples)
+    playable = _instruments(config)
+    if missing := [name for name in CORE if name not in playable]:
+        raise InputError(
+            f"libraries is {config.libraries}, of which none gives a {' or a '.join(missing)}; add another"
+        )
+    if config.num_others > len(playable) - len(CORE):
+        raise InputError(
+            f"num_others is {config.num_others}; expected at most {len(playable) - len(CORE)} with these libraries"
+        )
     for name in config.composers:
         if is_held_out(composer=name):
             raise InputError(f"composer {name!r} is held out for the benchmark; leave it out of `composers`")
@@ -254,12 +263,17 @@ def vary(notes: Sequence[Note], rng: random.Random, duration_s: float) -> list[N
 _writer = lru_cache(maxsize=1)(StoreWriter)  # opening one reads the whole manifest: once a worker, not once a group
 
 
+def _instruments(config: SynthConfig) -> list[str]:
+    """Those that some library plays, whatever the pitch."""
+    return [i for i in INSTRUMENTS if any(i not in LIBRARIES[name].without for name in config.libraries)]
+
+
 def _draw_library(config: SynthConfig, label: str, played: Sequence[Note], rng: random.Random) -> str:
     """First a family of libraries, then one of it: those that share samples count as one. Recorded notes are out where
     the music lies far from them: an octave away they sound like nothing on earth."""
     families: dict[str, list[str]] = {}
     for name in config.libraries:
-        if label not in LIBRARIES[name].without or len(config.libraries) == 1:
+        if label not in LIBRARIES[name].without:
             families.setdefault(LIBRARIES[name].family, []).append(name)
     for folder in config.samples:
         if label in sampled_instruments(folder) and in_reach(played, label, folder):
@@ -298,7 +312,7 @@ def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, piece
         composer=composer,
         licence=licence,
     )
-    others = rng.sample([i for i in INSTRUMENTS if i not in CORE], config.num_others)
+    others = rng.sample([i for i in _instruments(config) if i not in CORE], config.num_others)
     rate, waveforms = mel.sample_rate, list[np.ndarray]()
     made: list[Entry] = []
     for k, label in enumerate([*CORE, *others, "virtual"]):

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from timbrel.audio import vggish
 from timbrel.audio.mel import mel_spectrogram
+from timbrel import checkpoint
 from timbrel.checkpoint import fingerprint, load_features, load_vggish, local_first
 from timbrel.data.store import TARGET_RMS_DB, active_rms, span_powers
 from timbrel.errors import InputError, MissingDependencyError, ModelError
@@ -53,7 +54,7 @@ class FeatureEncoder:
 
     def __init__(self, folder: str | Path | None = None) -> None:
         try:
-            self.mel, network = load_features("features" if folder is None else folder)
+            self.mel, network = load_features(checkpoint.PRETRAINED / "features" if folder is None else folder)
         except ModelError as error:
             remedy = "`timbrel train features` makes such a folder; name it as the weights"
             raise ModelError(f"the encoder timbrel-features has no network: {error}. {remedy}") from error
@@ -116,7 +117,8 @@ class ClapEncoder:
         source = DEFAULT_CLAP if model is None else str(model)
         self.device = _device()
         network = _from_hub(ClapModel, source)
-        self.name = f"clap:{Path(source).name}:{fingerprint(network)}" if Path(source).is_dir() else f"clap:{source}"
+        known_as = Path(source).name if Path(source).is_dir() else source
+        self.name = f"clap:{known_as}:{fingerprint(network)}"
         self.network = network.eval().requires_grad_(False).to(self.device)
         self.extractor = _from_hub(ClapFeatureExtractor, source)
         self.sample_rate = int(self.extractor.sampling_rate)

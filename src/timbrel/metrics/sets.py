@@ -107,18 +107,24 @@ def embed_folder(
     from tqdm import tqdm
 
     root = Path(folder)
+    if cache is not None:
+        try:
+            Path(cache).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cache is {cache}, where no folder can be made ({error}); name another cache") from error
     heard: list[NDArray] = []
     failures: list[tuple[str, str]] = []
     for name in tqdm(find_recordings(root), desc=root.name, unit="file", disable=None if progress else True):
         try:
             kept = None if cache is None else Path(cache) / f"{_key(root / name, encoder)}.npy"
-            rows = np.load(kept) if kept and kept.exists() else _embed(root / name, encoder)
+            rows = _kept(kept)
+            fresh = _embed(root / name, encoder) if rows is None else rows
         except (TimbrelError, OSError) as error:  # whatever is wrong with one file, the others go on
             failures.append((name, str(error)))
             continue
-        if kept and not kept.exists():
-            _keep(kept, rows)
-        heard.append(rows)
+        if kept and rows is None:
+            _keep(kept, fresh)
+        heard.append(fresh)
     if not heard:
         skipped = "".join(f"\n  skipped {name}: {reason}" for name, reason in failures[:5])
         raise InputError(f"{root} holds no recording that {encoder.name} can hear:{skipped}")
@@ -128,6 +134,14 @@ def embed_folder(
 def _embed(recording: Path, encoder: Encoder) -> NDArray:
     waveform, _ = read_audio(recording, sample_rate=encoder.sample_rate, mono=True)
     return encoder.embed(waveform[0])
+
+
+def _kept(path: Path | None) -> NDArray | None:
+    """What was heard before, unless it is missing or damaged."""
+    try:
+        return None if path is None else np.load(path)
+    except (OSError, EOFError, ValueError):
+        return None
 
 
 def _key(recording: Path, encoder: Encoder) -> str:
@@ -142,7 +156,6 @@ def _keep(path: Path, embeddings: NDArray) -> None:
     whole = io.BytesIO()
     np.save(whole, embeddings)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, whole.getvalue())
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error}); name another cache, or free some space") from error

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from timbrel.checkpoint import SingleModel, TransferModel, load_single_models
+from timbrel.data.store import TARGET_RMS_DB
 from timbrel.diffusion.samplers import ddim
 from timbrel.diffusion.schedules import NoiseSchedule, inference_timesteps
 from timbrel.errors import InputError
@@ -24,6 +25,7 @@ from timbrel.pipelines.transfer import TransferPipeline
 
 STEPS, START = 50, 15
 SOUNDING_DB = -60.0  # of full scale, in the loudest band of a frame
+POWER_OF_RMS = 3.0  # sum of a mel's powers over the mean square: 2 for a sine, times 1.5 for the Hann window
 SMOOTHING = 3  # bands of latents to either side: less would take notes for the instrument's spectrum
 
 
@@ -83,16 +85,21 @@ class CrossModel(TransferModel):
         return ddim(self.denoiser, x, self.schedule, timesteps)
 
     def equalised(self, content: Tensor) -> Tensor:
-        """Latents [batch, c, h, w] of a source whose mean over what sounds, smoothed over bands, is that of the model's
-        training; rests stay as they are."""
-        loudest = self.codec.decode(content).amax(dim=(1, 2))
-        sounding = (loudest > SOUNDING_DB).unflatten(1, (-1, self.codec.factor)).any(dim=2)[:, None, None]
-        mean = (content * sounding).sum(dim=3, keepdim=True) / sounding.sum(dim=3, keepdim=True).clamp_min(1)
+        """Latents [batch, c, h, w] of a source with the average spectrum (rests counted, smoothed over bands) that the
+        model was trained on; each sample as loud as before, and its rests as they were."""
+        codec, mel = self.codec, self.codec.decode(content)
+        sounding = mel.amax(dim=(1, 2)) > SOUNDING_DB
+        power = (10 ** (mel / 10)).sum(dim=(1, 2)) * sounding
+        rms_db = 10 * torch.log10(power.sum(dim=1) / sounding.sum(dim=1).clamp_min(1) / POWER_OF_RMS + 1e-12)
+        kept = sounding.unflatten(1, (-1, codec.factor)).any(dim=2)[:, None, None]
+        mean = (content * kept).sum(dim=3, keepdim=True) / kept.sum(dim=3, keepdim=True).clamp_min(1)
+        one_db = (codec.basis.sum(dim=1) / codec.scale)[:, None, None]
+        wanted = self.single.denoiser.mean + (rms_db - TARGET_RMS_DB)[:, None, None, None] * one_db
+        lacking = (wanted - mean).flatten(0, 1).transpose(1, 2)  # [batch * c, 1, h]
         kernel = torch.hann_window(2 * SMOOTHING + 3, periodic=False, device=content.device)[None, None, 1:-1]
-        lacking = (self.single.denoiser.mean - mean).flatten(0, 1).transpose(1, 2)  # [batch * c, 1, h]
         padded = nn.functional.pad(lacking, (SMOOTHING, SMOOTHING), mode="replicate")
         lacking = nn.functional.conv1d(padded, kernel / kernel.sum()).view_as(mean)
-        return torch.where(sounding, content + lacking, content)
+        return torch.where(kept, content + lacking, content)
 
 
 def cross_timesteps(schedule: NoiseSchedule, steps: int, start: int, forward_steps: int | None) -> tuple[int, Tensor]:

@@ -49,8 +49,8 @@ RANGES = {
 
 def check_transposition(semitones: int) -> None:
     """Raises InputError where music would be moved further than `MOST_SEMITONES`."""
-    if not -MOST_SEMITONES <= semitones <= MOST_SEMITONES:
-        raise InputError(f"transpose is {semitones}; expected {-MOST_SEMITONES} to {MOST_SEMITONES} semitones")
+    if not isinstance(semitones, int) or not -MOST_SEMITONES <= semitones <= MOST_SEMITONES:
+        raise InputError(f"transpose is {semitones!r}; expected {-MOST_SEMITONES} to {MOST_SEMITONES} whole semitones")
 
 
 def octaves_into(source: tuple[float, float], target: tuple[float, float]) -> int:

@@ -68,7 +68,8 @@ def load_feature_maps(path: str | Path, mel: Tensor, config: MelConfig) -> Featu
         MissingDependencyError: it is on the hub, and the extra [hub] is not installed.
         InputError: the folder's network knows other mels, or the mels are too small for LPIPS.
     """
-    if Path(path).is_file() or Path(path).suffix in (".pth", ".pt", ".safetensors") or str(path).startswith(HUB):
+    first = str(path).split(",")[0]
+    if Path(path).is_file() or Path(first).suffix in (".pth", ".pt", ".safetensors") or first.startswith(HUB):
         heard = load_picture_network(path)
         picture = vggish_picture if isinstance(heard, VGGish) else partial(lpips_picture, floor_db=config.floor_db)
         return FeatureMaps(heard, mel, picture)
