@@ -75,6 +75,42 @@ def test_the_reports_picture_gives_the_reports_shapes(codec, style_encoder, unet
     assert shapes == [(2, 512, 2, 2), (2, 256, 4, 4)]
 
 
+def test_four_downsamplings_give_the_reports_first_latents():
+    """Section 4.3: [32, 8, 8], of which it went over to [32, 16, 16]."""
+    codec = ReportCodec(ReportCodecConfig(downsamplings=4)).eval()
+    assert codec.encode(mel()).shape == (2, 32, 8, 8)
+    assert codec.decode(codec.encode(mel())).shape == (2, 1, 128, 128)
+    with pytest.raises(InputError, match="multiples of 16"):
+        codec.encode(mel(1, 128, 72))
+    with pytest.raises(InputError, match="downsamplings is 0; expected 1 or more"):
+        ReportCodec(ReportCodecConfig(downsamplings=0))
+
+
+@pytest.mark.parametrize(("kind", "parameters"), [("sinusoidal", 0), ("learned", 200 * 128), ("fourier", 0)])
+def test_each_embedding_of_time_tells_all_timesteps_apart(kind, parameters):
+    unet = ReportUNet(ReportUNetConfig(time_embedding=kind))
+    assert size(unet) == 6_841_504 + parameters
+    embedded = unet._embed(torch.arange(200))
+    assert embedded.shape == (200, 128)
+    assert (torch.cdist(embedded, embedded) + 10 * torch.eye(200)).min() > 0.05
+    before = unet.state_dict()
+    again = ReportUNet(ReportUNetConfig(time_embedding=kind))
+    again.load_state_dict(before)  # random frequencies are kept
+    assert torch.equal(again._embed(torch.arange(200)), embedded)
+
+
+def test_an_unknown_embedding_of_time_is_refused():
+    with pytest.raises(InputError, match="time_embedding is 'none'; expected 'sinusoidal'"):
+        ReportUNet(ReportUNetConfig(time_embedding="none"))
+
+
+def test_a_wider_system_takes_the_same_latents():
+    style_encoder, unet = ReportStyleEncoder(ReportStyleConfig(96)), ReportUNet(ReportUNetConfig(num_filters=96))
+    assert size(unet) > 2 * 6_841_504
+    x = torch.randn(1, 32, 16, 16)
+    assert unet(x, torch.tensor([3]), style_encoder(torch.rand(1, 1, 128, 128))).shape == x.shape
+
+
 @pytest.mark.parametrize("sides", [(8, 8), (40, 264), (256, 72)])
 def test_any_size_that_the_factor_divides(codec, style_encoder, unet, sides):
     latents = codec.eval().encode(mel(1, *sides))
@@ -133,9 +169,7 @@ def test_style_tokens_know_their_place(style_encoder):
     inner = tokens[6:-6, 6:-6].flatten(0, 1)
     apart = torch.cdist(inner, inner) + 10 * torch.eye(len(inner))
     assert apart.min() > 0.1
-    assert torch.cdist(tokens[8, 8][None], tokens[8, 9][None]) < torch.cdist(
-        tokens[8, 6][None], tokens[8, 9][None]
-    )
+    assert torch.cdist(tokens[8, 8][None], tokens[8, 9][None]) < torch.cdist(tokens[8, 6][None], tokens[8, 9][None])
 
 
 def test_sampling_starts_where_training_ends(codec, style_encoder, unet):

@@ -24,7 +24,7 @@ from timbrel.errors import InputError, ModelError
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork
 from timbrel.models.report import ReportCodec
 from timbrel.training import recipes
-from timbrel.training.report import ReportAutoencoderStage, ReportTransferStage
+from timbrel.training.report import LabelLoss, ReportAutoencoderStage, ReportTransferStage
 
 MEL = MelConfig(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128)
 LEVELS = {"piano": 200, "violin": 60}  # of uint8, so that an instrument is known by its loudness
@@ -261,6 +261,79 @@ def test_many_noise_levels_for_one_pair(stage, change):
     stage.model.codec.train()
     for term, value in whole.items():
         assert value.item() == pytest.approx(np.mean([values[term].item() for values in one]), rel=1e-4)
+
+
+def test_labels_and_clips_find_each_other():
+    """CLIP's loss: small where each clip lies at its instrument's name, whichever clips share one."""
+    torch.manual_seed(0)
+    loss, labels = LabelLoss(("harp", "piano", "violin"), 8), torch.tensor([0, 2, 2])
+    names = loss.names.weight.detach()
+    right, wrong = loss(names[labels], labels), loss(names[(labels + 1) % 3], labels)
+    assert right < 0.4 < wrong  # log 2 / 2 is the least: two clips of one name
+    assert torch.equal(loss(torch.cat([names[labels], names[:1] * 0 + 5]), torch.tensor([0, 2, 2, -1])), right)
+    assert loss(names, torch.tensor([-1, -1, -1])) == 0
+    with pytest.raises(InputError, match="the data name harp; expected at least two"):
+        LabelLoss(["harp"], 8)
+
+
+def test_the_label_term_trains_the_style_encoder_and_is_not_kept(make_stage, tmp_path):
+    stage = make_stage(label_weight=0.5, null_style_share=0.0)
+    batch = stage.batch(0)
+    assert {stage.train.labels[k] for k in batch["label"]} == set(LEVELS)
+    with torch.no_grad():
+        values = stage.loss(batch, 0)
+    judged = 0.1 * (values["perceptual[timbrel-features]"] + values["style[timbrel-features]"])
+    expected = values["diffusion"] + values["mse"] + judged + 0.5 * values["label"]
+    assert float(values["loss"]) == pytest.approx(float(expected), rel=1e-5)
+    parts = {name: stage.modules[name] for name in ("style", "labels", "denoiser")}
+    found = gradients(stage, "label", parts | {"decoder": stage.model.codec.decoder})
+    assert min(found["style"], found["labels"]) > 1e-6
+    assert found["denoiser"] == found["decoder"] == 0
+    stage.model.codec.eval()
+    stage.save(tmp_path)
+    assert sum(p.numel() for p in load_transfer_model(tmp_path).style.parameters()) == 2_729_984
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"schedule": "cosine", "time_embedding": "fourier"}, {"prediction_type": "epsilon", "num_filters": 32}],
+)
+def test_what_the_recipe_changes_is_in_the_model(make_stage, data, tmp_path, changes):
+    stage = make_stage(perceptual_weight=0.0, style_weight=0.0, feature_network=None, **changes)
+    assert stage.loss(stage.batch(0), 0)["loss"].isfinite()
+    stage.model.codec.eval()
+    stage.save(tmp_path)
+    again = load_transfer_model(tmp_path)
+    assert again.denoiser.config == stage.model.denoiser.config
+    assert again.style.config.num_filters == changes.get("num_filters", 64)
+    assert torch.equal(again.schedule.alphas_cumprod, stage.model.schedule.alphas_cumprod)
+    assert again.schedule.prediction_type == changes.get("prediction_type", "v")
+    if "prediction_type" in changes:  # the report's: it ends at the -8 dB where sampling starts
+        assert again.full_start >= 0.98
+    plain = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
+    with pytest.raises(InputError, match="give the model's values"):
+        ReportTransferStage(plain, data, init_from=tmp_path)
+
+
+def test_small_latents_go_through_both_stages(make_stage, data, tmp_path):
+    first = make_stage(ReportAutoencoderStage, downsamplings=4, perceptual_weight=0.0, feature_network=None)
+    first.codec.eval().requires_grad_(False)
+    first.save(tmp_path / "codec")
+    recipe = recipes.find_recipe(
+        recipes.TRANSFER_RECIPES, "report", batch_size=2, perceptual_weight=0.0, style_weight=0.0
+    )
+    stage = ReportTransferStage(recipe, data, codec=tmp_path / "codec")
+    assert stage.batch(0)["noise"].shape == (2, 1, 32, 8, 8)
+    assert stage.loss(stage.batch(0), 0)["loss"].isfinite()
+    stage.model.codec.eval()
+    stage.save(tmp_path / "model")
+    assert load_transfer_model(tmp_path / "model").window == 8  # 128 frames, as ever
+    pipe = timbrel.load(tmp_path / "model")
+    result = pipe(sound(4), to="violin", sample_rate=22050, steps=1)
+    assert result.waveform.shape == (1, 4 * 22050)
+    other = recipes.find_recipe(recipes.AUTOENCODER_RECIPES, "report", perceptual_weight=0.0)
+    with pytest.raises(InputError, match="downsamplings 4"):
+        ReportAutoencoderStage(other, data, init_from=tmp_path / "codec")
 
 
 def test_a_term_without_its_network_says_what_to_give(data, tmp_path, capsys):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import tyro
 from tyro.extras import SubcommandApp
 
-from timbrel.cli import accompany, data, duet, evaluate, instruments, models, train, transfer
+from timbrel.cli import accompany, data, duet, evaluate, instruments, models, reproduce, train, transfer
 from timbrel.errors import TimbrelError
 
 DESCRIPTION = """Puts a recording on another instrument, keeping its melody and rhythm.
@@ -45,6 +45,9 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "evaluate outputs": evaluate.outputs,
     "evaluate beyond": evaluate.beyond,
     "evaluate distance": evaluate.distance,
+    "reproduce": "Compute the reports' tables and figures anew.",
+    "reproduce 001": reproduce.report_001,
+    "reproduce 003": reproduce.report_003,
 }
 
 

@@ -62,6 +62,7 @@ class Windows:
                 f"({longest / store.config.frame_rate:.1f} s); add longer recordings, or more of them"
             )
         self.targets = [e for e in self.entries if not e.degraded]
+        self.labels = sorted({e.label for e in store.entries if e.library != "virtual"})  # of all splits
         self.groups: dict[str, list[Entry]] = defaultdict(list)
         self.voices: dict[tuple[str, str | None], list[Entry]] = defaultdict(list)
         for entry in self.entries:
@@ -86,14 +87,17 @@ class Windows:
     def transfer(
         self, rng: np.random.Generator, batch_size: int, augmentation: Augmentation | None
     ) -> dict[str, Tensor]:
-        """`content`, `target` [batch, 1, n_mels, frames] and `style` [batch, 1, n_mels, style_frames], dB."""
-        rows = [self._triplet(rng) for _ in range(batch_size)]
+        """`content`, `target` [batch, 1, n_mels, frames] and `style` [batch, 1, n_mels, style_frames], dB; `label`
+        [batch], the target's place in `labels` or -1."""
+        targets, rows = zip(*(self._triplet(rng) for _ in range(batch_size)), strict=True)
         mels = [dequantise(np.stack(part), self.store.config.floor_db) for part in zip(*rows, strict=True)]
         if augmentation is not None:
             mels = augment(mels[0], mels[1], mels[2], augmentation, self.store.config, rng)
-        return dict(zip(("content", "target", "style"), (m[:, None] for m in mels), strict=True))
+        drawn = dict(zip(("content", "target", "style"), (m[:, None] for m in mels), strict=True))
+        places = {label: k for k, label in enumerate(self.labels)}
+        return drawn | {"label": torch.tensor([places.get(entry.label, -1) for entry in targets])}
 
-    def _triplet(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _triplet(self, rng: np.random.Generator) -> tuple[Entry, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         target = self.targets[rng.integers(len(self.targets))]
         start = int(rng.integers(target.frames - self.frames + 1))
         others = [e for e in self.groups.get(target.group or "", []) if e.id != target.id]
@@ -111,7 +115,7 @@ class Windows:
                 (style_start, 0, room),
                 key=lambda s: s + self.style_frames > start and s < start + self.frames,
             )
-        return (
+        return target, (
             self.window(content, start, self.frames),
             self.window(target, start, self.frames),
             self.window(style, style_start, self.style_frames),

@@ -61,6 +61,12 @@ def active_rms(power: np.ndarray) -> float:
     return float(np.sqrt(power[power > 1e-4 * power.mean()].mean()))
 
 
+def levelled(waveform: np.ndarray, span: int) -> np.ndarray:
+    """A waveform [samples] brought to `TARGET_RMS_DB`, its `active_rms` taken over spans of that many samples; silence
+    stays silence."""
+    return waveform * np.float32(10 ** (TARGET_RMS_DB / 20) / max(active_rms(span_powers(waveform, span)), 1e-6))
+
+
 def quantise(mel: Tensor, floor_db: float) -> np.ndarray:
     """Mel in dB [..., n_mels, frames] -> uint8 [..., frames, n_mels]; above 0 dB is clipped."""
     scaled = (mel - floor_db) * (255 / -floor_db)

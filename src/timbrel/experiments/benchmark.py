@@ -160,11 +160,11 @@ def _render_case(case: Case) -> None:
     for kind, excerpt, instrument, library in parts:
         path = case.path(kind)
         path.parent.mkdir(exist_ok=True)
-        waveform = _play(case.score(excerpt), instrument, library, excerpt.duration_s)
+        waveform = play(case.score(excerpt), instrument, library, excerpt.duration_s)
         write_audio(path, waveform, SAMPLE_RATE, overwrite=True)
 
 
-def _play(score: Sequence[Note], instrument: str, library: str, duration_s: float) -> Waveform:
+def play(score: Sequence[Note], instrument: str, library: str, duration_s: float) -> Waveform:
     """[1, samples] at 44,100 Hz, peak 0.5."""
     waveform = render(score, PROGRAMS[instrument], library, sample_rate=SAMPLE_RATE, duration_s=duration_s)
     return waveform[None] * np.float32(0.5 / max(float(np.abs(waveform).max()), 1e-9))
@@ -226,11 +226,11 @@ def _transcribed(library: str, case: Case) -> Waveform:
     score = [Note(start, end, int(pitch), max(1, round(127 * level))) for start, end, pitch, level in heard]
     if not score:
         return np.zeros_like(content)
-    return _play(score, case.triplet.target, library, content.shape[1] / SAMPLE_RATE)
+    return play(score, case.triplet.target, library, content.shape[1] / SAMPLE_RATE)
 
 
 def _true_score(library: str, case: Case) -> Waveform:
-    return _play(case.score(), case.triplet.target, library, case.triplet.content.duration_s)
+    return play(case.score(), case.triplet.target, library, case.triplet.content.duration_s)
 
 
 def _transferred(model: str | None, style: str | None, case: Case) -> Waveform:

@@ -126,7 +126,7 @@ def _pool() -> list[str]:
     return names
 
 
-def _places(score: str, duration_s: float, max_gap_s: float, rng: random.Random) -> Iterator[Excerpt]:
+def places(score: str, duration_s: float, max_gap_s: float, rng: random.Random) -> Iterator[Excerpt]:
     """Passages of a score, in random order, without long rests, neither empty nor crammed, half apart."""
     onsets = sorted({n.start_s for n in scores.load_score(score)})
     rng.shuffle(onsets)
@@ -154,9 +154,9 @@ def draw(seed: int = 0, max_places: int = 12) -> dict:
     long: list[Excerpt] = []
     for score in pool:
         own = random.Random(f"{seed}:{score}")
-        places = _places(score, DURATION_S, 1.5, own)
-        short[score] = [place for place, _ in zip(places, range(max_places), strict=False)]
-        long += [place for place, _ in zip(_places(score, LONG_S, 2.0, own), range(1), strict=False)]
+        found = places(score, DURATION_S, 1.5, own)
+        short[score] = [place for place, _ in zip(found, range(max_places), strict=False)]
+        long += [place for place, _ in zip(places(score, LONG_S, 2.0, own), range(1), strict=False)]
     rng.shuffle(long)
 
     def turns() -> Iterator[Excerpt]:

@@ -96,22 +96,29 @@ def html(results: dict[str, Any], featured: str, figures: Sequence[str]) -> str:
         (name, [f"{means[c]:.{COLUMNS[c][1]}f}" if c in means else "" for c in plain])
         for name, means in row["directions"].items()
     ]
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>timbrel: benchmark</title>
-<style>{_STYLE}</style>
-<h1>Benchmark</h1>
-<p>{"<br>".join(escape(remark) for remark in _remarks(results))}</p>
-{_table(columns, rows)}
+    body = f"""<p>{"<br>".join(escape(remark) for remark in _remarks(results))}</p>
+{html_table([COLUMNS[c][0] for c in columns], rows)}
 <h2>{escape(row["title"])}, by direction</h2>
-{_table(plain, directions)}
+{html_table([COLUMNS[c][0] for c in plain], directions)}
 <h2>Some triplets</h2>
-{"".join(figures)}
+{"".join(figures)}"""
+    return document("Benchmark", body)
+
+
+def document(title: str, body: str) -> str:
+    """One self-contained file around a body of HTML."""
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>timbrel: {escape(title.lower())}</title>
+<style>{_STYLE}</style>
+<h1>{escape(title)}</h1>
+{body}
 </html>
 """
 
 
-def _table(columns: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> str:
-    head = "".join(f"<th>{escape(COLUMNS[c][0])}" for c in columns)
+def html_table(headings: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> str:
+    """Rows of a title and cells, under headings for the cells, as HTML."""
+    head = "".join(f"<th>{escape(heading)}" for heading in headings)
     body = "\n".join(
         f"<tr><td>{escape(title)}" + "".join(f"<td>{escape(cell)}" for cell in cells) for title, cells in rows
     )
@@ -139,7 +146,7 @@ def _png(clips: dict[str, NDArray]) -> str:
     from timbrel.audio.mel import MelConfig, band_centres_hz, mel_spectrogram
 
     config = MelConfig()
-    drawing = Figure(figsize=(6.4, 7.2), dpi=72, layout="constrained")
+    drawing = Figure(figsize=(6.4, 1.8 * len(clips)), dpi=72, layout="constrained")
     axes = drawing.subplots(len(clips), sharex=True)
     hz = band_centres_hz(config).numpy()
     ticks = np.array([200, 1000, 4000, 16000])

@@ -23,9 +23,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from timbrel import checkpoint
 from timbrel.audio import vggish
 from timbrel.audio.mel import mel_spectrogram
-from timbrel import checkpoint
 from timbrel.checkpoint import fingerprint, load_features, load_vggish, local_first
 from timbrel.data.store import TARGET_RMS_DB, active_rms, span_powers
 from timbrel.errors import InputError, MissingDependencyError, ModelError

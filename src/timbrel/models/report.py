@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +25,17 @@ from torch.nn import functional as F
 from timbrel.errors import InputError
 from timbrel.models.layers import sinusoidal_embedding
 
+FOURIER_SCALE = 16.0  # of the random frequencies, in turns over all timesteps
+
 
 @dataclass(frozen=True)
 class ReportCodecConfig:
+    """`downsamplings` halve both sides: three make [32, 16, 16] of a 128 x 128 picture; four [32, 8, 8], which the
+    report gave up as too small (section 4.3)."""
+
     latent_channels: int = 32
     floor_db: float = -100.0
+    downsamplings: int = 3
 
 
 class ReportCodec(nn.Module):
@@ -38,23 +45,23 @@ class ReportCodec(nn.Module):
     quiet music stays quiet and silence dark.
     """
 
-    factor = 8
     scale: Tensor
 
     def __init__(self, config: ReportCodecConfig) -> None:
         super().__init__()
         self.config = config
-        c = config.latent_channels
-        self.encoder = nn.Sequential(
-            *(nn.Conv2d(1, 64, 3, stride=2, padding=1), nn.BatchNorm2d(64), nn.ReLU()),
-            *(nn.Conv2d(64, 128, 3, stride=2, padding=1), nn.BatchNorm2d(128), nn.ReLU()),
-            *(nn.Conv2d(128, c, 3, stride=2, padding=1), nn.BatchNorm2d(c)),
-        )
-        self.decoder = nn.Sequential(
-            *(nn.ConvTranspose2d(c, 128, 4, stride=2, padding=1), nn.BatchNorm2d(128), nn.ReLU()),
-            *(nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1), nn.BatchNorm2d(64), nn.ReLU()),
-            *(nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1), nn.Tanh()),
-        )
+        if config.downsamplings < 1:
+            raise InputError(f"downsamplings is {config.downsamplings}; expected 1 or more (the report has 3)")
+        self.factor = 2**config.downsamplings
+        widths = [1, *(64 * 2**k for k in range(config.downsamplings - 1)), config.latent_channels]
+        down: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            down += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+        up: list[nn.Module] = []
+        for before, after in pairwise(reversed(widths)):
+            up += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+        self.encoder = nn.Sequential(*down[:-1])
+        self.decoder = nn.Sequential(*up[:-2], nn.Tanh())
         self.register_buffer("scale", torch.tensor(1.0))
         self.encoder_frozen = False
 
@@ -63,10 +70,10 @@ class ReportCodec(nn.Module):
         return (1 - 2 * mel / self.config.floor_db).clamp(-1, 1)
 
     def encode(self, mel: Tensor) -> Tensor:
-        """Mel in dB [batch, 1, n_mels, frames] -> latents [batch, c, n_mels / 8, frames / 8].
+        """Mel in dB [batch, 1, n_mels, frames] -> latents [batch, c, n_mels / factor, frames / factor].
 
         Raises:
-            InputError: the mel has another shape, or sides that 8 does not divide.
+            InputError: the mel has another shape, or sides that the factor does not divide.
         """
         if mel.ndim != 4 or mel.shape[1] != 1 or mel.shape[2] % self.factor or mel.shape[3] % self.factor:
             raise InputError(
@@ -76,7 +83,7 @@ class ReportCodec(nn.Module):
         return self.encoder(self.picture(mel)) / self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents [batch, c, h, w] -> mel in dB [batch, 1, 8 h, 8 w], between the floor and full scale."""
+        """Latents [batch, c, h, w] -> mel in dB [batch, 1, factor h, factor w], between the floor and full scale."""
         return (1 - self.decoder(latents * self.scale)) / 2 * self.config.floor_db
 
     @torch.no_grad()
@@ -152,9 +159,14 @@ class CrossAttention(nn.Module):
 
 @dataclass(frozen=True)
 class ReportUNetConfig:
+    """How a timestep becomes numbers, before the report's two layers: by its sines and cosines (section 2.1.6), by a
+    table that is learned, or by sines and cosines of random frequencies (Tancik et al. 2020, arXiv 2006.10739)."""
+
     latent_channels: int = 32
     num_filters: int = 64
     num_heads: int = 4
+    time_embedding: Literal["sinusoidal", "learned", "fourier"] = "sinusoidal"
+    num_timesteps: int = 200  # of the schedule, for all but the first
 
 
 class ReportUNet(nn.Module):
@@ -164,6 +176,8 @@ class ReportUNet(nn.Module):
     embedding of time is as wide as the maps that it is added to, so that it needs no projection. Latents
     [batch, c, h, w] may have any size.
     """
+
+    frequencies: Tensor
 
     def __init__(self, config: ReportUNetConfig) -> None:
         super().__init__()
@@ -182,6 +196,23 @@ class ReportUNet(nn.Module):
         self.dec2 = nn.ConvTranspose2d(2 * f, f, 3, stride=2, padding=1)
         self.dec1 = nn.Conv2d(f, c, 3, padding=1)
         _initialise(self)
+        if config.time_embedding == "learned":
+            self.time_table = nn.Embedding(config.num_timesteps, 2 * f)
+        elif config.time_embedding == "fourier":
+            self.register_buffer("frequencies", FOURIER_SCALE * torch.randn(f))
+        elif config.time_embedding != "sinusoidal":
+            raise InputError(
+                f"time_embedding is {config.time_embedding!r}; expected 'sinusoidal', 'learned' or 'fourier'"
+            )
+
+    def _embed(self, timesteps: Tensor) -> Tensor:
+        """[batch] -> [batch, 2 num_filters]."""
+        if self.config.time_embedding == "learned":
+            return self.time_table(timesteps)
+        if self.config.time_embedding == "fourier":
+            angle = 2 * torch.pi * timesteps[:, None] / self.config.num_timesteps * self.frequencies
+            return torch.cat([angle.sin(), angle.cos()], dim=1)
+        return sinusoidal_embedding(timesteps, 2 * self.config.num_filters)
 
     def null(self, condition: ReportStyle, drop: Tensor | None = None) -> ReportStyle:
         """The condition without its style, for classifier-free guidance: tokens of zeros.
@@ -195,7 +226,7 @@ class ReportUNet(nn.Module):
         return ReportStyle(condition.fine * keep, condition.coarse * keep)
 
     def forward(self, noisy_latents: Tensor, timesteps: Tensor, condition: ReportStyle) -> Tensor:
-        time = self.time_mlp(sinusoidal_embedding(timesteps, 2 * self.config.num_filters))[..., None, None]
+        time = self.time_mlp(self._embed(timesteps))[..., None, None]
         x1 = F.relu(self.enc1(noisy_latents))
         x2 = F.relu(self.enc2(x1) + time)
         x3 = F.relu(self.enc3(x2))

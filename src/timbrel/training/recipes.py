@@ -65,9 +65,10 @@ class TransferRecipe(Recipe):
 class ReportAutoencoderRecipe(Recipe):
     """Stage 1 of report 001's system: equation 10."""
 
-    feature_network: str | None = None  # a folder of `timbrel train features`, or a VGGish state dict
+    feature_network: str | None = None  # a folder of `timbrel train features`, or weights of VGGish or LPIPS
     perceptual_weight: float = 0.1
     kl_weight: float = 0.01
+    downsamplings: int = 3  # latents [32, 16, 16]; with 4 [32, 8, 8]
     log_variance: bool = False  # draw the latents, as a VAE does; the 1,056 parameters for it are not kept
 
 
@@ -75,14 +76,19 @@ class ReportAutoencoderRecipe(Recipe):
 class ReportTransferRecipe(Recipe):
     """Stage 2 of report 001's system: equation 9, with equation 10 for its reconstruction."""
 
-    feature_network: str | None = None  # a folder of `timbrel train features`, or a VGGish state dict
+    feature_network: str | None = None  # a folder of `timbrel train features`, or weights of VGGish or LPIPS
     reconstruction_weight: float = 1.0
     perceptual_weight: float = 0.1  # within the reconstruction
     style_weight: float = 0.1
     style_loss: Literal["gram", "maps"] = "gram"  # what it compares; equation 12 has the feature maps themselves
+    label_weight: float = 0.0  # of telling by a style clip's embedding which instrument plays, as CLIP does
     diffusion_weight: float = 1.0
     noise_levels: int = 1  # timesteps drawn for one pair of clips
     num_train_timesteps: int = 200
+    schedule: Literal["linear", "cosine"] = "linear"
+    prediction_type: Literal["v", "epsilon"] = "v"  # "epsilon" is the report's; its last timestep is not noise
+    time_embedding: Literal["sinusoidal", "learned", "fourier"] = "sinusoidal"
+    num_filters: int = 64  # of style encoder and denoiser
     null_style_share: float = 0.1
 
 

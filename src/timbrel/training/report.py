@@ -7,12 +7,13 @@ of another recording, of the same instrument. Then the style loss, which reaches
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from timbrel.checkpoint import (
@@ -43,7 +44,7 @@ from timbrel.training.losses import (
     load_feature_maps,
 )
 from timbrel.training.recipes import Recipe, ReportAutoencoderRecipe, ReportTransferRecipe
-from timbrel.training.transfer import check_mel, named_instruments
+from timbrel.training.transfer import check_mel, check_recipe, named_instruments
 
 
 class ReportAutoencoderStage:
@@ -57,13 +58,15 @@ class ReportAutoencoderStage:
         self.mel_config = store.config
         self.train, self.validation = _windows(recipe, store)
         self.features = _features(recipe, self.train)
-        self.frozen: dict[str, torch.nn.Module] = {"features": self.features} if self.features else {}
+        self.frozen: dict[str, nn.Module] = {"features": self.features} if self.features else {}
         torch.manual_seed(recipe.seed)
-        self.codec = ReportCodec(ReportCodecConfig(floor_db=store.config.floor_db))
+        config = ReportCodecConfig(floor_db=store.config.floor_db, downsamplings=recipe.downsamplings)
+        self.codec = ReportCodec(config)
         if init_from is not None:
             self.codec = expect(load_codec(init_from)[1], ReportCodec, init_from)
+            check_recipe(recipe, {"downsamplings": self.codec.config.downsamplings}, init_from)
         self.codec.train().requires_grad_(True)
-        self.modules: dict[str, torch.nn.Module] = {"codec": self.codec}
+        self.modules: dict[str, nn.Module] = {"codec": self.codec}
         if recipe.log_variance:
             channels = self.codec.config.latent_channels
             head = torch.nn.Conv2d(channels, channels, 1)
@@ -122,6 +125,7 @@ class ReportTransferStage:
     The diffusion loss, equation 11, is on v. The squared error is of the mel through the codec and back, and "accounts
     only for the decoder" (section 4.4). The perceptual and the style term judge the result of one prediction, at
     whatever timestep was drawn: its estimate of the clean latents (equation 4), decoded. They reach all three parts.
+    The label term, of the report's outlook (section 5.2), trains the style encoder alone.
     """
 
     def __init__(
@@ -138,30 +142,46 @@ class ReportTransferStage:
         store = MelStore(data)
         self.train, self.validation = _windows(recipe, store)
         self.features = _features(recipe, self.train)
-        self.frozen: dict[str, torch.nn.Module] = {"features": self.features} if self.features else {}
+        self.frozen: dict[str, nn.Module] = {"features": self.features} if self.features else {}
         self.model = self._initial_model(codec, init_from)
         check_mel(self.model, store)
-        self.modules: dict[str, torch.nn.Module] = {
+        self.modules: dict[str, nn.Module] = {
             "codec": self.model.codec,
             "style": self.model.style,
             "denoiser": self.model.denoiser,
         }
+        if recipe.label_weight:
+            self.modules["labels"] = LabelLoss(self.train.labels, 12 * self.model.style.config.num_filters)
         for module in self.modules.values():
             module.train().requires_grad_(True)
         self.model.codec.freeze_encoder()
 
     def _initial_model(self, codec: str | Path | None, init_from: str | Path | None) -> ReportModel:
+        recipe = self.recipe
         if init_from is not None:
-            return expect(load_transfer_model(init_from), ReportModel, init_from)
+            model = expect(load_transfer_model(init_from), ReportModel, init_from)
+            found = dataclasses.asdict(model.schedule_config) | dataclasses.asdict(model.denoiser.config)
+            check_recipe(recipe, found, init_from)
+            return model
         if codec is None:
             raise InputError("there is no codec; train one with `timbrel train autoencoder report`, or give init_from")
         mel, loaded = load_codec(codec)
         report = expect(loaded, ReportCodec, codec)
-        report.fit_scale(self.train.single(np.random.default_rng(self.recipe.seed), 256))
-        torch.manual_seed(self.recipe.seed)
-        schedule = ScheduleConfig("linear", self.recipe.num_train_timesteps, "v", zero_terminal_snr=True)
-        unet = ReportUNetConfig(latent_channels=report.config.latent_channels)
-        return ReportModel.build(mel, report, ReportStyleConfig(), unet, schedule)
+        report.fit_scale(self.train.single(np.random.default_rng(recipe.seed), 256))
+        torch.manual_seed(recipe.seed)
+        schedule = ScheduleConfig(
+            recipe.schedule,
+            recipe.num_train_timesteps,
+            recipe.prediction_type,
+            zero_terminal_snr=recipe.prediction_type != "epsilon",
+        )
+        unet = ReportUNetConfig(
+            latent_channels=report.config.latent_channels,
+            num_filters=recipe.num_filters,
+            time_embedding=recipe.time_embedding,
+            num_timesteps=recipe.num_train_timesteps,
+        )
+        return ReportModel.build(mel, report, ReportStyleConfig(recipe.num_filters), unet, schedule)
 
     def batch(self, step: int) -> dict[str, Tensor]:
         return self._draw(self.train, np.random.default_rng((self.recipe.seed, step)), self.recipe.batch_size)
@@ -171,6 +191,7 @@ class ReportTransferStage:
         return {
             "mel": mels["target"],
             "style": mels["style"],
+            "label": mels["label"],
             "noise": _noise(rng, self.model.codec, mels["target"].shape, size, levels),
             "timesteps": torch.from_numpy(rng.integers(0, self.recipe.num_train_timesteps, (size, levels))),
             "drop": torch.from_numpy(rng.random(size) < self.recipe.null_style_share),
@@ -180,11 +201,14 @@ class ReportTransferStage:
         """Each sample as often as there are noise levels of it."""
         return x.repeat_interleave(self.recipe.noise_levels, dim=0)
 
-    def _denoised(self, batch: dict[str, Tensor], encoded: Tensor) -> tuple[Tensor, Tensor]:
+    def _style(self, batch: dict[str, Tensor]) -> ReportStyle:
+        return self.model.style(self.model.codec.picture(batch["style"]))
+
+    def _denoised(self, batch: dict[str, Tensor], encoded: Tensor, style: ReportStyle) -> tuple[Tensor, Tensor]:
         """The diffusion loss, and the estimate of the clean latents at every noise level, [batch * levels, c, h, w]."""
         model, latents = self.model, self._levels(encoded)
         noise, timesteps = batch["noise"].flatten(0, 1), batch["timesteps"].flatten(0, 1)
-        style = model.denoiser.null(model.style(model.codec.picture(batch["style"])), batch["drop"])
+        style = model.denoiser.null(style, batch["drop"])
         style = ReportStyle(self._levels(style.fine), self._levels(style.coarse))
         noisy = model.schedule.add_noise(latents, noise, timesteps)
         predicted = model.denoiser(noisy, timesteps, style)
@@ -193,8 +217,8 @@ class ReportTransferStage:
 
     def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         codec, recipe = self.model.codec, self.recipe
-        encoded = codec.encode(batch["mel"])
-        diffusion, estimated = self._denoised(batch, encoded)
+        encoded, heard = codec.encode(batch["mel"]), self._style(batch)
+        diffusion, estimated = self._denoised(batch, encoded, heard)
         # At once: batch statistics are then of both, as those that it keeps for later.
         decoded, result = codec.decode(torch.cat([encoded, estimated])).tensor_split([len(encoded)])
         mse = F.mse_loss(codec.picture(decoded), codec.picture(batch["mel"]))
@@ -209,13 +233,18 @@ class ReportTransferStage:
             style = feature_loss(compared, self._levels(batch["style"]), result)
             loss = loss + recipe.style_weight * style
             terms[f"style[{self.features.name}]"] = style
+        if "labels" in self.modules:
+            pooled = torch.cat([heard.fine.mean(dim=1), heard.coarse.mean(dim=1)], dim=1)
+            terms["label"] = self.modules["labels"](pooled, batch["label"])
+            loss = loss + recipe.label_weight * terms["label"]
         return {"loss": loss, **terms}
 
     def validate(self) -> dict[str, float]:
         """The losses, and the diffusion's with the style of another recording (of the batch's next sample)."""
         batch = self._held_out(48)
         figures = {name: float(value) for name, value in self.loss(batch, 0).items()}
-        wrong, _ = self._denoised(batch | {"style": batch["style"].roll(1, 0)}, self.model.codec.encode(batch["mel"]))
+        other = self._style({"style": batch["style"].roll(1, 0)})
+        wrong, _ = self._denoised(batch, self.model.codec.encode(batch["mel"]), other)
         return figures | {"diffusion_wrong_style": float(wrong)}
 
     def _held_out(self, size: int) -> dict[str, Tensor]:
@@ -246,16 +275,49 @@ class ReportTransferStage:
         save_transfer_model(folder, self.model)
 
 
+class LabelLoss(nn.Module):
+    """How well embeddings of style clips and of their instruments' names find each other among the batch: CLIP's
+    objective and temperature (Radford et al. 2021, arXiv 2103.00020, section 2.3), with a learned embedding a name.
+    An instrument that plays in several clips is right for each of them.
+
+    Raises:
+        InputError: there are fewer than two labels.
+    """
+
+    def __init__(self, labels: Sequence[str], width: int) -> None:
+        super().__init__()
+        if len(labels) < 2:
+            raise InputError(
+                f"label_weight needs instruments to tell apart, and the data name {', '.join(labels) or 'none'}; "
+                "expected at least two, or label_weight 0"
+            )
+        self.names = nn.Embedding(len(labels), width)
+        self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Embeddings [batch, width] of clips whose instruments are `labels` [batch] (-1: none, left out) -> scalar."""
+        known = labels >= 0
+        if not known.any():
+            return embeddings.sum() * 0
+        embeddings, labels = embeddings[known].float(), labels[known]
+        names = F.normalize(self.names.weight, dim=1)
+        scores = self.log_scale.exp().clamp(max=100) * F.normalize(embeddings, dim=1) @ names.T
+        here = labels.unique()
+        plays = F.one_hot(labels, len(names)).float().T[here]
+        of_names = F.cross_entropy(scores.T[here], plays / plays.sum(dim=1, keepdim=True))
+        return (F.cross_entropy(scores, labels) + of_names) / 2
+
+
 SAMPLING = {"steps": 20}
 FIRST_LOG_VARIANCE = -4.0  # of latents with a variance of about 1
 
 
 def _windows(recipe: Recipe, store: MelStore) -> tuple[Windows, Windows]:
     """Those of training and validation."""
-    if store.config.n_mels % 64 or recipe.frames % ReportCodec.factor:
+    if store.config.n_mels % 64 or recipe.frames % 8:
         raise InputError(
             f"the mels of {store.folder} have {store.config.n_mels} bands, and frames is {recipe.frames}; expected "
-            f"multiples of 64 and {ReportCodec.factor}, as in the report: make the data with --mel.sample-rate 22050 "
+            f"multiples of 64 and 8, as in the report: make the data with --mel.sample-rate 22050 "
             "--mel.n-fft 2048 --mel.hop-length 512 --mel.n-mels 128, and leave frames at 128"
         )
     train, validation = (Windows(store, split, recipe.frames, recipe.frames) for split in ("train", "validation"))
@@ -274,8 +336,8 @@ def _features(recipe: ReportAutoencoderRecipe | ReportTransferRecipe, windows: W
     if recipe.feature_network is None:
         raise InputError(
             f"{' and '.join(needed)}, and feature_network is None; expected the network whose feature maps are "
-            "compared: a folder that `timbrel train features` made from such data, or a VGGish state dict (.pth or "
-            ".safetensors). Or give 0 for the weight, to train without it"
+            "compared: a folder that `timbrel train features` made from such data, or weights of VGGish or LPIPS "
+            "(.pth, .safetensors or hf:OWNER/REPO/FILE). Or give 0 for the weight, to train without it"
         )
     mel = windows.single(np.random.default_rng(recipe.seed), 32)
     return load_feature_maps(recipe.feature_network, mel, windows.store.config)

@@ -1,0 +1,93 @@
+"""`timbrel reproduce`: the tables and figures of the reports, computed anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+_TABLE = "(default: as the tables)"
+
+
+def report_001(
+    *,
+    out: Path,
+    quick: bool = False,
+    data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: rendered)")] = None,
+    networks: Annotated[tuple[str, ...], arg(metavar="FILE...", help_behavior_hint="(default: none)")] = (),
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a processor)")] = None,
+) -> None:
+    """Compute the table and the figures of report 001: transfer by latent diffusion, judged on rendered audio.
+
+    For example:
+
+        timbrel reproduce 001 --out report-001 --quick
+
+    Needs the extras [train] and [data], TiMidity++ and a sample library. On a GPU it trains for the report's 100 and
+    200 epochs, else for some minutes each. OUT/index.html says what came out, and why it is not the report's.
+
+    Args:
+        out: The folder for tables, figures, audio and models; a second run goes on where the first stopped.
+        quick: A small budget, to see that it works.
+        data: Train on this mel store instead, of the report's mels.
+        networks: Weights of VGGish or LPIPS (files, or hf:OWNER/REPO/FILE), each compared as a judge of style.
+        workers: Processes that render.
+    """
+    from timbrel.experiments.report_001 import reproduce
+
+    reproduce(out, quick=quick, data=data, networks=networks, workers=workers)
+
+
+def report_003(
+    *,
+    out: Path,
+    quick: bool = False,
+    models: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None,
+    encoder: Literal["timbrel-features", "vggish", "clap"] = "timbrel-features",
+    weights: Annotated[str | None, arg(metavar="FILE|FOLDER|ID", help_behavior_hint="")] = None,
+    forward_steps: Annotated[tuple[int, ...], arg(metavar="F...", help_behavior_hint=_TABLE)] = (),
+    starts: Annotated[tuple[int, ...], arg(metavar="K...", help_behavior_hint=_TABLE)] = (),
+    clips: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 100, quick: 12)")] = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    seed: int = 0,
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: all)")] = None,
+) -> None:
+    """Compute the tables of report 003: Fréchet audio distances of cross-diffusion, and what they hide.
+
+    For example:
+
+        timbrel reproduce 003 --out report-003 --quick
+        timbrel reproduce 003 --out report-003 --models runs
+
+    Needs the extras [data] and [metrics], TiMidity++, and a sample library that training uses; basic-pitch to count
+    notes.
+
+    Args:
+        out: The folder for the tables, heat maps and audio; a second run goes on where the first stopped.
+        quick: Nine cells of few clips, to see that it works.
+        models: A folder with models of a guitar and a violin (of `timbrel train single`), beside those that ship.
+        encoder: What listens for the distances.
+        weights: Its weights; see `timbrel evaluate distance`.
+        forward_steps: How far sources are noised, of 500 steps: the tables' rows.
+        starts: Denoising steps that are skipped, of 50: the tables' columns.
+        clips: How many a cell; notes are counted in a third of them.
+        precision: Of the denoiser; bf16 is faster where the processor has it.
+        seed: Other passages and other noise.
+        workers: Processors to use.
+    """
+    from timbrel.experiments.report_003 import reproduce
+
+    reproduce(
+        out,
+        quick=quick,
+        models=models,
+        encoder=encoder,
+        weights=weights,
+        forward_steps=forward_steps or None,
+        starts=starts or None,
+        clips=clips,
+        precision=precision,
+        seed=seed,
+        workers=workers,
+    )

@@ -1,0 +1,156 @@
+"""What the models of report 001 are asked, and how what they answer is judged.
+
+A clip is 3 s of a score that training keeps for validation, on two instruments of one library: so a transfer from one
+to the other has its true answer. Its style is the next clip's passage on the second instrument.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from timbrel.audio.inversion import invert_mel
+from timbrel.audio.io import read_audio, write_audio
+from timbrel.audio.mel import MelConfig, mel_spectrogram
+from timbrel.checkpoint import ReportModel
+from timbrel.data.render import LIBRARIES
+from timbrel.data.scores import corpus_scores
+from timbrel.data.splits import assign_split
+from timbrel.data.store import levelled, write_text
+from timbrel.data.synth import CORE
+from timbrel.diffusion import ddim, inference_timesteps, seeded_noise
+from timbrel.errors import InputError
+from timbrel.experiments import benchmark
+from timbrel.experiments.manifest import places
+from timbrel.metrics import spectral
+from timbrel.metrics.instrument import evaluate as judge_instrument
+from timbrel.metrics.summary import mean_interval
+
+MEL = MelConfig(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128)
+FRAMES = 128
+SAMPLES = FRAMES * MEL.hop_length - 1  # of 3 s, cropped to 128 frames as the report crops them
+KINDS = ("content", "style", "answer")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A passage on instrument `source`, and on `target` as the answer; another on `target` as the style. Waveforms
+    [SAMPLES] at 22,050 Hz."""
+
+    source: str
+    target: str
+    library: str
+    content: NDArray
+    style: NDArray
+    answer: NDArray
+
+
+def make_clips(
+    folder: Path, count: int, composers: Sequence[str], validation_share: float, libraries: Sequence[str]
+) -> list[str]:
+    """Renders clips of the validation split's scores, each of another score, in all directions in turn.
+
+    Returns:
+        Their scores.
+
+    Raises:
+        InputError: there are fewer scores with a passage of 3 s.
+    """
+    rng = random.Random(0)
+    names = corpus_scores(composers)
+    names = [name for name in names if assign_split(name, validation_share) == "validation"]
+    rng.shuffle(names)
+    passages = []
+    for name in names:
+        passages += [place for place, _ in zip(places(name, 3.0, 1.0, rng), range(1), strict=False)]
+        if len(passages) == count:
+            break
+    else:
+        raise InputError(f"the scores of {', '.join(composers)} give {len(passages)} clips; {count} are needed")
+    directions, asked = list(permutations(CORE, 2)), []
+    folder.mkdir(exist_ok=True)
+    for k, passage in enumerate(passages):
+        source, target = directions[k % len(directions)]
+        able = [name for name in libraries if not {source, target} & set(LIBRARIES[name].without)]
+        library, style = able[k % len(able)], passages[(k + 1) % count]
+        for kind, played, instrument in zip(KINDS, (passage, style, passage), (source, target, target), strict=True):
+            waveform = benchmark.play(played.notes(), instrument, library, played.duration_s)
+            write_audio(clip_path(folder, k, kind), waveform, benchmark.SAMPLE_RATE, overwrite=True)
+        asked.append({"source": source, "target": target, "library": library})
+    write_text(folder / "clips.json", json.dumps(asked, indent=1) + "\n")
+    return [passage.score for passage in passages]
+
+
+def clip_path(folder: Path, index: int, kind: str) -> Path:
+    return folder / f"{index:02d}-{kind}.flac"
+
+
+def read_clips(folder: Path) -> list[Clip]:
+    """What `make_clips` made, at the level of the training data."""
+
+    def read(index: int, kind: str) -> NDArray:
+        waveform = read_audio(clip_path(folder, index, kind), sample_rate=MEL.sample_rate, mono=True)[0][0]
+        return levelled(waveform[:SAMPLES], MEL.hop_length)
+
+    asked = json.loads((folder / "clips.json").read_text(encoding="utf-8"))
+    return [Clip(*clip.values(), *(read(k, kind) for kind in KINDS)) for k, clip in enumerate(asked)]
+
+
+def mels(clips: Sequence[Clip], kind: str) -> Tensor:
+    """[clips, 1, 128, 128], dB."""
+    return mel_spectrogram(torch.from_numpy(np.stack([getattr(clip, kind) for clip in clips]))[:, None], MEL)
+
+
+def sound(mel: Tensor) -> NDArray:
+    """Mel in dB [1, 128, 128] -> waveform [SAMPLES]."""
+    return invert_mel(mel[None], MEL, length=SAMPLES)[0, 0].numpy()
+
+
+def judged(clips: Sequence[Clip], waveforms: Sequence[NDArray]) -> dict[str, Any]:
+    """Means with intervals of what each clip's waveform [SAMPLES] is against its answer."""
+    judge = benchmark.classifier()
+    found = []
+    for clip, waveform in zip(clips, waveforms, strict=True):
+        answer, made = (spectral.prepare(x, MEL.sample_rate) for x in (clip.answer, waveform))
+        found.append(spectral.evaluate(answer, made) | judge_instrument(judge, clip.target, made))
+    names = ("lsd_db", "mfcc_distance", "detail", "instrument_accuracy")
+    return {name: mean_interval([measures[name] for measures in found])._asdict() for name in names}
+
+
+def rms_db(made: Tensor, answers: Tensor) -> dict[str, Any]:
+    """Root mean square error of each mel [clips, 1, 128, 128] in dB: mean with interval."""
+    return mean_interval((made - answers).square().mean(dim=(1, 2, 3)).sqrt().numpy())._asdict()
+
+
+def noise(model: ReportModel, clips: int) -> Tensor:
+    """A clip's own noise, the same for every model with such latents."""
+    side = FRAMES // model.codec.factor
+    return seeded_noise((model.codec.config.latent_channels, side, side), range(clips))
+
+
+@torch.inference_mode()
+def transferred(model: ReportModel, contents: Tensor, styles: Tensor, steps: int) -> Tensor:
+    """Mels [clips, 1, 128, 128] in dB, from the contents noised to -8 dB: by one step, or by more (figures 3 and 6)."""
+    latents, made = model.codec.encode(contents), []
+    for k, one in enumerate(noise(model, len(latents))):
+        tokens = model.style_tokens(styles[k : k + 1])
+        made.append(model.sample(latents[k : k + 1], tokens, one[None], steps=steps, guidance=1.0, strength=1.0))
+    return model.decode(torch.cat(made))
+
+
+@torch.inference_mode()
+def generated(model: ReportModel, styles: Tensor, steps: int) -> Tensor:
+    """Mels [clips, 1, 128, 128] in dB, from noise and a style alone (figures 4 and 5)."""
+    style = model.style(model.codec.picture(styles))
+    x, timesteps = noise(model, len(styles)), inference_timesteps(model.schedule, steps)
+    return model.decode(ddim(lambda x, t: model.denoiser(x, t, style), x, model.schedule, timesteps))
