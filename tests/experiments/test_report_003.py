@@ -173,6 +173,12 @@ def test_other_settings_are_refused_before_anything_is_touched(reproduced):
     assert sorted(out.rglob("*")) == files
 
 
+def test_damaged_settings_are_said(tmp_path):
+    (tmp_path / "settings.json").write_text('{"clips"')
+    with pytest.raises(InputError, match=r"settings\.json is damaged"):
+        report_003._same_settings(tmp_path, {"clips": 10}, keep=False)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [

@@ -57,8 +57,9 @@ def report_003(
 
     For example:
 
-        timbrel reproduce 003 --out report-003 --quick
-        timbrel reproduce 003 --out report-003 --models runs
+        timbrel reproduce 003 --out a-look --quick
+        timbrel reproduce 003 --out report-003 --precision bf16
+        timbrel reproduce 003 --out of-mine --models runs
 
     Needs the extras [data] and [metrics], TiMidity++, and a sample library that training uses; basic-pitch to count
     notes.

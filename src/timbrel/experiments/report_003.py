@@ -147,8 +147,9 @@ def reproduce(
         require("mir_eval.transcription")
     asked = _questions_settings(run)
     settings = {"encoder": ear.name, "notes": notes.available(), "precision": precision, "steps": STEPS, "start": START}
-    settings["main"] = fingerprint(load_transfer_model().denoiser)
-    own = {direction: {"model": fingerprint(single.denoiser)} for direction, single in singles.items()}
+    main = load_transfer_model()
+    settings["main"] = fingerprint(_whole(main.codec, main.style, main.denoiser, *main.instruments.values()))
+    own = {name: {"model": fingerprint(_whole(single.codec, single.denoiser))} for name, single in singles.items()}
     for keep in (False, True):  # all are compared before one is written
         _same_settings(run.out, asked, keep=keep)
         for direction in DIRECTIONS:
@@ -181,11 +182,21 @@ def _questions_settings(run: Run) -> dict[str, Any]:
     return {"clips": run.clips, "seed": run.seed, "libraries": installed}
 
 
+def _whole(*parts: torch.nn.Module | Tensor) -> torch.nn.Module:
+    """All that a result depends on, as one network."""
+    return torch.nn.ModuleList(
+        part if isinstance(part, torch.nn.Module) else torch.nn.ParameterList([part]) for part in parts
+    )
+
+
 def _same_settings(folder: Path, settings: dict[str, Any], *, keep: bool) -> None:
     """Refuses a folder whose rows were made with other settings; writes them down with `keep`."""
     path = folder / "settings.json"
     if path.exists():
-        before = json.loads(path.read_text())
+        try:
+            before = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error}); use another folder") from error
         for name, value in settings.items():
             if before.get(name) != value:
                 raise InputError(

@@ -111,7 +111,7 @@ def tables(results: dict[str, Any]) -> str:
     return "\n".join([*lines, *_markdown("", _SPEED_HEADINGS, _speed_cells(results["speed"]))])
 
 
-_SPEED_HEADINGS = ["s a s of music", "CPU s a s of music", "shortest file, s", "memory, MB", "parameters", "threads"]
+_SPEED_HEADINGS = ["s for 1 s of music", "CPU s for it", "shortest file, s", "memory, MB", "parameters", "threads"]
 
 
 def _speed_cells(speed: dict[str, Any]) -> list[tuple[str, list[str]]]:
