@@ -11,10 +11,10 @@ def test_001_is_asked_as_the_command_says(monkeypatch):
     made = []
     monkeypatch.setattr(report_001, "reproduce", lambda *args, **options: made.append((args, options)))
     assert main(["reproduce", "001", "--out", "o"]) == 0
-    words = ["--quick", "--data", "d", "--networks", "v.pth", "hf:a/b/c", "--workers", "1"]
+    words = ["--budget", "cpu", "--data", "d", "--networks", "v.pth", "hf:a/b/c", "--workers", "1"]
     assert main(["reproduce", "001", "--out", "o", *words]) == 0
-    assert made[0] == ((Path("o"),), {"quick": False, "data": None, "networks": (), "workers": None})
-    asked = {"quick": True, "data": Path("d"), "networks": ("v.pth", "hf:a/b/c"), "workers": 1}
+    assert made[0] == ((Path("o"),), {"quick": False, "budget": None, "data": None, "networks": (), "workers": None})
+    asked = {"quick": False, "budget": "cpu", "data": Path("d"), "networks": ("v.pth", "hf:a/b/c"), "workers": 1}
     assert made[1] == ((Path("o"),), asked)
 
 
@@ -24,6 +24,8 @@ def test_001_says_what_is_wrong_and_leaves_nothing(tmp_path, capsys):
     assert "none.pth cannot be read" in capsys.readouterr().err
     assert main([*words, "--data", str(tmp_path)]) == 2
     assert "is not a mel store" in capsys.readouterr().err
+    assert main([*words, "--budget", "cpu"]) == 2
+    assert "give one of them" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -62,6 +62,16 @@ def test_aligned_windows_share_moment_and_group_and_the_style_its_voice(aligned)
     assert any(of[c].degraded for c, _, _ in read(drawn["content"]))
 
 
+def test_a_label_is_that_of_its_target_and_none_for_what_is_invented(tmp_path):
+    rows = [("piano", "g1", "opl3", "train", False), ("violin", "g1", "opl3", "train", False),
+            ("blend", "g1", "virtual", "train", False)]  # fmt: skip
+    windows = Windows(make_store(tmp_path, rows), "train", 32, 32)
+    drawn = windows.transfer(np.random.default_rng(0), 60, None)
+    assert windows.labels == ["piano", "violin"]
+    pairs = {(t, int(label)) for (t, _, _), label in zip(read(drawn["target"]), drawn["label"], strict=True)}
+    assert pairs == {(0, 0), (1, 1), (2, -1)}
+
+
 def test_splits_do_not_mix_and_draws_repeat(aligned):
     windows = Windows(aligned, "train", 32, 32)
     one, same = (windows.single(np.random.default_rng(5), 100) for _ in range(2))

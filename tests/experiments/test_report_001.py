@@ -176,6 +176,55 @@ def test_other_settings_are_refused(made, data, patched, monkeypatch):
         report_001.reproduce(made[0], quick=True, progress=False)
 
 
+def test_damaged_settings_are_said(patched, data, tmp_path):
+    (tmp_path / "settings.json").write_text('{"budget": ')
+    with pytest.raises(InputError, match=r"settings\.json is damaged"):
+        report_001.reproduce(tmp_path, quick=True, data=data, progress=False)
+
+
+def test_libraries_without_an_instrument_are_refused():
+    lacking = next(name for name, library in LIBRARIES.items() if "piano" in library.without)
+    assert report_001_clips.able([lacking], "guitar", "violin") == [lacking]
+    with pytest.raises(InputError, match="has piano and violin; install another"):
+        report_001_clips.able([lacking], "piano", "violin")
+
+
+def test_the_long_budget_needs_cuda_or_to_be_asked_for(monkeypatch, tmp_path):
+    found = []
+
+    def check(run):
+        found.append(run.budget.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report_001, "_check", check)
+    for cuda, asked in ((False, None), (True, None), (True, "cpu"), (False, "gpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        with pytest.raises(KeyboardInterrupt):
+            report_001.reproduce(tmp_path, budget=asked, progress=False)
+    assert found == ["cpu", "gpu", "cpu", "gpu"]
+
+
+def test_no_clip_is_of_a_score_that_training_hears(tmp_path, monkeypatch):
+    class Passage:
+        duration_s = 3.0
+
+        def __init__(self, score):
+            self.score = score
+
+        def notes(self):
+            return []
+
+    names = [f"bach/{k}.mxl" for k in range(40)]
+    kept = [name for name in names if assign_split(name, 0.5) == "validation"]
+    monkeypatch.setattr(report_001_clips, "corpus_scores", lambda composers: names)
+    monkeypatch.setattr(report_001_clips, "places", lambda name, *rest: iter([Passage(name)]))
+    monkeypatch.setattr(benchmark, "play", lambda *args: np.zeros((1, 100), np.float32))
+    heard, libraries = kept[:3], [next(n for n, x in LIBRARIES.items() if not x.without)]
+    assert set(make_clips(tmp_path, len(kept) - 3, ("bach",), 0.5, libraries, heard)) == set(kept) - set(heard)
+    with pytest.raises(InputError, match="that no training hears give"):
+        make_clips(tmp_path, len(kept) - 2, ("bach",), 0.5, libraries, heard)
+
+
 def test_data_that_do_not_fit_are_refused_before_anything_is_written(patched, tmp_path):
     wide = make_store(tmp_path / "wide", MelConfig(n_mels=128))
     with pytest.raises(InputError, match="expected the report's: make them with"):
@@ -195,7 +244,7 @@ def test_an_interrupted_part_is_not_taken_for_done(patched, data, made, tmp_path
     with pytest.raises(KeyboardInterrupt):
         report_001.reproduce(out, quick=True, data=data, progress=False)
     assert not (out / "parts" / "variant-label.json").exists()
-    assert (out / "parts" / "variant-recipe.json").exists()
+    assert not (out / "index.html").exists()
 
 
 def test_a_variant_changes_one_thing_and_costs_what_it_says(patched, tmp_path, monkeypatch):

@@ -336,6 +336,13 @@ def test_small_latents_go_through_both_stages(make_stage, data, tmp_path):
         ReportAutoencoderStage(other, data, init_from=tmp_path / "codec")
 
 
+def test_frames_that_the_codec_does_not_divide_are_refused(make_stage):
+    changes = {"frames": 120, "perceptual_weight": 0.0, "feature_network": None}
+    assert make_stage(ReportAutoencoderStage, **changes).batch(0)["mel"].shape[-1] == 120
+    with pytest.raises(InputError, match="frames is 120; expected multiples of 64 and 16"):
+        make_stage(ReportAutoencoderStage, downsamplings=4, **changes)
+
+
 def test_a_term_without_its_network_says_what_to_give(data, tmp_path, capsys):
     command = ["train", "autoencoder", "report", "--data", str(data), "--out", str(tmp_path / "o"), *SHORT]
     assert main(command) == 2

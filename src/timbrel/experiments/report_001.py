@@ -19,8 +19,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ from timbrel.data.datasets import Windows
 from timbrel.data.render import LIBRARIES, find_library
 from timbrel.data.scores import corpus_scores
 from timbrel.data.store import MelStore, write_manifest, write_text
-from timbrel.data.synth import SynthConfig, synthesise
+from timbrel.data.synth import CORE, SynthConfig, synthesise
 from timbrel.errors import InputError, MissingDependencyError
 from timbrel.experiments.report_001_clips import (
     FRAMES,
@@ -47,6 +48,7 @@ from timbrel.experiments.report_001_clips import (
     MEL,
     SAMPLES,
     Clip,
+    able,
     generated,
     judged,
     make_clips,
@@ -176,7 +178,7 @@ class Run:
         self.out, self.budget, self.own_data = out, budget, data
         self.networks, self.workers, self.progress = tuple(networks), workers, progress
         installed = [name for name in SynthConfig().libraries if LIBRARIES[name].path is not None]
-        self.libraries = installed or [find_library(SynthConfig().libraries[0]).name]  # which says what to install
+        self.libraries = installed or list(SynthConfig().libraries[:1])  # `_check` says what to install
         self.data = data or out / "data"
         self.variants = VARIANTS | {
             f"network-{k}": Variant(f"perceptual and style loss of {name}", {"feature_network": name})
@@ -187,7 +189,8 @@ class Run:
         """What the figures depend on."""
         data = self.own_data and str(self.own_data.resolve())
         named = {"data": data, "libraries": self.libraries, "networks": self.networks}
-        return json.loads(json.dumps(dataclasses.asdict(self.budget) | named))
+        budget = dataclasses.asdict(self.budget)
+        return json.loads(json.dumps({"budget": budget.pop("name")} | budget | named))
 
     def part(self, name: str) -> Result:
         """The figures of a part that is done."""
@@ -224,18 +227,22 @@ def reproduce(
     out: str | Path,
     *,
     quick: bool = False,
+    budget: Literal["cpu", "gpu"] | None = None,
     data: str | Path | None = None,
     networks: Sequence[str] = (),
     workers: int | None = None,
     progress: bool = True,
 ) -> Result:
     """Computes the report's table and figures, and the comparisons, into a folder; a second call goes on where the
-    first stopped. It is trained on a GPU for the report's epochs if there is one, else for some minutes.
+    first stopped. Stages 1 and 2 and 13 variants of it are trained.
 
     Args:
         out: the folder; one that holds what was made with other settings is refused.
         quick: minutes, to see that it works.
-        data: a mel store to train on, of the report's mels, instead of one that is rendered.
+        budget: "gpu" trains for the report's epochs; "cpu" for some minutes each. By default "gpu" where CUDA
+            is, else "cpu".
+        data: a mel store to train on, of the report's mels, instead of one that is rendered. Clips are then of none of
+            the scores that its train entries name as their `source`.
         networks: weights of VGGish or LPIPS (files, or hf:OWNER/REPO/FILE): each is compared as one more variant.
         workers: processes that render; by default one a core.
 
@@ -250,8 +257,13 @@ def reproduce(
     """
     from timbrel.experiments import report_001_page
 
-    budget = QUICK if quick else GPU if torch.accelerator.is_available() else CPU
-    run = Run(Path(out).absolute(), budget, None if data is None else Path(data), networks, workers, progress)
+    if quick and budget:
+        raise InputError(f"quick is a budget of its own, and budget is {budget!r}; give one of them")
+    if budget not in (None, "cpu", "gpu"):
+        raise InputError(f"budget is {budget!r}; expected 'cpu', 'gpu' or None")
+    on_gpu = budget == "gpu" or (budget is None and torch.cuda.is_available())
+    of_run = QUICK if quick else GPU if on_gpu else CPU
+    run = Run(Path(out).absolute(), of_run, None if data is None else Path(data), networks, workers, progress)
     _check(run)
     parts: dict[str, Callable[[Run], Result]] = {
         "parameters": parameters,
@@ -276,8 +288,15 @@ def reproduce(
 
 def _check(run: Run) -> None:
     """Everything that can be wrong, before anything long; then the settings are written down."""
-    for name in run.libraries[:1]:
-        find_library(name)
+    for network in run.networks:
+        load_picture_network(network)
+    if run.own_data is not None:
+        _check_data(MelStore(run.own_data))
+    path, settings = run.out / "settings.json", run.settings()
+    _check_settings(path, settings)
+    find_library(run.libraries[0])
+    for source, target in permutations(CORE, 2):
+        able(run.libraries, source, target)
     corpus_scores(run.budget.composers)
     try:
         import accelerate  # noqa: F401
@@ -287,23 +306,27 @@ def _check(run: Run) -> None:
         raise MissingDependencyError(
             f"this trains and renders, and {error}: pip install 'timbrel[train,data]'"
         ) from error
-    for network in run.networks:
-        load_picture_network(network)
-    if run.own_data is not None:
-        _check_data(MelStore(run.own_data))
-    path, settings = run.out / "settings.json", run.settings()
-    if run.out.exists() and not run.out.is_dir():
-        raise InputError(f"{run.out} is a file; expected a folder, new or of an earlier run")
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in settings.items():
-            if before.get(name) != value:
-                raise InputError(
-                    f"{run.out} was made with {name} {before.get(name)}; now {name} is {value}. Use the same settings, "
-                    "or another folder"
-                )
     (run.out / "parts").mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(settings, indent=1) + "\n")
+
+
+def _check_settings(path: Path, settings: Result) -> None:
+    """An earlier run of the folder had the same."""
+    out = path.parent
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; expected a folder, new or of an earlier run")
+    if not path.exists():
+        return
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); delete the folder, or use another") from error
+    for name, value in settings.items():
+        if before.get(name) != value:
+            raise InputError(
+                f"{out} was made with {name} {before.get(name)}; now {name} is {value}. Use the same settings, or "
+                "another folder"
+            )
 
 
 def _check_data(store: MelStore) -> None:
@@ -362,7 +385,9 @@ def _data(run: Run) -> Result:
 def _clips(run: Run) -> Result:
     """Renders what is asked."""
     budget, folder = run.budget, run.out / "clips"
-    return {"scores": make_clips(folder, budget.clips, budget.composers, budget.validation_share, run.libraries)}
+    heard = {entry.source for entry in MelStore(run.data).entries if entry.split == "train"}
+    share = budget.validation_share
+    return {"scores": make_clips(folder, budget.clips, budget.composers, share, run.libraries, heard)}
 
 
 def load(run: Run, name: str) -> ReportModel:

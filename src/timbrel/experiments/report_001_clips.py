@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -55,10 +55,28 @@ class Clip:
     answer: NDArray
 
 
+def able(libraries: Sequence[str], source: str, target: str) -> list[str]:
+    """The libraries that have both instruments.
+
+    Raises:
+        InputError: none has.
+    """
+    found = [name for name in libraries if not {source, target} & set(LIBRARIES[name].without)]
+    if not found:
+        raise InputError(f"none of the libraries {', '.join(libraries)} has {source} and {target}; install another")
+    return found
+
+
 def make_clips(
-    folder: Path, count: int, composers: Sequence[str], validation_share: float, libraries: Sequence[str]
+    folder: Path,
+    count: int,
+    composers: Sequence[str],
+    validation_share: float,
+    libraries: Sequence[str],
+    heard: Collection[str] = (),
 ) -> list[str]:
-    """Renders clips of the validation split's scores, each of another score, in all directions in turn.
+    """Renders clips of the validation split's scores, each of another score, in all directions in turn; of none that
+    is in `heard`, the names of scores that training uses.
 
     Returns:
         Their scores.
@@ -68,7 +86,7 @@ def make_clips(
     """
     rng = random.Random(0)
     names = corpus_scores(composers)
-    names = [name for name in names if assign_split(name, validation_share) == "validation"]
+    names = [n for n in names if assign_split(n, validation_share) == "validation" and n not in heard]
     rng.shuffle(names)
     passages = []
     for name in names:
@@ -76,13 +94,16 @@ def make_clips(
         if len(passages) == count:
             break
     else:
-        raise InputError(f"the scores of {', '.join(composers)} give {len(passages)} clips; {count} are needed")
+        raise InputError(
+            f"the scores of {', '.join(composers)} that no training hears give {len(passages)} clips; {count} are "
+            "needed. Keep more scores from the training data"
+        )
     directions, asked = list(permutations(CORE, 2)), []
     folder.mkdir(exist_ok=True)
     for k, passage in enumerate(passages):
         source, target = directions[k % len(directions)]
-        able = [name for name in libraries if not {source, target} & set(LIBRARIES[name].without)]
-        library, style = able[k % len(able)], passages[(k + 1) % count]
+        with_both = able(libraries, source, target)
+        library, style = with_both[k % len(with_both)], passages[(k + 1) % count]
         for kind, played, instrument in zip(KINDS, (passage, style, passage), (source, target, target), strict=True):
             waveform = benchmark.play(played.notes(), instrument, library, played.duration_s)
             write_audio(clip_path(folder, k, kind), waveform, benchmark.SAMPLE_RATE, overwrite=True)

@@ -56,6 +56,7 @@ class ReportAutoencoderStage:
         self.recipe = recipe
         store = MelStore(data)
         self.mel_config = store.config
+        _check_sides(recipe, store, 2**recipe.downsamplings)
         self.train, self.validation = _windows(recipe, store)
         self.features = _features(recipe, self.train)
         self.frozen: dict[str, nn.Module] = {"features": self.features} if self.features else {}
@@ -162,11 +163,13 @@ class ReportTransferStage:
             model = expect(load_transfer_model(init_from), ReportModel, init_from)
             found = dataclasses.asdict(model.schedule_config) | dataclasses.asdict(model.denoiser.config)
             check_recipe(recipe, found, init_from)
+            _check_sides(recipe, self.train.store, model.codec.factor)
             return model
         if codec is None:
             raise InputError("there is no codec; train one with `timbrel train autoencoder report`, or give init_from")
         mel, loaded = load_codec(codec)
         report = expect(loaded, ReportCodec, codec)
+        _check_sides(recipe, self.train.store, report.factor)
         report.fit_scale(self.train.single(np.random.default_rng(recipe.seed), 256))
         torch.manual_seed(recipe.seed)
         schedule = ScheduleConfig(
@@ -312,14 +315,19 @@ SAMPLING = {"steps": 20}
 FIRST_LOG_VARIANCE = -4.0  # of latents with a variance of about 1
 
 
-def _windows(recipe: Recipe, store: MelStore) -> tuple[Windows, Windows]:
-    """Those of training and validation."""
-    if store.config.n_mels % 64 or recipe.frames % 8:
+def _check_sides(recipe: Recipe, store: MelStore, factor: float) -> None:
+    """That a codec which divides both sides by `factor` can take the windows."""
+    bands = max(64, factor)
+    if store.config.n_mels % bands or recipe.frames % factor:
         raise InputError(
             f"the mels of {store.folder} have {store.config.n_mels} bands, and frames is {recipe.frames}; expected "
-            f"multiples of 64 and 8, as in the report: make the data with --mel.sample-rate 22050 "
+            f"multiples of {bands} and {factor}: make the data with --mel.sample-rate 22050 "
             "--mel.n-fft 2048 --mel.hop-length 512 --mel.n-mels 128, and leave frames at 128"
         )
+
+
+def _windows(recipe: Recipe, store: MelStore) -> tuple[Windows, Windows]:
+    """Those of training and validation."""
     train, validation = (Windows(store, split, recipe.frames, recipe.frames) for split in ("train", "validation"))
     return train, validation
 
