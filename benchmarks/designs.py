@@ -39,7 +39,6 @@ from timbrel.metrics.instrument import evaluate as judge
 from timbrel.metrics.summary import mean_interval
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.models.denoiser import Condition, DenoiserConfig, TransferDenoiser
-from timbrel.models.layers import sinusoidal_embedding
 from timbrel.models.style import StyleConfig, StyleEncoder
 from timbrel.training.loop import fit
 from timbrel.training.recipes import Recipe
@@ -146,16 +145,8 @@ class VelocityDenoiser(TransferDenoiser):
         centred, spread = noisy_latents - a * self.mean, (a.square() * variance + b.square()).sqrt()
         linear = (p * b - q * a * variance) / spread.square() * centred - q * self.mean
         x = torch.cat([centred / spread, (condition.content - self.mean) / self.std], dim=1)
-        pooled = (condition.tokens * condition.mask[..., None]).sum(1) / condition.mask.sum(1, keepdim=True)
-        embedding = self.squeeze(F.gelu(self.time(sinusoidal_embedding(timesteps, self.config.token_width)) + pooled))
-        x = self.enter(x.flatten(1, 2).transpose(1, 2))
-        for i, block in enumerate(self.blocks):
-            if i % self.config.attention_every == 0:
-                j = i // self.config.attention_every
-                x = x + self.attentions[j](self.norms[j](x), condition.tokens, condition.mask)
-            x = block(x, embedding)
-        output = self.leave(F.layer_norm(x, x.shape[-1:])).transpose(1, 2).unflatten(1, self.mean.shape[:2])
-        return linear + (p * a + q * b) * self.std / spread * output.float()
+        output = self.network(x, timesteps, condition)
+        return linear + (p * a + q * b) * self.std / spread * output
 
 
 class PictureDenoiser(nn.Module):
@@ -328,9 +319,7 @@ def held_out(data: Path, labels: list[str], recorded: bool) -> dict[str, Tensor]
     windows.labels = labels
     windows.targets = [e for e in windows.targets if e.label in TARGETS and (e.library in RECORDED) == recorded]
     if not windows.targets:
-        sys.exit(
-            f"{data} has none of {', '.join(TARGETS)} by {'recorded notes' if recorded else 'soundfonts'}"
-        )
+        sys.exit(f"{data} has none of {', '.join(TARGETS)} by {'recorded notes' if recorded else 'soundfonts'}")
     batch = windows.transfer(np.random.default_rng(0), 4 * CLIPS, None)
     sounding = [(batch[name].amax(dim=2) > -60).float().mean(dim=(1, 2)) > 0.6 for name in ("content", "target")]
     chosen = torch.stack(sounding).all(dim=0).nonzero()[:CLIPS, 0]

@@ -14,9 +14,10 @@ import dataclasses
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -177,6 +178,36 @@ def write_manifest(folder: Path, entries: Iterable[Entry]) -> None:
 
 def _line(entry: Entry) -> str:
     return json.dumps({k: v for k, v in dataclasses.asdict(entry).items() if v is not None}) + "\n"
+
+
+def check_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Refuses to go on in the folder of `path`, a JSON file, if that says that it was made with other settings.
+
+    Raises:
+        InputError: so it is; or the file is damaged, or the folder is a file.
+    """
+    folder = path.parent
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; expected a folder, new or of an earlier run")
+    if not path.exists():
+        return
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); delete the folder, or use another") from error
+    refuse_other_settings(folder, before, settings)
+
+
+def refuse_other_settings(
+    folder: Path, before: Mapping[str, Any], settings: Mapping[str, Any], *, but: str = ""
+) -> None:
+    """Raises InputError where `folder` was made with other values than `settings` has; `but` adds to the remedy."""
+    for name, value in settings.items():
+        if before.get(name) != value:
+            raise InputError(
+                f"{folder} was made with {name} {before.get(name)}; now {name} is {value}. Use the same settings{but}, "
+                "or another folder"
+            )
 
 
 def write_text(path: Path, text: str) -> None:

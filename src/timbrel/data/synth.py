@@ -35,6 +35,7 @@ from timbrel.data.store import (
     StoreWriter,
     active_rms,
     quantise,
+    refuse_other_settings,
     span_powers,
     write_manifest,
     write_text,
@@ -161,12 +162,7 @@ def _same_settings(config: SynthConfig, path: Path) -> None:
             ) from error
         write_text(path, json.dumps(settings, indent=2) + "\n")
         return
-    for name, value in settings.items():
-        if before.get(name) != value:
-            raise InputError(
-                f"{path.parent} was made with {name} {before.get(name)}; now {name} is {value}. "
-                "Use the same settings (only num_groups may change), or another folder"
-            )
+    refuse_other_settings(path.parent, before, settings, but=" (only num_groups may change)")
 
 
 def _check_samples(folders: Sequence[str]) -> None:

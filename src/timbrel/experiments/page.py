@@ -133,15 +133,14 @@ def figure(title: str, clips: dict[str, NDArray]) -> str:
     )
     title = escape(title)
     return f"""<figure><figcaption>{title}</figcaption>
-<img alt="mel spectrograms of {title}" src="data:image/png;base64,{_png(clips)}"><br>{players}</figure>
+<img alt="mel spectrograms of {title}" src="data:image/png;base64,{_spectrograms(clips)}"><br>{players}</figure>
 """
 
 
-def _png(clips: dict[str, NDArray]) -> str:
+def _spectrograms(clips: dict[str, NDArray]) -> str:
     """Mel spectrograms, one under the other."""
     import torch
     from matplotlib.figure import Figure
-    from PIL import Image
 
     from timbrel.audio.mel import MelConfig, band_centres_hz, mel_spectrogram
 
@@ -165,9 +164,16 @@ def _png(clips: dict[str, NDArray]) -> str:
         axis.set_yticks(np.interp(ticks, hz, np.arange(len(hz))), [f"{t / 1000:g}" for t in ticks])
         axis.set_ylabel(f"{name}, kHz")
     axes[-1].set_xlabel("s")
+    return base64.b64encode(png(drawing, colours=48)).decode()
+
+
+def png(drawing: Any, *, colours: int = 64) -> bytes:
+    """A matplotlib figure as a small PNG, of so many colours."""
+    from PIL import Image
+
     drawing.savefig(drawn := io.BytesIO(), format="png")
-    Image.open(drawn).convert("RGB").quantize(48).save(file := io.BytesIO(), format="png", optimize=True)
-    return base64.b64encode(file.getvalue()).decode()
+    Image.open(drawn).convert("RGB").quantize(colours).save(file := io.BytesIO(), format="png", optimize=True)
+    return file.getvalue()
 
 
 def _ogg(clip: NDArray) -> str:

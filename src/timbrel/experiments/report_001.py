@@ -39,7 +39,7 @@ from timbrel.checkpoint import (
 from timbrel.data.datasets import Windows
 from timbrel.data.render import LIBRARIES, find_library
 from timbrel.data.scores import corpus_scores
-from timbrel.data.store import MelStore, write_manifest, write_text
+from timbrel.data.store import MelStore, check_settings, write_manifest, write_text
 from timbrel.data.synth import CORE, SynthConfig, synthesise
 from timbrel.errors import InputError, MissingDependencyError
 from timbrel.experiments.report_001_clips import (
@@ -293,7 +293,7 @@ def _check(run: Run) -> None:
     if run.own_data is not None:
         _check_data(MelStore(run.own_data))
     path, settings = run.out / "settings.json", run.settings()
-    _check_settings(path, settings)
+    check_settings(path, settings)
     find_library(run.libraries[0])
     for source, target in permutations(CORE, 2):
         able(run.libraries, source, target)
@@ -308,25 +308,6 @@ def _check(run: Run) -> None:
         ) from error
     (run.out / "parts").mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(settings, indent=1) + "\n")
-
-
-def _check_settings(path: Path, settings: Result) -> None:
-    """An earlier run of the folder had the same."""
-    out = path.parent
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; expected a folder, new or of an earlier run")
-    if not path.exists():
-        return
-    try:
-        before = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}); delete the folder, or use another") from error
-    for name, value in settings.items():
-        if before.get(name) != value:
-            raise InputError(
-                f"{out} was made with {name} {before.get(name)}; now {name} is {value}. Use the same settings, or "
-                "another folder"
-            )
 
 
 def _check_data(store: MelStore) -> None:

@@ -360,11 +360,7 @@ def _figure_2(run: Run) -> str:
 
 
 def _save(run: Run, name: str, drawing: Any) -> str:
-    from PIL import Image
-
-    drawing.savefig(drawn := io.BytesIO(), format="png")
-    Image.open(drawn).convert("RGB").quantize(64).save(file := io.BytesIO(), format="png", optimize=True)
-    write_bytes(run.out / "figures" / f"{name}.png", file.getvalue())
+    write_bytes(run.out / "figures" / f"{name}.png", page.png(drawing))
     return f'<p><img alt="{name}" src="figures/{name}.png"></p>'
 
 

@@ -38,7 +38,7 @@ from timbrel.checkpoint import fingerprint, load_single_models, load_transfer_mo
 from timbrel.data.render import LIBRARIES, find_library
 from timbrel.data.scores import Note, corpus_scores
 from timbrel.data.splits import assign_split
-from timbrel.data.store import levelled, write_bytes, write_text
+from timbrel.data.store import check_settings, levelled, write_bytes, write_text
 from timbrel.data.synth import SynthConfig
 from timbrel.diffusion.samplers import seeded_noise
 from timbrel.errors import InputError
@@ -192,22 +192,10 @@ def _whole(*parts: torch.nn.Module | Tensor) -> torch.nn.Module:
 def _same_settings(folder: Path, settings: dict[str, Any], *, keep: bool) -> None:
     """Refuses a folder whose rows were made with other settings; writes them down with `keep`."""
     path = folder / "settings.json"
-    if path.exists():
-        try:
-            before = json.loads(path.read_text())
-        except ValueError as error:
-            raise InputError(f"{path} is damaged ({error}); use another folder") from error
-        for name, value in settings.items():
-            if before.get(name) != value:
-                raise InputError(
-                    f"{folder} was made with {name} {before.get(name)}; now {name} is {value}. Use the same settings, "
-                    "or another folder"
-                )
-    elif keep:
+    check_settings(path, settings)
+    if keep and not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(settings, indent=1) + "\n")
-    elif folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; expected a folder, new or of an earlier run")
 
 
 def draw(clips: int, seed: int) -> dict[str, list[dict[str, Any]]]:

@@ -175,7 +175,6 @@ def heat_maps(name: str, direction: dict[str, Any], rows: Sequence[int], columns
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
-    from PIL import Image
 
     used = [key for key in HEAT if key in direction["answer"]]
     figure = Figure(figsize=(4.1 * len(used), 0.55 * len(rows) + 2.6), dpi=100, layout="constrained")
@@ -198,6 +197,4 @@ def heat_maps(name: str, direction: dict[str, Any], rows: Sequence[int], columns
         told = [f"{word}: {_text(direction[row][key])}" for row, word in KNOWN.items()]
         axis.set_xlabel("start\n" + "\n".join(told))
     figure.axes[0].set_ylabel("forward steps")
-    figure.savefig(drawn := io.BytesIO(), format="png")
-    Image.open(drawn).convert("RGB").quantize(64).save(file := io.BytesIO(), format="png", optimize=True)
-    return file.getvalue()
+    return page.png(figure)

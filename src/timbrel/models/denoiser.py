@@ -109,6 +109,12 @@ class TransferDenoiser(nn.Module):
         hint = k * (noisy_latents - a * self.mean)
         inputs = torch.cat([hint, condition.content - self.mean], dim=1) / self.std.tile(2, 1, 1)
 
+        output = self.network(inputs, timesteps, condition)
+        scale = ((1 - k * a).square() * self.std.square() + (k * b).square()).sqrt()
+        return self.mean + hint + scale * output
+
+    def network(self, inputs: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        """Noisy latents and content, both of about unit variance, [batch, 2 c, h, w] -> [batch, c, h, w], likewise."""
         weight = condition.mask[..., None].to(condition.tokens.dtype)
         pooled = (condition.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
         embedding = self.squeeze(F.gelu(self.time(sinusoidal_embedding(timesteps, self.config.token_width)) + pooled))
@@ -118,11 +124,5 @@ class TransferDenoiser(nn.Module):
                 j = i // self.config.attention_every
                 x = x + self.attentions[j](self.norms[j](x), condition.tokens, condition.mask)
             x = block(x, embedding)
-        output = (
-            self.leave(F.layer_norm(x, x.shape[-1:]))
-            .transpose(1, 2)
-            .unflatten(1, self.mean.shape[:2])
-            .float()
-        )
-        scale = ((1 - k * a).square() * self.std.square() + (k * b).square()).sqrt()
-        return self.mean + hint + scale * output
+        output = self.leave(F.layer_norm(x, x.shape[-1:])).transpose(1, 2)
+        return output.unflatten(1, self.mean.shape[:2]).float()
