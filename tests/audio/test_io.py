@@ -146,6 +146,24 @@ def test_what_cannot_be_read_is_said(tmp_path, name, said):
     assert name in str(caught.value)
 
 
+def test_a_damaged_spot_costs_no_more_than_itself(tmp_path):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 220500)).astype(np.float32)
+    io.write_audio(path := tmp_path / "x.flac", noise, 44100)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
+    path.write_bytes(data)
+    heard, _ = io.read_audio(path)
+    assert 0.95 * noise.shape[1] < heard.shape[1] < noise.shape[1]
+    np.testing.assert_allclose(heard[:, :90000], noise[:, :90000], atol=1e-5)
+    np.testing.assert_allclose(heard[:, -90000:], noise[:, -90000:], atol=1e-5)
+
+
+def test_names_need_not_be_utf_8(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    io.write_audio(path, np.zeros((1, 100), np.float32), 8000)
+    assert io.read_audio(path)[0].shape == (1, 100)
+
+
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "webm", "aac"])
 def test_a_truncated_file_gives_what_there_is(tmp_path, suffix):
     source = tmp_path / "a.wav"

@@ -61,7 +61,8 @@ class AudioReader:
 
     def __init__(self, path: PathLike) -> None:
         self.path = _existing_file(path)
-        self._decoder = _open_sndfile(self.path) or _Ffmpeg(self.path)
+        self._decoder: _Sndfile | _Ffmpeg = _open_sndfile(self.path) or _Ffmpeg(self.path)
+        self._position = 0
         self.sample_rate: int = self._decoder.samplerate
         self.channels: int = self._decoder.channels
         self.frames: int | None = self._decoder.frames
@@ -69,7 +70,7 @@ class AudioReader:
     def blocks(self, frames_per_block: int) -> Iterator[Waveform]:
         """Yields [channels, frames_per_block] float32, the last block shorter.
 
-        A truncated file yields what can be decoded. Raises AudioError for no samples at all, NaN or Inf.
+        A truncated or damaged file yields what can be decoded. Raises AudioError for no samples at all, NaN or Inf.
         """
         if frames_per_block < 1:
             raise InputError(f"frames_per_block is {frames_per_block}; expected at least 1")
@@ -88,10 +89,25 @@ class AudioReader:
 
     def _read(self, frames: int) -> Waveform:
         parts: list[Waveform] = []
-        while frames and len(part := self._decoder.read(min(frames, _READ_FRAMES))):
+        while frames and len(part := self._decode(min(frames, _READ_FRAMES))):
             parts.append(part)
             frames -= len(part)
+            self._position += len(part)
         return np.concatenate(parts) if parts else np.empty((0, self.channels), np.float32)
+
+    def _decode(self, frames: int) -> Waveform:
+        try:
+            return self._decoder.read(frames)
+        except soundfile.LibsndfileError:  # damaged here: ffmpeg leaves the spot out and goes on
+            try:
+                decoder = _Ffmpeg(self.path)
+            except AudioError:
+                return np.empty((0, self.channels), np.float32)
+        self._decoder.close()
+        self._decoder, left = decoder, self._position
+        while left and len(part := decoder.read(min(left, _READ_FRAMES))):
+            left -= len(part)
+        return decoder.read(frames)
 
     def close(self) -> None:
         self._decoder.close()
@@ -134,7 +150,7 @@ def read_audio(path: PathLike, *, sample_rate: int | None = None, mono: bool = F
 
 
 class _Sndfile:
-    """libsndfile; `read` gives [frames, channels], nothing at the end or where the file breaks off."""
+    """libsndfile; `read` gives [frames, channels], nothing at the end, or raises where the file is damaged."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -142,10 +158,7 @@ class _Sndfile:
         self.close = file.close
 
     def read(self, frames: int) -> Waveform:
-        try:
-            return self._file.read(frames, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError:
-            return np.empty((0, self.channels), np.float32)
+        return self._file.read(frames, dtype="float32", always_2d=True)
 
 
 class _ForwardOnly(soundfile.SoundFile):
@@ -157,7 +170,7 @@ class _ForwardOnly(soundfile.SoundFile):
 
 def _open_sndfile(path: Path) -> _Sndfile | None:
     try:
-        file = _ForwardOnly(path)
+        file = _ForwardOnly(os.fsencode(path))  # as bytes: a name need not be UTF-8
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix that soundfile takes for headerless
         return None
     if file.frames > 0:
@@ -319,7 +332,7 @@ class AudioWriter:
         temporary = self.path.with_name(f".timbrel-{secrets.token_hex(6)}{self.path.suffix}")
         try:
             file = soundfile.SoundFile(
-                temporary, "w", samplerate=self.sample_rate, channels=self.channels, **self._format
+                os.fsencode(temporary), "w", samplerate=self.sample_rate, channels=self.channels, **self._format
             )
         except soundfile.LibsndfileError as error:
             temporary.unlink(missing_ok=True)

@@ -68,7 +68,7 @@ def transposed_mel(waveform: Tensor, config: MelConfig, semitones: int) -> Tenso
 
     Args:
         waveform: [1, 1, samples].
-        semitones: up or down; the factor on frequencies is a ratio of whole hops, within 3 cents for hops of 1024.
+        semitones: up or down; the factor on frequencies is a ratio of whole hops, within 5 cents for hops of 1024.
 
     Returns:
         Tensor [1, 1, n_mels, frames], at least 1 + samples // hop_length frames.

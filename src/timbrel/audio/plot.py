@@ -44,7 +44,7 @@ def draw_mels(
     centres = hz_to_mel(band_centres_hz(config).double())
     places = (hz_to_mel(marks.double()) - centres[0]) / (centres[1] - centres[0])
     for axis, (title, mel) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
-        axis.set_title(title, loc="left")
+        axis.set_title(title, loc="left", parse_math=False)
         axis.set_xlim(0, longest)
         axis.set_ylabel("Hz")
         axis.set_yticks(places.tolist(), [f"{int(hz)}" for hz in marks])

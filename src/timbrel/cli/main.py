@@ -5,6 +5,7 @@ Importing this needs neither torch nor numpy: a verb imports what it needs when 
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -54,6 +55,8 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line. Exit codes: 0 fine, 2 a wrong value or a file that failed, 130 interrupted."""
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
     try:
         if args == ["--version"]:
             import timbrel
