@@ -24,7 +24,7 @@ def add(
         timbrel transfer song.mp3 --to my-cello
 
     Args:
-        name: What to call it; an instrument of that name is replaced.
+        name: What to call it; one of your own of that name is replaced.
         clips: Recordings of that instrument alone, some seconds or more, best of different notes.
         model: The model that it is for: a shipped name or a folder.
     """

@@ -114,7 +114,8 @@ def build(
     scores = [(folder, list(group)) for _, group in groupby(missing, key=lambda e: e.score)]
     for _ in parallel(_write_notes, scores, workers, progress and "reading scores"):
         pass
-    todo = [case for case in cases if not all(case.path(kind).exists() for kind in ("content", "style", "target"))]
+    kinds = ["content", "style", "target", *(["other-style"] if _has(OTHER_LIBRARY) else [])]
+    todo = [case for case in cases if not all(case.path(kind).exists() for kind in kinds)]
     for _ in parallel(_render_case, todo, workers, progress and "rendering"):
         pass
     write(folder / "manifest.json", json.dumps(manifest.manifest(), indent=1))
@@ -253,9 +254,11 @@ def _from_folder(folder: Path, case: Case) -> Waveform:
 
 @lru_cache(maxsize=1)
 def pipeline(model: str | None) -> Any:
-    from timbrel.pipelines.transfer import load
+    """As `timbrel.load`, without a user's own instruments, which may have the names of a model's."""
+    from timbrel.checkpoint import load_transfer_model
+    from timbrel.pipelines.transfer import TransferPipeline
 
-    return load(model)
+    return TransferPipeline(load_transfer_model(model))
 
 
 def _inversion_version() -> str:
