@@ -47,20 +47,21 @@ TARGETS = ("piano", "guitar", "harp", "violin")
 RECORDED = ("tonejs", "salamander")
 CLIPS = 40
 TIMESTEPS = 1000
+FRAMES, STYLE_FRAMES = 128, 160  # of training: half the shipped model's; both are measured with 256 and 320
 WIDTH, STYLE_WIDTH, DILATIONS = 256, 128, (1, 2, 4, 1)
 AUGMENTATION = Augmentation()
 
 
 @dataclass(frozen=True)
 class Design:
-    """One row of the table. The base is the shipped model's design at a smaller size."""
+    """One row of the table."""
 
-    about: str = "the base: as the shipped model, smaller"
+    about: str = "the base: convolutions along time"
     objective: str = "sample"  # what the network predicts: sample, v, flow
     pure_noise_share: float = 0.85  # of training at the last timestep; 1 is a plain regression
     sampling: tuple[int, ...] = (1,)  # steps to measure with
     channels: int = 8  # of 16 principal components of a patch
-    layout: str = "time"  # or "picture": convolutions over bands and time
+    layout: str = "time"  # or "picture": convolutions over bands and time; "both": those after these
     content: str = "latents"  # or "pitch": how strong each pitch's partials stand out
     style: str = "tokens"  # or "pooled", "label", "none"
     loss: str = "l1+differences"  # or "l1", "l2"
@@ -77,6 +78,7 @@ DESIGNS = {
     "latents-4": Design("4 latent channels", channels=4),
     "latents-16": Design("16 latent channels: nothing lost", channels=16),
     "picture": Design("2-D convolutions over the mel picture's latents", layout="picture"),
+    "both": Design("2-D convolutions after those along time, as the shipped model", layout="both"),
     "pitch-content": Design("the source as pitches' strengths, not as latents", content="pitch"),
     "style-pooled": Design("style as one vector, the tokens' mean", style="pooled"),
     "style-label": Design("style as a learned vector an instrument", style="label"),
@@ -181,19 +183,23 @@ class PictureDenoiser(nn.Module):
 class Trial:
     """One design's networks, and how they are trained and used."""
 
-    def __init__(self, design: Design, mel: MelConfig, clips: Tensor, labels: int) -> None:
-        self.design, self.mel = design, mel
+    def __init__(self, design: Design, mel: MelConfig, codec: MelAutoencoder, clips: Tensor, labels: int) -> None:
+        self.design, self.mel, self.codec = design, mel, codec
         torch.manual_seed(0)
-        self.codec = MelAutoencoder(AutoencoderConfig(latent_channels=design.channels, num_blocks=1, width=8)).eval()
-        self.codec.requires_grad_(False).fit_basis(clips)
-        latents = self.codec.encode(clips)
+        latents = codec.encode(clips)
         mean, std = latents.mean(dim=(0, 3))[..., None], latents.std(dim=(0, 3))[..., None].clamp_min(0.02)
         self.schedule = cosine_schedule(
             TIMESTEPS, prediction_type="v" if design.objective == "v" else "sample", zero_terminal_snr=True
         )
         self.shape = (design.channels, mel.n_mels // 4)
         sizes = {"latent_channels": self.shape[0], "latent_height": self.shape[1]}
-        config = DenoiserConfig(token_width=STYLE_WIDTH, width=WIDTH, dilations=DILATIONS, **sizes)
+        config = DenoiserConfig(
+            token_width=STYLE_WIDTH,
+            width=WIDTH,
+            dilations=DILATIONS,
+            picture_dilations=(1, 2, 4, 1) if design.layout == "both" else (),
+            **sizes,
+        )
         abar = self.schedule.alphas_cumprod
         if design.objective == "flow":  # x_t = (1 - t) x_0 + t noise; the mean enters with 1 - t
             abar = (1 - torch.arange(1, TIMESTEPS + 1).double() / TIMESTEPS).square()
@@ -217,24 +223,23 @@ class Trial:
         if design.content == "pitch":
             self.modules["project"] = self.project
 
-    def condition(self, batch: dict[str, Tensor]) -> Condition:
+    def condition(self, batch: dict[str, Tensor], latents: dict[str, Tensor]) -> Condition:
         if self.design.style == "label":
             tokens = self.by_label(batch["label"])[:, None]
         else:
-            tokens = self.style(self.codec.encode(batch["style"]))
+            tokens = self.style(latents["style"])
         if self.design.style == "pooled":
             tokens = tokens.mean(dim=1, keepdim=True)
         elif self.design.style == "none":
             tokens = torch.zeros_like(tokens[:, :1])
-        content = self.codec.encode(batch["content"])
+        content = latents["content"]
         if self.design.content == "pitch":
             features = self.project(self.pitch(batch["content"]))
             content = self.denoiser.mean + self.denoiser.std * features.unflatten(1, self.shape).float()
         return Condition(content, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
 
-    def loss(self, batch: dict[str, Tensor]) -> Tensor:
-        with torch.autocast("cpu", enabled=False):
-            target = self.codec.encode(batch["target"])
+    def loss(self, batch: dict[str, Tensor], latents: dict[str, Tensor]) -> Tensor:
+        target = latents["target"]
         noise = batch["noise"][:, : self.design.channels]
         t = torch.where(batch["chance"] < self.design.pure_noise_share, TIMESTEPS - 1, batch["timesteps"])
         if self.design.objective == "flow":
@@ -242,7 +247,7 @@ class Trial:
             noisy, wanted = (1 - share) * target + share * noise, noise - target
         else:
             noisy, wanted = self.schedule.add_noise(target, noise, t), self.schedule.target(target, noise, t)
-        predicted = self.denoiser(noisy, t, self.condition(batch))
+        predicted = self.denoiser(noisy, t, self.condition(batch, latents))
         with torch.autocast("cpu", enabled=False):
             error = self.codec.decode_difference(predicted.float() - wanted)
             if self.design.loss == "l2":
@@ -255,7 +260,7 @@ class Trial:
     @torch.no_grad()
     def sample(self, batch: dict[str, Tensor], steps: int) -> Tensor:
         """Mels of a batch after so many steps."""
-        condition = self.condition(batch)
+        condition = self.condition(batch, encoded(self.codec, batch))
         x = seeded_noise((*self.shape, batch["content"].shape[-1] // 4), range(len(batch["content"])))
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
@@ -269,6 +274,17 @@ class Trial:
         return self.codec.decode(x)
 
 
+def principal_components(channels: int, clips: Tensor) -> MelAutoencoder:
+    torch.manual_seed(0)
+    codec = MelAutoencoder(AutoencoderConfig(latent_channels=channels, num_blocks=1, width=8)).eval()
+    codec.requires_grad_(False).fit_basis(clips)
+    return codec
+
+
+def encoded(codec: MelAutoencoder, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: codec.encode(batch[name]) for name in ("target", "content", "style")}
+
+
 class TrialStage:
     """Trains designs that see the same data, batch by batch: a stage of `timbrel.training.loop.fit`. Their losses are
     summed; no gradient of one reaches another, and clipping, which would couple them, is off."""
@@ -278,10 +294,14 @@ class TrialStage:
         self.design = next(iter(designs.values()))
         store = MelStore(data)
         store.entries = [e for e in store.entries if e.library in self.design.libraries]
-        self.train = Windows(store, "train", recipe.frames, 320)
+        self.train = Windows(store, "train", recipe.frames, STYLE_FRAMES)
         self.train.labels = labels
         clips = self.train.single(np.random.default_rng(0), 512)
-        self.trials = {name: Trial(design, store.config, clips, len(labels)) for name, design in designs.items()}
+        codecs = {design.channels: principal_components(design.channels, clips) for design in designs.values()}
+        self.trials = {
+            name: Trial(design, store.config, codecs[design.channels], clips, len(labels))
+            for name, design in designs.items()
+        }
         self.identity = {"data": str(data.resolve()), "designs": repr(designs)}
         self.modules: dict[str, nn.Module] = {name: trial.modules for name, trial in self.trials.items()}
 
@@ -296,7 +316,10 @@ class TrialStage:
         }
 
     def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        losses = {name: trial.loss(batch) for name, trial in self.trials.items()}
+        codecs = {trial.codec.config.latent_channels: trial.codec for trial in self.trials.values()}
+        with torch.autocast("cpu", enabled=False):
+            latents = {channels: encoded(codec, batch) for channels, codec in codecs.items()}
+        losses = {name: trial.loss(batch, latents[trial.design.channels]) for name, trial in self.trials.items()}
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
     def validate(self) -> dict[str, float]:
@@ -348,7 +371,9 @@ def run(
 ) -> None:
     """Trains designs that share their data, measures them and writes a file for each."""
     first = next(iter(designs))
-    recipe = Recipe(steps=steps, learning_rate=1e-3, warmup_steps=100, clip_norm=1e9, num_threads=1)
+    recipe = Recipe(
+        steps=steps, frames=FRAMES, learning_rate=1e-3, warmup_steps=100, clip_norm=1e9, num_threads=1
+    )
     stage = TrialStage(designs, recipe, data, labels)
     if not fit(stage, recipe, out / "runs" / first):
         sys.exit(130)

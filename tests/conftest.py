@@ -34,6 +34,8 @@ def tiny_transfer_model():
             dilations=(1, 2),
             modulation_width=8,
             num_heads=2,
+            picture_width=4,
+            picture_dilations=(1,),
         ),
         checkpoint.ScheduleConfig(num_train_timesteps=100),
     )

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -7,13 +9,21 @@ from timbrel.models.layers import CrossAttention, TimeConv, sinusoidal_embedding
 
 SCHEDULE = cosine_schedule(100, prediction_type="sample", zero_terminal_snr=True)
 SMALL = DenoiserConfig(
-    latent_channels=2, latent_height=4, token_width=16, width=24, dilations=(1, 2), modulation_width=8, num_heads=2
+    latent_channels=2,
+    latent_height=4,
+    token_width=16,
+    width=24,
+    dilations=(1, 2),
+    modulation_width=8,
+    num_heads=2,
+    picture_width=6,
+    picture_dilations=(1, 2),
 )
 
 
-def denoiser(*, fresh=False):
+def denoiser(config=SMALL, *, fresh=False):
     torch.manual_seed(0)
-    model = TransferDenoiser(SMALL, SCHEDULE.alphas_cumprod).eval().requires_grad_(False)
+    model = TransferDenoiser(config, SCHEDULE.alphas_cumprod).eval().requires_grad_(False)
     for parameter in () if fresh else model.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
@@ -88,6 +98,21 @@ def test_null_drops_the_style_where_it_is_told_to():
     torch.testing.assert_close(some.tokens[1], given.tokens[1])
     assert some.mask[1].tolist() == given.mask[1].tolist()
     assert bool((model.null(given).tokens == model.null_token).all())
+
+
+def test_the_picture_blocks_see_neighbouring_bands_and_start_as_nothing():
+    noisy, t, given = torch.randn(2, 2, 4, 12), torch.tensor([50, 20]), condition()
+    along_time = dataclasses.replace(SMALL, picture_dilations=())
+    torch.testing.assert_close(
+        denoiser(fresh=True)(noisy, t, given), denoiser(along_time, fresh=True)(noisy, t, given)
+    )
+    model = denoiser()
+    torch.nn.init.zeros_(model.leave.weight)  # so that nothing but the picture blocks reaches the answer
+    high = given.content.clone()
+    high[:, :, 3, 9] += 1
+    changed = (model(noisy, t, Condition(high, given.tokens, given.mask)) - model(noisy, t, given)).abs().amax(dim=1)
+    assert float(changed[:, 1, 7].min()) > 1e-5
+    assert not changed[..., :3].any()  # 1 + 1 + 2 frames away at most
 
 
 @pytest.mark.parametrize("dilation", [1, 3])

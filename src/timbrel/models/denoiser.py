@@ -1,4 +1,4 @@
-"""The default model's denoiser: works along time over latents whose bands are all channels."""
+"""The default model's denoiser: along time over latents whose bands are all channels, then over the picture."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ class DenoiserConfig:
     modulation_width: int = 64
     attention_every: int = 2
     num_heads: int = 8
+    picture_width: int = 48
+    picture_dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)  # none: along time alone
 
 
 class Block(nn.Module):
@@ -52,6 +54,47 @@ class Block(nn.Module):
         scale, shift, gate = self.modulate(embedding)[:, None].chunk(3, dim=-1)
         y = self.conv2(F.gelu(self.conv1(self.norm(x) * (1 + scale) + shift)))
         return x + (1 + gate) * y
+
+
+class PictureBlock(nn.Module):
+    """A dilated 3 x 3 convolution over bands and time [batch, width, h, w], scaled and shifted by the embedding."""
+
+    def __init__(self, width: int, modulation_width: int, dilation: int) -> None:
+        super().__init__()
+        self.modulate = nn.Linear(modulation_width, 2 * width)
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
+        self.conv2 = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = self.modulate(embedding)[..., None, None].chunk(2, dim=1)
+        y = F.layer_norm(x.movedim(1, -1), x.shape[1:2]).movedim(-1, 1)
+        return x + self.conv2(F.gelu(self.conv1(y * (1 + scale) + shift)))
+
+
+class PictureBlocks(nn.Module):
+    """What is to be added to an answer, from that and its inputs [batch, 3 c, h, w] -> [batch, c, h, w]. Convolutions
+    over bands and time: a partial one band higher is the same pattern, which the blocks along time, to which each band
+    is a thing of its own, have to learn band by band. At first they add nothing."""
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        width = config.picture_width
+        self.place = nn.Parameter(torch.zeros(width, config.latent_height, 1))
+        self.enter = nn.Conv2d(3 * config.latent_channels, width, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            PictureBlock(width, config.modulation_width, d) for d in config.picture_dilations
+        )
+        self.leave = nn.Conv2d(width, config.latent_channels, 1)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        x = self.enter(x.contiguous(memory_format=torch.channels_last)) + self.place
+        for block in self.blocks:
+            x = block(x, embedding)
+        return self.leave(x)
 
 
 class TransferDenoiser(nn.Module):
@@ -94,6 +137,7 @@ class TransferDenoiser(nn.Module):
             self.attentions.append(CrossAttention(width, tokens, config.num_heads))
         self.leave = nn.Linear(width, channels)
         nn.init.zeros_(self.leave.weight)
+        self.picture = PictureBlocks(config) if config.picture_dilations else None
 
     def null(self, condition: Condition, drop: Tensor | None = None) -> Condition:
         """The condition without its style, for classifier-free guidance; `drop` [batch] says where (default all)."""
@@ -124,5 +168,7 @@ class TransferDenoiser(nn.Module):
                 j = i // self.config.attention_every
                 x = x + self.attentions[j](self.norms[j](x), condition.tokens, condition.mask)
             x = block(x, embedding)
-        output = self.leave(F.layer_norm(x, x.shape[-1:])).transpose(1, 2)
-        return output.unflatten(1, self.mean.shape[:2]).float()
+        output = self.leave(F.layer_norm(x, x.shape[-1:])).transpose(1, 2).unflatten(1, self.mean.shape[:2])
+        if self.picture is not None:
+            output = output + self.picture(torch.cat([inputs, output], dim=1), embedding)
+        return output.float()

@@ -53,6 +53,8 @@ class TransferRecipe(Recipe):
     style_width: int = 256
     width: int = 448
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
+    picture_width: int = 48
+    picture_dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     schedule: Literal["cosine", "linear"] = "cosine"
     num_train_timesteps: int = 1000
     pure_noise_share: float = 0.85
@@ -163,6 +165,8 @@ TRANSFER_RECIPES: dict[str, Recipe] = {
         style_width=16,
         width=16,
         dilations=(1, 2),
+        picture_width=4,
+        picture_dilations=(1,),
         warmup_steps=2,
         validate_every=10,
         log_every=5,

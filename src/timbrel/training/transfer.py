@@ -70,7 +70,7 @@ class TransferStage:
         if init_from is not None:
             model = expect(load_transfer_model(init_from), DefaultModel, init_from)
             denoiser = model.denoiser.config
-            found = {"width": denoiser.width, "dilations": denoiser.dilations, "style_width": denoiser.token_width}
+            found = dataclasses.asdict(denoiser) | {"style_width": denoiser.token_width}
             check_recipe(recipe, found | dataclasses.asdict(model.schedule_config), init_from)
             model.denoiser.unknown.copy_(self._regression_rms(model))
             return model
@@ -90,6 +90,8 @@ class TransferStage:
                 token_width=recipe.style_width,
                 width=recipe.width,
                 dilations=recipe.dilations,
+                picture_width=recipe.picture_width,
+                picture_dilations=recipe.picture_dilations,
             ),
             ScheduleConfig(kind=recipe.schedule, num_train_timesteps=recipe.num_train_timesteps),
         )
