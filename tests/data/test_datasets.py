@@ -108,11 +108,11 @@ def test_augmenting_hangs_on_the_generator_and_stays_in_range():
 
 def test_target_and_style_share_their_sound_and_the_source_does_not():
     mel = torch.rand(8, 32, 20) * -40 - 30
-    how = Augmentation(room_probability=0, noise_probability=0, warp_probability=0, equaliser_probability=1, gain_db=0)
+    nothing = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
+    how = Augmentation(**nothing | {"equaliser_probability": 1.0}, gain_db=0)
     content, target, style = augment(mel, mel, mel, how, MEL, np.random.default_rng(0))
     torch.testing.assert_close(target, style)
     assert float((content - target).abs().mean()) > 1
-    nothing = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
     kept = augment(mel, mel, mel, Augmentation(**nothing, gain_db=0), MEL, np.random.default_rng(0))
     for result in kept:
         torch.testing.assert_close(result, mel)
@@ -134,12 +134,25 @@ def test_intonation_wanders_in_the_source_alone():
     mel = torch.full((4, 64, 40), -90.0)
     mel[:, 30] = -20
     fine = dataclasses.replace(MEL, n_mels=64)
-    how = Augmentation(0, 3, 0, 4, 0, 0, 0, 0, intonation_probability=1, intonation_cents=100, gain_db=0)
+    nothing = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
+    how = Augmentation(**nothing | {"intonation_probability": 1.0}, intonation_cents=100, gain_db=0)
     content, target, style = augment(mel, mel, mel, how, fine, np.random.default_rng(0))
     torch.testing.assert_close(target, mel)
     torch.testing.assert_close(style, mel)
     assert float((content - mel).abs().amax(dim=(1, 2)).min()) > 3
     assert float(content[0].std(dim=1).max()) > 1  # from frame to frame
+
+
+def test_loud_and_soft_come_and_go_in_source_and_target_alike():
+    mel = torch.rand(8, 32, 100) * -20 - 40
+    nothing = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
+    how = Augmentation(**nothing | {"dynamics_probability": 1.0}, gain_db=0)
+    content, target, style = augment(mel, mel, mel, how, MEL, np.random.default_rng(0))
+    torch.testing.assert_close(content, target)
+    torch.testing.assert_close(style, mel)
+    gain = (target - mel).mean(dim=1)
+    torch.testing.assert_close((target - mel), gain[:, None].expand_as(mel), atol=1e-4, rtol=0)
+    assert float((gain.amax(dim=1) - gain.amin(dim=1)).min()) > 3
 
 
 def test_warping_is_transposing():

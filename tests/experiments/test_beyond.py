@@ -19,7 +19,7 @@ plays = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("change", [beyond.rubato, beyond.legato, beyond.dynamics, beyond.loose])
+@pytest.mark.parametrize("change", [beyond.rubato, beyond.legato, beyond.dynamics, beyond.swell, beyond.loose])
 def test_a_performance_keeps_its_notes_and_changes_something(change):
     one, same = (change(SCORE, np.random.default_rng(0)) for _ in range(2))
     assert one == same != SCORE

@@ -156,6 +156,33 @@ def test_levels_of_source_and_style_do_not_matter(pipe):
     np.testing.assert_allclose(8 * soft, loud, atol=1e-3)
 
 
+def test_soft_passages_stay_as_soft_as_they_were(pipe):
+    source = tune(24.0)
+    third = source.shape[1] // 3
+    source[:, third : 2 * third] *= 0.1
+    source[:, 2 * third :] *= 0.01
+    out = pipe(source, "violin", sample_rate=RATE).waveform
+    margin = RATE  # the level goes over from one to the other
+    for k in range(3):
+        part = slice(k * third + margin, (k + 1) * third - margin)
+        assert abs(rms_db(out[:, part]) - rms_db(source[:, part])) < 2
+
+
+def test_an_offset_is_no_sound(pipe):
+    source, clip = tune(1.0), tune(1.5, seed=3)
+    plain = pipe(source, clip, sample_rate=RATE).waveform
+    moved = pipe(source + 0.1, clip - 0.2, sample_rate=RATE).waveform
+    assert abs(moved.mean()) < 0.001
+    assert rms_db(moved - plain) < rms_db(plain) - 20  # the filter that resamples rings where the offset begins
+
+
+def test_a_style_upside_down_in_one_channel_is_the_style(pipe):
+    clip = tune(1.0, seed=3)
+    plain = pipe.style_tokens(clip, sample_rate=RATE)
+    both = pipe.style_tokens(np.concatenate([clip, -clip]), sample_rate=RATE)
+    torch.testing.assert_close(both, plain, atol=1e-3, rtol=1e-3)
+
+
 def test_eight_channels_keep_their_levels(pipe):
     source = tune(1.0) * np.array([1, 0.5, 0, 0.25, 1, 0, 0.1, 1], np.float32)[:, None]
     out = pipe(source, "violin", sample_rate=RATE).waveform
@@ -190,7 +217,7 @@ def test_a_channel_upside_down_does_not_cancel_the_other(pipe, silent_first):
     if silent_first:  # at first the sound is in phase: the sign must hold for all of it
         source[:, : RATE // 4] = mono[:, : RATE // 4]
     out = pipe(source, "violin", sample_rate=RATE).waveform
-    np.testing.assert_allclose(out[0], -out[1], atol=1e-6)
+    np.testing.assert_allclose(out[0], -out[1], atol=1e-4)
     assert abs(rms_db(out) - rms_db(source)) < 1
     if not silent_first:
         np.testing.assert_allclose(out[0], plain[0], atol=1e-4)
@@ -316,12 +343,16 @@ def test_a_silent_style_is_refused(pipe):
         pipe(tune(0.1), np.zeros((1, RATE), np.float32), sample_rate=RATE)
 
 
-def test_the_loudest_part_of_a_long_clip_is_the_style(pipe):
-    quiet, loud = 0.03 * tune(11.0, seed=1), tune(10.5, seed=2)
-    tokens = pipe.style_tokens(np.concatenate([quiet, loud, quiet], axis=1), sample_rate=RATE)
-    alone = pipe.style_tokens(loud, sample_rate=RATE)
-    assert tokens.shape == alone.shape
-    assert float((tokens - alone).square().mean()) < 0.5 * float(alone.var())
+def test_the_loudest_part_of_a_long_clip_is_the_style(pipe, monkeypatch):
+    heard = []
+    monkeypatch.setattr(pipe.model, "style_tokens", lambda mel: heard.append(mel) or torch.zeros(1, 16))
+    quiet = np.random.default_rng(0).normal(0, 0.002, (1, 11 * RATE)).astype(np.float32)
+    loud = tune(10.5)
+    for clip in (np.concatenate([quiet, loud, quiet], axis=1), loud, quiet):
+        pipe.style_tokens(clip, sample_rate=RATE)
+    assert heard[0].shape == heard[1].shape
+    long, alone, other = (mel.mean(dim=-1) - mel.mean() for mel in heard)
+    assert float((long - alone).abs().mean()) < 0.3 * float((other - alone).abs().mean())
 
 
 def test_files_are_checked_and_nothing_is_left_of_a_failure(pipe, tmp_path, monkeypatch):
@@ -346,7 +377,7 @@ def test_a_picture_is_drawn(pipe, tmp_path):
     from PIL import Image
 
     write_audio(tmp_path / "in.wav", tune(1.0), RATE)
-    for to, name in (("violin", "name.png"), (str(tmp_path / "in.wav"), "clip.png")):
+    for to, name in (("violin", "a $ and a $_.png"), (str(tmp_path / "in.wav"), "clip.png")):
         pipe.transfer_file(tmp_path / "in.wav", tmp_path / f"{name}.wav", to=to, picture=tmp_path / name)
         with Image.open(tmp_path / name) as picture:
             width, height = picture.size
@@ -367,6 +398,8 @@ def test_an_instrument_of_ones_own_plays(tiny_model_folder, tmp_path, monkeypatc
     torch.testing.assert_close(pipe.style_tokens("lute"), tokens, atol=1e-2, rtol=1e-2)
     with pytest.raises(InputError, match="at least one clip"):
         transfer.add_instrument("lute", [], model=tiny_model_folder)
+    with pytest.raises(InputError, match="is an instrument of the model"):
+        transfer.add_instrument("violin", clips, model=tiny_model_folder)
 
 
 def test_a_wrong_model_is_refused(tmp_path):

@@ -55,7 +55,7 @@ def transfer(
         output: Where the result goes, for a single source; .wav, .flac, .ogg or .mp3 says the format.
         output_dir: The folder where results go, named SOURCE-TARGET.wav; made if it is missing.
         strength: From 0 (the source as it is) to 1 (all of the new sound).
-        steps: Sampler steps: more are slower and may be finer.
+        steps: Sampler steps. The shipped model is best with 1; 2 give another take for each seed, and lose some notes.
         guidance: How strongly the style is followed: 1 plainly, more exaggerates.
         transpose: Semitones to move the music by, or "auto": by the octaves that bring it into the instrument's range.
         seed: The same seed gives the same result; with --steps 2 or more another seed is another take.

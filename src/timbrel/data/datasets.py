@@ -22,7 +22,7 @@ class Augmentation:
 
     Target and reference share pitch warp, equaliser, attack and room, so that the model learns to take them from the
     reference; the source has an equaliser, attack, room, intonation and noise of its own, so that it learns to leave
-    them behind.
+    them behind. Source and target share a level that comes and goes, so that it learns to keep loud and soft.
     """
 
     warp_probability: float = 0.5
@@ -38,6 +38,8 @@ class Augmentation:
     intonation_cents: float = 20.0
     vibrato_cents: float = 35.0
     gain_db: float = 2.0
+    dynamics_probability: float = 0.5
+    dynamics_db: float = 6.0
 
 
 class Windows:
@@ -165,11 +167,19 @@ def augment(
         cents = (drift + depth * np.sin(2 * np.pi * phase)) * chance(how.intonation_probability).numpy()[:, None]
         return torch.from_numpy(2 ** (cents / 1200))
 
+    def dynamics() -> Tensor:
+        """Gain in dB [batch, 1, frames], another about every 0.7 s."""
+        frames = content.shape[-1]
+        knots = rng.normal(0, how.dynamics_db, (batch, 2 + int(1.5 * frames / config.frame_rate)))
+        return _curves(knots * chance(how.dynamics_probability).numpy()[:, None], frames)[:, None]
+
     semitones = rng.uniform(-how.warp_semitones, how.warp_semitones, batch)
     factor = torch.from_numpy(2 ** (semitones * chance(how.warp_probability).numpy() / 12))[:, None]
     gain = torch.from_numpy(rng.uniform(-how.gain_db, how.gain_db, (2, batch))).float()
     floor, shared_equaliser, shared_room = config.floor_db, equaliser(), room()
+    level = dynamics()
     shared_attack = attack(how.shared_attack_probability).mean(dim=2, keepdim=True)
+    content, target = (torch.where(mel <= floor + 0.5, mel, mel + level) for mel in (content, target))
     content = soften(warp(content, factor * intonation(), config), attack(how.attack_probability), config)
     content = shape(content, equaliser() + gain[0, :, None], *room(), floor)
     target = shape(soften(warp(target, factor, config), shared_attack, config), shared_equaliser, *shared_room, floor)

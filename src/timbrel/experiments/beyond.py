@@ -26,7 +26,7 @@ from timbrel.errors import InputError
 from timbrel.experiments import benchmark
 from timbrel.experiments.benchmark import NOTES_KEPT, SAMPLE_RATE, Case, Waveform
 from timbrel.experiments.manifest import LIBRARY, PROGRAMS
-from timbrel.metrics import notes, spectral
+from timbrel.metrics import level, notes, spectral
 from timbrel.metrics.instrument import evaluate as judge_instrument
 from timbrel.metrics.summary import mean_interval, ratio_interval
 
@@ -61,6 +61,13 @@ def legato(score: Score, rng: Rng) -> list[Note]:
 def dynamics(score: Score, rng: Rng) -> list[Note]:
     """From pianissimo to fortissimo, note by note."""
     return [replace(n, velocity=int(rng.integers(35, 125))) for n in score]
+
+
+def swell(score: Score, rng: Rng) -> list[Note]:
+    """A crescendo from pianissimo to fortissimo, or a diminuendo."""
+    place = np.array([n.start_s for n in score]) / max(n.start_s for n in score)
+    place = place if rng.random() < 0.5 else 1 - place
+    return [replace(n, velocity=int(30 + 90 * p)) for n, p in zip(score, place, strict=True)]
 
 
 def loose(score: Score, rng: Rng) -> list[Note]:
@@ -147,6 +154,7 @@ VARIATIONS = {
     "rubato": Variation("tempo breathes", (rubato,)),
     "legato": Variation("notes overlap", (legato,)),
     "dynamics": Variation("loud and soft notes", (dynamics,)),
+    "swell": Variation("a crescendo or diminuendo", (swell,)),
     "loose": Variation("chords not quite together", (loose,)),
     "vibrato": Variation("vibrato of 35 cents", vibrato_cents=35),
     "compression": Variation("automatic gain", recording=(compression,)),
@@ -209,7 +217,7 @@ def answer(model: str | None, question: Question) -> tuple[str, str, dict[str, f
         spectral.prepare(x, SAMPLE_RATE)
         for x in (_as_clip(target), resample(result.waveform, result.sample_rate, SAMPLE_RATE), _as_clip(source))
     )
-    figures = spectral.evaluate(truth, heard)
+    figures = spectral.evaluate(truth, heard) | level.evaluate(truth, heard)
     figures["unchanged_mfcc_distance"] = spectral.evaluate(truth, plain)["mfcc_distance"]
     if question.label is not None:
         figures |= judge_instrument(benchmark.classifier(), question.label, heard)
@@ -272,6 +280,7 @@ COLUMNS = {
     "mfcc_distance": ("MFCC distance", 0),
     "of_unchanged": ("of that of doing nothing", 2),
     "detail": ("detail", 2),
+    "level_error_db": ("level error, dB", 1),
     "instrument_accuracy": ("instrument", 2),
     "note_f1_ratio": ("note F1, ratio", 2),
     "both": ("both at once", 2),
@@ -281,7 +290,7 @@ COLUMNS = {
 def _summary(clips: Sequence[dict[str, float]]) -> dict[str, Any]:
     columns = {key: [clip[key] for clip in clips] for key in clips[0]}
     summary: dict[str, Any] = {"clips": len(clips)}
-    for key in ("lsd_db", "mfcc_distance", "detail", "instrument_accuracy", "both"):
+    for key in ("lsd_db", "mfcc_distance", "detail", "level_error_db", "instrument_accuracy", "both"):
         if key in columns:
             summary[key] = mean_interval(columns[key])._asdict()
     summary["of_unchanged"] = ratio_interval(columns["mfcc_distance"], columns["unchanged_mfcc_distance"])._asdict()

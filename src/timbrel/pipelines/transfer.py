@@ -1,8 +1,8 @@
 """Timbre transfer: a recording in, the same music on another instrument out.
 
-    source file -> blocks -> mono at the model's rate, brought to one RMS
+    source file -> blocks -> mono at the model's rate, its loud and soft passages brought to one level
       -> mel windows that overlap -> content latents -> denoised with the style's tokens -> mel, cross-faded
-      -> waveform (with the source to start from) -> the source's stereo image and loudness -> blocks -> file
+      -> waveform (with the source to start from) -> the source's levels and stereo image -> blocks -> file
 
 Everything flows in blocks: memory does not grow with length.
 """
@@ -29,14 +29,13 @@ from timbrel.audio.io import (
     Waveform,
     check_output,
     open_audio,
-    read_audio,
     resample,
     write_audio,
 )
 from timbrel.audio.mel import mel_spectrogram
 from timbrel.audio.pitch import pitch_range, transposed_mel
 from timbrel.checkpoint import TransferModel
-from timbrel.data.store import TARGET_RMS_DB, active_rms, span_powers
+from timbrel.data.store import TARGET_RMS_DB, active_rms
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import AudioError, InputError
 from timbrel.pipelines.ranges import RANGES, check_transposition, octaves_into
@@ -48,6 +47,8 @@ BLOCK = 1 << 16  # samples read at a time, a multiple of HOP
 HOP = 1024  # samples between the points of the stereo image
 SILENT_RMS = 1e-5  # -100 dB of full scale
 CLIP_S = 10.0  # of a style clip: its loudest stretch
+LEVEL_S = 1.5  # that a level is taken over: a passage's, not a note's
+LEVEL_RANGE_DB = 40.0  # below the mean; what is softer stays softer
 PICTURE_S = 30.0
 PITCH_S = 60.0  # of a source, that its range is taken from
 
@@ -108,7 +109,8 @@ class TransferPipeline:
                 `sample_rate` (the model's own where the source is a path). Of a long one the loudest 10 s count.
             sample_rate: of the arrays given, in Hz.
             strength: from 0, the source as it is, to 1, the whole of the new sound: a line between their mels.
-            steps: of the sampler. 1 is the middle of what the model holds possible, more add detail.
+            steps: of the sampler. 1 is the middle of what the model holds possible, and best with the shipped one;
+                more are other takes, further from the answer.
             guidance: classifier-free guidance on style: 1 is as learned; other values cost twice the time.
             transpose: semitones to move the music by, -36 to 36, time kept; `find_transposition` suggests octaves.
             seed: with `steps` of 2 or more another seed is another take. With one step the shipped model draws
@@ -222,7 +224,7 @@ class TransferPipeline:
         else:
             array = _as_waveform(source)[:, : int(PITCH_S * sample_rate)]
             waveform = resample(array, sample_rate, self.sample_rate)
-        return waveform[np.square(waveform).mean(axis=1).argmax()]
+        return _loudest_channel(waveform)
 
     def _beginning(self, path: str | os.PathLike[str], seconds: float) -> Waveform:
         """The start of a recording, [channels, samples] at the model's rate."""
@@ -254,22 +256,21 @@ class TransferPipeline:
             return self.model.style_tokens(mel).clone()
 
     def _style_mel(self, to: Source, sample_rate: int | None) -> Tensor:
-        if isinstance(to, str | os.PathLike):
-            waveform, _ = read_audio(to, sample_rate=self.sample_rate, mono=True)
-        else:
-            array, rate = _as_waveform(to), sample_rate or self.sample_rate
-            waveform = resample(array.mean(0, keepdims=True), rate, self.sample_rate)
-        waveform = np.pad(waveform, ((0, 0), (0, max(0, HOP - waveform.shape[1]))))
-        power = span_powers(waveform[0], HOP)
-        rms = active_rms(power)
-        if rms < SILENT_RMS:
+        rate = self.sample_rate if sample_rate is None else sample_rate
+        scan = _scan(_read(to, rate))
+        if scan.active_rms < SILENT_RMS:
             raise AudioError(f"the style clip {to if isinstance(to, str | os.PathLike) else ''} is silent; give a "
                              "recording of the wanted instrument")  # fmt: skip
-        keep = round(CLIP_S * self.sample_rate / HOP)
-        sums = np.convolve(np.minimum(power, rms**2), np.ones(min(keep, len(power))), mode="valid")
-        start = int(sums.argmax()) * HOP
-        loudest = torch.from_numpy(waveform[:, start : start + keep * HOP].copy())
-        mel = mel_spectrogram(loudest[None] * (10 ** (TARGET_RMS_DB / 20) / rms), self.model.mel)
+        keep = round(CLIP_S * scan.sample_rate / HOP)
+        powers = np.minimum(scan.mono_powers, scan.active_rms**2)
+        start = int(np.convolve(powers, np.ones(min(keep, len(powers))), mode="valid").argmax()) * HOP
+        position, parts = 0, []
+        for block, _ in _read(to, rate):
+            parts.append(scan.mix(block[:, max(0, start - position) : max(0, start + keep * HOP - position)]))
+            position += block.shape[1]
+        loudest = resample(np.concatenate(parts)[None], scan.sample_rate, self.sample_rate)
+        level = np.float32(10 ** (TARGET_RMS_DB / 20) / scan.active_rms)
+        mel = mel_spectrogram(torch.from_numpy(loudest * level)[None], self.model.mel)
         short = max(0, 4 * self.model.codec.factor - mel.shape[-1])
         return torch.nn.functional.pad(mel, (0, short), value=self.model.mel.floor_db)
 
@@ -277,7 +278,7 @@ class TransferPipeline:
         from timbrel.audio.plot import draw_mels
 
         def mel_of(path: str | os.PathLike[str]) -> Tensor:
-            mono = self._beginning(path, PICTURE_S).mean(axis=0)
+            mono = _loudest_channel(self._beginning(path, PICTURE_S))
             return mel_spectrogram(torch.from_numpy(mono)[None, None], self.model.mel)[0, 0]
 
         panels: list[tuple[str, Tensor | None]] = [(f"source: {Path(source).name}", mel_of(source))]
@@ -306,12 +307,14 @@ def add_instrument(
     """Keeps an instrument of one's own, made from clips, for `to=name`: in the user's data folder.
 
     Raises:
-        InputError: no name or no clips.
+        InputError: no name, one that the model has, or no clips.
         AudioError: a clip that cannot be read, or is silent.
     """
     if not name or not clips:
         raise InputError(f"name is {name!r} with {len(clips)} clips; expected a name and at least one clip")
     pipe = load(model)
+    if name in pipe.model.instruments:
+        raise InputError(f"{name!r} is an instrument of the model; choose another name, such as my-{name}")
     tokens = torch.cat([pipe.style_tokens(Path(clip)) for clip in clips])
     path = checkpoint.user_instruments_path()
     own = checkpoint.load_instruments(path)
@@ -320,15 +323,72 @@ def add_instrument(
 
 @dataclass
 class _Scan:
-    """What a first pass over a source finds out: sizes, levels, and which channels are turned upside down."""
+    """What a first pass over a recording finds out: sizes, levels, and which channels are turned upside down."""
 
     sample_rate: int
     channels: int
     samples: int
+    offset: Waveform  # mean of each channel [channels, 1], which is no sound; levels are without it
     power: np.ndarray  # mean square of each channel
-    mono_power: float  # mean square of the mono mix
-    active_rms: float  # of the mono mix where it sounds
+    mono_powers: np.ndarray  # mean square of the mono mix between the points, HOP samples apart
+    mono_power: float  # and of the whole
     signs: np.ndarray  # +1 or -1 a channel, so that none cancels the loudest in the mix
+
+    def __post_init__(self) -> None:
+        self.active_rms = active_rms(self.mono_powers)  # of the mono mix where it sounds
+        width = 1 + 2 * round(LEVEL_S / 2 * self.sample_rate / HOP)
+        weights = np.hanning(width + 2)[1:-1]
+        near = np.convolve(self.mono_powers, weights) / np.convolve(np.ones(len(self.mono_powers)), weights)
+        near = near[width // 2 : width // 2 + len(self.mono_powers)]
+        softest = (self.active_rms * 10 ** (-LEVEL_RANGE_DB / 20)) ** 2
+        self._levels_db = 10 * np.log10(np.maximum(near, max(softest, 1e-20)))
+
+    def mix(self, block: Waveform) -> Waveform:
+        """[channels, n] -> mono [n]."""
+        return (self.signs[:, None] * (block - self.offset)).mean(axis=0).astype(np.float32)
+
+    def gain(self, start: int, length: int, rate: int) -> Waveform:
+        """What brings the samples from `start` of the mix, at `rate`, to the level that a model hears: [length]."""
+        points = (np.arange(start, start + length) / rate) * (self.sample_rate / HOP) - 0.5
+        levels = np.interp(points, np.arange(len(self._levels_db)), self._levels_db)
+        return (10 ** ((TARGET_RMS_DB - levels) / 20)).astype(np.float32)
+
+
+def _scan(blocks: Iterator[tuple[Waveform, int]]) -> _Scan:
+    products, sums = [], []
+    samples, rate = 0, 0
+    for block, at_rate in blocks:
+        rate, samples = at_rate, samples + block.shape[1]
+        points = np.pad(block.astype(np.float64), ((0, 0), (0, -block.shape[1] % HOP))).reshape(len(block), -1, HOP)
+        points = points.transpose(1, 0, 2)
+        products.append(points @ points.transpose(0, 2, 1))
+        sums.append(points.sum(axis=2))
+    product, sum_ = np.concatenate(products), np.concatenate(sums)  # [points, channels, channels], [points, channels]
+    counts = np.minimum(HOP, samples - HOP * np.arange(len(product)))
+    offset = sum_.sum(axis=0) / samples
+    product -= sum_[:, :, None] * offset + offset[:, None] * sum_[:, None]
+    product += counts[:, None, None] * np.outer(offset, offset)
+    total = product.sum(axis=0)
+    power = total.diagonal().clip(0) / samples
+    loudest, channels = int(power.argmax()), len(power)
+    upside_down = total[loudest] < -0.3 * samples * np.sqrt(power * power[loudest])
+    signs = np.where(upside_down, -1.0, 1.0)
+    weights = signs / channels
+    mono = (np.einsum("a,pab,b->p", weights, product, weights) / counts).clip(0)
+    mono_power = max(float(weights @ total @ weights) / samples, 0.0)
+    return _Scan(rate, channels, samples, offset[:, None].astype(np.float32), power, mono, mono_power, signs)
+
+
+def _read(source: Source, sample_rate: int | None) -> Iterator[tuple[Waveform, int]]:
+    """Blocks [channels, n] of a file, or of an array at `sample_rate`, and their rate."""
+    if isinstance(source, str | os.PathLike):
+        with open_audio(source) as reader:
+            for block in reader.blocks(BLOCK):
+                yield block, reader.sample_rate
+    else:
+        array = _as_waveform(source)
+        for start in range(0, array.shape[1], BLOCK):
+            yield array[:, start : start + BLOCK], sample_rate or 0
 
 
 class _Job:
@@ -366,40 +426,9 @@ class _Job:
         self.source = source if isinstance(source, str | os.PathLike) else _as_waveform(source)
         self.source_rate = sample_rate
         self.tokens = pipe.style_tokens(to, sample_rate=sample_rate)
-        self.scan = self._scan()
+        self.scan = _scan(_read(self.source, sample_rate))
         self.untouched = (strength == 0 and transpose == 0) or self.scan.active_rms < SILENT_RMS
         self.source_energy, self.energy, self.peak = 0.0, 0.0, 0.0  # of the blocks so far
-
-    def _read(self) -> Iterator[tuple[Waveform, int]]:
-        if isinstance(self.source, np.ndarray):
-            for start in range(0, self.source.shape[1], BLOCK):
-                yield self.source[:, start : start + BLOCK], self.source_rate or 0
-        else:
-            with open_audio(self.source) as reader:
-                for block in reader.blocks(BLOCK):
-                    yield block, reader.sample_rate
-
-    def _scan(self) -> _Scan:
-        parts: list[np.ndarray] = []
-        samples, rate = 0, 0
-        for block, at_rate in self._read():
-            rate, samples = at_rate, samples + block.shape[1]
-            points = np.pad(block.astype(np.float64), ((0, 0), (0, -block.shape[1] % HOP))).reshape(len(block), -1, HOP)
-            points = points.transpose(1, 0, 2)
-            parts.append((points @ points.transpose(0, 2, 1)).astype(np.float32))
-        if samples == 0:
-            raise AudioError("the source has no samples; expected at least one")
-        products = np.concatenate(parts)  # [points, channels, channels]
-        total = products.sum(axis=0, dtype=np.float64)
-        power = total.diagonal() / samples
-        loudest, channels = int(power.argmax()), len(power)
-        upside_down = total[loudest] < -0.3 * samples * np.sqrt(power * power[loudest])
-        signs = np.where(upside_down, -1.0, 1.0)
-        weights = signs / channels
-        counts = np.minimum(HOP, samples - HOP * np.arange(len(products)))
-        mono = np.einsum("a,pab,b->p", weights, products, weights) / counts
-        mono_power = float(weights @ total @ weights) / samples
-        return _Scan(rate, channels, samples, power, mono_power, active_rms(mono), signs)
 
     def blocks(self) -> Iterator[Waveform]:
         """The result [channels, n] at the model's rate, before the final gain."""
@@ -438,24 +467,26 @@ class _Job:
         scan, rate = self.scan, self.model.mel.sample_rate
         total = round(scan.samples * rate / scan.sample_rate)
         resampler = StreamResampler(scan.sample_rate, rate, scan.channels)
-        incoming = (resampler.push(block) for block, _ in self._read())
-        if self.untouched:
-            yield from incoming
+
+        def resampled() -> Iterator[Waveform]:
+            for block, _ in _read(self.source, self.source_rate):
+                yield resampler.push(block)
             yield resampler.finish()
+
+        if self.untouched:
+            yield from resampled()
             return
-        gain = 10 ** (TARGET_RMS_DB / 20) / scan.active_rms
         waiting = _Queue(scan.channels)  # the source, until the result of its moment is there
         image = _Image(scan)
         inverter = StreamInverter(self.model.mel, seed=self.seed)
-        given = 0
+        taken, given = 0, 0
 
         def mono_blocks() -> Iterator[Waveform]:
-            for block in incoming:
-                waiting.push(block)
-                yield self._mono(block) * gain
-            rest = resampler.finish()
-            waiting.push(rest)
-            yield self._mono(rest) * gain
+            nonlocal taken
+            for block in resampled():
+                waiting.push(block - scan.offset)
+                yield scan.mix(block) * scan.gain(taken, block.shape[1], rate)
+                taken += block.shape[1]
 
         def finished(part: Tensor) -> Iterator[Waveform]:
             nonlocal given
@@ -464,16 +495,14 @@ class _Job:
             if len(mono):
                 heard = waiting.pop(len(mono))
                 self.source_energy += _energy(heard)
-                yield image.apply(mono * np.float32(1 / gain), heard)
+                mono = mono / scan.gain(given - len(mono), len(mono), rate)
+                yield image.apply(mono.astype(np.float32), heard)
             if self.progress is not None:
                 self.progress(given / rate, total / rate)
 
         for mel, source in self._windows(mono_blocks(), total):
             yield from finished(inverter.push(mel, source))
         yield from finished(inverter.finish(total))
-
-    def _mono(self, block: Waveform) -> Waveform:
-        return (self.scan.signs[:, None] * block).mean(axis=0).astype(np.float32)
 
     def _windows(self, mono: Iterator[Waveform], total: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Transferred mel [1, 1, n_mels, k] and the source's samples [1, 1, n] that go with it, in order; none where
@@ -581,6 +610,10 @@ class _Image:
         at = np.arange(len(mono)) / HOP
         gains = np.stack([np.interp(at, np.arange(points + 1), row) for row in knots.T])
         return (scan.signs[:, None] * gains * mono).astype(np.float32)
+
+
+def _loudest_channel(waveform: Waveform) -> Waveform:
+    return waveform[np.square(waveform).mean(axis=1).argmax()]
 
 
 def _energy(block: Waveform) -> float:
