@@ -19,6 +19,7 @@ from timbrel.experiments.benchmark import SAMPLE_RATE
 from timbrel.experiments.manifest import Excerpt
 from timbrel.experiments.report_003 import Run, _Direction, reproduce
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork
+from timbrel.pipelines import transfer
 from timbrel.pipelines.transfer import TransferPipeline, load
 
 draw, timed = report_003.draw, report_003._timed
@@ -83,7 +84,11 @@ def direction(out, models, ear, name="guitar-to-violin"):
     return _Direction(Run(out, str(models), weights=str(ear), clips=10), name)
 
 
-def test_a_cell_is_what_the_transfer_pipeline_gives(reproduced, tiny_singles, ear):
+def test_a_cell_is_what_the_transfer_pipeline_gives_but_for_levels(reproduced, tiny_singles, ear, monkeypatch):
+    def one_gain(scan, start, length, rate):
+        return np.full(length, 0.1 / scan.active_rms, np.float32)
+
+    monkeypatch.setattr(transfer._Scan, "gain", one_gain)  # a passage's level goes around the model there
     out, _, _ = reproduced
     one = direction(out, tiny_singles, ear)
     assert (one.source, one.target, one.rate) == ("guitar", "violin", 16000)

@@ -366,6 +366,7 @@ def _scan(blocks: Iterator[tuple[Waveform, int]]) -> _Scan:
     product, sum_ = np.concatenate(products), np.concatenate(sums)  # [points, channels, channels], [points, channels]
     counts = np.minimum(HOP, samples - HOP * np.arange(len(product)))
     offset = sum_.sum(axis=0) / samples
+    offset[offset**2 < 1e-4 * product.sum(axis=0).diagonal() / samples] = 0  # music's own mean; silence stays silence
     product -= sum_[:, :, None] * offset + offset[:, None] * sum_[:, None]
     product += counts[:, None, None] * np.outer(offset, offset)
     total = product.sum(axis=0)
