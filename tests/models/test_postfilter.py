@@ -11,7 +11,7 @@ def ripples(seed: int = 0) -> torch.Tensor:
 
 def test_deepens_valleys_and_keeps_ridges():
     mel = ripples()
-    out = postfilter(mel, -100.0, peak_ratio=1.0)
+    out = postfilter(mel, -100.0, peak_ratio=1.0, attack_lead=0.0)
     valley = mel < torch.nn.functional.avg_pool2d(mel, (5, 1), stride=1, padding=(2, 0))
     inner = torch.zeros_like(valley)
     inner[..., 2:-2, :] = True
@@ -23,9 +23,9 @@ def test_deepens_valleys_and_keeps_ridges():
 def test_holds_back_what_stands_out():
     mel = ripples()
     mel[0, 0, 10, 5] = -20.0
-    out = postfilter(mel, -100.0, valley_gain=0.0)
+    out = postfilter(mel, -100.0, valley_gain=0.0, attack_lead=0.0)
     rest = float(mel.flatten().topk(7).values[-1])
-    assert out.max() - rest < 0.65 * (-20.0 - rest)
+    assert out.max() - rest < 0.35 * (-20.0 - rest)
     assert out.argmax() == mel.argmax()
 
 
@@ -41,3 +41,12 @@ def test_silence_stays_and_samples_do_not_mix():
     assert (postfilter(silent, -100.0) == -100).all()
     batch = torch.cat([ripples(0), ripples(1)])
     torch.testing.assert_close(postfilter(batch, -100.0)[1:], postfilter(ripples(1), -100.0))
+
+
+def test_attacks_come_forward_and_decays_stay():
+    mel = torch.full((1, 1, 16, 9), -80.0)
+    mel[..., 4:] = torch.tensor([-40.0, -45.0, -50.0, -55.0, -60.0])
+    out = postfilter(mel, -100.0, valley_gain=0.0, peak_ratio=1.0, attack_lead=0.5)
+    assert (out[..., 3] == -60.0).all()
+    torch.testing.assert_close(out[..., 4:], mel[..., 4:])
+    torch.testing.assert_close(out[..., :3], mel[..., :3])

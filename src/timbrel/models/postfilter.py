@@ -1,8 +1,9 @@
 """What regression loses, put back: a post-filter on predicted mels, as speech synthesis has long had them.
 
-The mean of many possible answers is too even between the partials, and where it errs by some dB on a loud note it errs
-upwards once in a while: a few cells stand out over everything else. So valleys between bands are deepened, and the
-loudest cells are held back. The constants were chosen on held-out scores of the training libraries.
+The mean of many possible answers is too even between the partials, its attacks rise too slowly, and where it errs
+by some dB on a loud note it errs upwards once in a while: a few cells stand out over everything else. So valleys
+between bands are deepened, rises come forward, and the loudest cells are held back. The constants were chosen on
+held-out scores of the training libraries.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ def postfilter(
     *,
     valley_gain: float = 1.0,
     valley_bands: int = 5,
+    attack_lead: float = 0.5,
     peak_share: float = 0.0025,
-    peak_ratio: float = 0.6,
+    peak_ratio: float = 0.3,
 ) -> Tensor:
-    """Deepens valleys and holds back peaks.
+    """Deepens valleys, brings attacks forward and holds back peaks.
 
     Args:
         mel: [batch, 1, n_mels, frames], dB.
         floor_db: silence.
         valley_gain: how much further a band lies below the mean of its neighbours than before; 0 leaves it.
         valley_bands: how many bands that mean is taken over (odd).
+        attack_lead: the share of the next frame's rise that a frame takes on already; decays stay as they are.
         peak_share: the share of cells, among frames within 40 dB of the loudest, that counts as peaks.
         peak_ratio: what is left of their height over the rest of those frames' cells, in dB; 1 leaves it.
 
@@ -36,7 +39,8 @@ def postfilter(
     """
     half = valley_bands // 2
     around = F.avg_pool2d(F.pad(mel, (0, 0, half, half), mode="replicate"), (valley_bands, 1), stride=1)
-    mel = mel + valley_gain * (mel - around).clamp_max(0)
+    rise = F.pad(mel.diff(dim=-1), (0, 1)).clamp_min(0)
+    mel = mel + valley_gain * (mel - around).clamp_max(0) + attack_lead * rise
     limited = []
     for one in mel:
         loudest = one.amax(dim=(0, 1))
