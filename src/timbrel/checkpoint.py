@@ -243,8 +243,8 @@ class SingleModel:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Sampled latents [batch, c, h, w] -> mel in dB, as it is to be heard: single cells stand out of what is made
-        up by up to 20 dB, and everything else would be soft beside them."""
-        return postfilter(self.codec.decode(latents), self.mel.floor_db)
+        up by up to 20 dB, and everything else would be soft beside them; attacks are late."""
+        return postfilter(self.codec.decode(latents), self.mel.floor_db, attack_lead=0.5, peak_ratio=0.3)
 
 
 class Architecture(NamedTuple):
