@@ -16,7 +16,7 @@ from timbrel.errors import AudioError, InputError
 
 def draw_mels(
     path: str | os.PathLike[str],
-    panels: Sequence[tuple[str, Tensor | None]],
+    panels: Sequence[tuple[str, Tensor]],
     config: MelConfig,
     *,
     overwrite: bool = False,
@@ -24,7 +24,7 @@ def draw_mels(
     """Draws mels one under the other into a PNG, with axes in seconds and Hz.
 
     Args:
-        panels: a title and a mel [n_mels, frames] in dB; None leaves the panel empty (nothing to show).
+        panels: a title and a mel [n_mels, frames] in dB.
 
     Raises:
         InputError: the file exists and `overwrite` is False.
@@ -37,7 +37,7 @@ def draw_mels(
     path = Path(path)
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists; name another file, or overwrite it")
-    longest = max([mel.shape[-1] for _, mel in panels if mel is not None], default=1) / config.frame_rate
+    longest = max(mel.shape[-1] for _, mel in panels) / config.frame_rate
     figure = Figure(figsize=(10, 2.6 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
     marks = torch.tensor([hz for hz in (100, 500, 1000, 2000, 4000, 8000, 16000) if hz < config.upper_hz])
@@ -45,13 +45,8 @@ def draw_mels(
     places = (hz_to_mel(marks.double()) - centres[0]) / (centres[1] - centres[0])
     for axis, (title, mel) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
         axis.set_title(title, loc="left", parse_math=False)
-        axis.set_xlim(0, longest)
         axis.set_ylabel("Hz")
         axis.set_yticks(places.tolist(), [f"{int(hz)}" for hz in marks])
-        if mel is None:
-            axis.set_ylim(0, config.n_mels)
-            axis.text(longest / 2, config.n_mels / 2, "a named instrument: style tokens, no clip", ha="center")
-            continue
         top = float(mel.max())
         extent = (0, mel.shape[-1] / config.frame_rate, 0, config.n_mels)
         image = axis.imshow(

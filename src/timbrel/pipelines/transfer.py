@@ -281,11 +281,12 @@ class TransferPipeline:
             mono = _loudest_channel(self._beginning(path, PICTURE_S))
             return mel_spectrogram(torch.from_numpy(mono)[None, None], self.model.mel)[0, 0]
 
-        panels: list[tuple[str, Tensor | None]] = [(f"source: {Path(source).name}", mel_of(source))]
-        named = isinstance(to, str) and to in self._instruments
-        style = None if named else self._style_mel(to, None)[0, 0]
-        panels.append((f"style: {to if named else Path(str(to)).name}", style))
-        panels.append((f"result: {output.name}", mel_of(output)))
+        panels = [(f"source: {Path(source).name}", mel_of(source))]
+        if isinstance(to, str) and to in self._instruments:  # which is tokens: there is no clip to show
+            panels.append((f"result, {to}: {output.name}", mel_of(output)))
+        else:
+            panels.append((f"style: {Path(str(to)).name}", self._style_mel(to, None)[0, 0]))
+            panels.append((f"result: {output.name}", mel_of(output)))
         draw_mels(picture, panels, self.model.mel, overwrite=overwrite)
 
 
