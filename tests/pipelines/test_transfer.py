@@ -138,6 +138,11 @@ def test_short_sources_work(pipe, samples):
     assert np.isfinite(out).all()
 
 
+def test_a_source_of_less_than_a_sample_is_refused(pipe):
+    with pytest.raises(AudioError, match="1 samples at 96000 Hz"):
+        pipe(np.ones((1, 1), np.float32), "violin", sample_rate=96000)
+
+
 def test_a_short_style_works(pipe):
     assert pipe.style_tokens(tune(0.02), sample_rate=RATE).shape == (2, 16)
 

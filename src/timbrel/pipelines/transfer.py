@@ -429,6 +429,12 @@ class _Job:
         self.source_rate = sample_rate
         self.tokens = pipe.style_tokens(to, sample_rate=sample_rate)
         self.scan = _scan(_read(self.source, sample_rate))
+        self.total = round(self.scan.samples * pipe.sample_rate / self.scan.sample_rate)
+        if not self.total:
+            raise AudioError(
+                f"the source has {self.scan.samples} samples at {self.scan.sample_rate} Hz; expected enough for one at "
+                f"{pipe.sample_rate} Hz"
+            )
         self.untouched = (strength == 0 and transpose == 0) or self.scan.active_rms < SILENT_RMS
         self.source_energy, self.energy, self.peak = 0.0, 0.0, 0.0  # of the blocks so far
 
@@ -443,9 +449,7 @@ class _Job:
         """What brings the whole result to the source's RMS, or to just below clipping."""
         if self.untouched or not self.energy:
             return 1.0
-        scan, rate = self.scan, self.model.mel.sample_rate
-        samples = round(scan.samples * rate / scan.sample_rate)
-        return float(min(np.sqrt(scan.power.sum() * samples / self.energy), 0.999 / self.peak))
+        return float(min(np.sqrt(self.scan.power.sum() * self.total / self.energy), 0.999 / self.peak))
 
     def levelled(self) -> Iterator[Waveform]:
         """The result with a gain that follows what went by. A block is held back until the next one's gain is known:
@@ -466,8 +470,7 @@ class _Job:
 
     @torch.inference_mode()  # of a generator: between blocks it is off, for whoever streams them
     def _blocks(self) -> Iterator[Waveform]:
-        scan, rate = self.scan, self.model.mel.sample_rate
-        total = round(scan.samples * rate / scan.sample_rate)
+        scan, rate, total = self.scan, self.model.mel.sample_rate, self.total
         resampler = StreamResampler(scan.sample_rate, rate, scan.channels)
 
         def resampled() -> Iterator[Waveform]:
