@@ -24,6 +24,11 @@ def test_rests_do_not_count():
     assert level.level_error(estimated, reference) > 20  # a note that went missing is no rest
 
 
+def test_a_silent_reference_is_refused():
+    with pytest.raises(InputError, match="silent"):
+        level.level_error(0 * TONE, TONE)
+
+
 @pytest.mark.parametrize("other", [TONE[:-1], TONE[None], TONE[: level.SPAN - 1]])
 def test_waveforms_that_do_not_go_together_are_refused(other):
     with pytest.raises(InputError, match="as many"):

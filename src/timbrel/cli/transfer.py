@@ -59,7 +59,7 @@ def transfer(
         guidance: How strongly the style is followed: 1 plainly, more exaggerates.
         transpose: Semitones to move the music by, or "auto": by the octaves that bring it into the instrument's range.
         seed: The same seed gives the same result; with --steps 2 or more another seed is another take.
-        picture: Also draw source, style and result as mel spectrograms, for a single source.
+        picture: Also draw source, style clip and result as mel spectrograms, for a single source.
         sample_rate: Sample rate of the result.
         overwrite: Replace results that exist.
         model: A model that ships (see `timbrel models`) or a model folder.

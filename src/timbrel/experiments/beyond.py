@@ -65,7 +65,7 @@ def dynamics(score: Score, rng: Rng) -> list[Note]:
 
 def swell(score: Score, rng: Rng) -> list[Note]:
     """A crescendo from pianissimo to fortissimo, or a diminuendo."""
-    place = np.array([n.start_s for n in score]) / max(n.start_s for n in score)
+    place = np.array([n.start_s for n in score]) / max(1e-9, *(n.start_s for n in score))
     place = place if rng.random() < 0.5 else 1 - place
     return [replace(n, velocity=int(30 + 90 * p)) for n, p in zip(score, place, strict=True)]
 

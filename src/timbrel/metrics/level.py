@@ -21,7 +21,7 @@ SILENCE_DB = 80.0  # below the loudest, at most
 
 
 def validate(reference: Array, estimated: Array) -> None:
-    """Both are waveforms [samples], as long, of at least half a second.
+    """Both are waveforms [samples], as long, of at least half a second, and the reference has sound in it.
 
     Raises:
         InputError: if not.
@@ -31,6 +31,8 @@ def validate(reference: Array, estimated: Array) -> None:
             f"waveforms have shapes {reference.shape} and {estimated.shape}; expected [samples] of both, as many, at "
             f"least {SPAN}"
         )
+    if not reference.any():
+        raise InputError("the reference is silent; expected one with levels to keep")
 
 
 def levels_db(waveform: Array) -> Array:

@@ -1,9 +1,9 @@
 """What regression loses, put back: a post-filter on predicted mels, as speech synthesis has long had them.
 
-The mean of many possible answers is too even between the partials, its attacks rise too slowly, and where it errs
+The mean of many possible answers is too even between the partials, its attacks may rise too slowly, and where it errs
 by some dB on a loud note it errs upwards once in a while: a few cells stand out over everything else. So valleys
-between bands are deepened, rises come forward, and the loudest cells are held back. The better a model, the less of it:
-the constants are the default model's, chosen on held-out scores of the training libraries.
+between bands are deepened, rises come forward where asked for, and the loudest cells are held back. The better a model,
+the less of it: the constants are the default model's, chosen on held-out scores of the training libraries.
 """
 
 from __future__ import annotations

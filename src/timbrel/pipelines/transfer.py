@@ -48,7 +48,7 @@ HOP = 1024  # samples between the points of the stereo image
 SILENT_RMS = 1e-5  # -100 dB of full scale
 CLIP_S = 10.0  # of a style clip: its loudest stretch
 LEVEL_S = 1.5  # that a level is taken over: a passage's, not a note's
-LEVEL_RANGE_DB = 40.0  # below the mean; what is softer stays softer
+LEVEL_RANGE_DB = 30.0  # below the mean; what is softer is not made louder: it may be the noise in a rest
 PICTURE_S = 30.0
 PITCH_S = 60.0  # of a source, that its range is taken from
 
@@ -171,7 +171,7 @@ class TransferPipeline:
             output: its suffix says the format; nothing is left of it if anything fails.
             sample_rate: of the output, in Hz (default: the model's).
             overwrite: replace an existing output. An input is never overwritten.
-            picture: also draw source, style and result (their first 30 s) into this PNG.
+            picture: also draw source and result (their first 30 s), and a style clip (its loudest 10 s), into this PNG.
         """
         rate = self.sample_rate if sample_rate is None else sample_rate
         inputs = [source, to] if isinstance(to, str | os.PathLike) else [source]
@@ -268,6 +268,8 @@ class TransferPipeline:
         for block, _ in _read(to, rate):
             parts.append(scan.mix(block[:, max(0, start - position) : max(0, start + keep * HOP - position)]))
             position += block.shape[1]
+            if position >= start + keep * HOP:
+                break
         loudest = resample(np.concatenate(parts)[None], scan.sample_rate, self.sample_rate)
         level = np.float32(10 ** (TARGET_RMS_DB / 20) / scan.active_rms)
         mel = mel_spectrogram(torch.from_numpy(loudest * level)[None], self.model.mel)
@@ -362,21 +364,21 @@ def _scan(blocks: Iterator[tuple[Waveform, int]]) -> _Scan:
         rate, samples = at_rate, samples + block.shape[1]
         points = np.pad(block.astype(np.float64), ((0, 0), (0, -block.shape[1] % HOP))).reshape(len(block), -1, HOP)
         points = points.transpose(1, 0, 2)
-        products.append(points @ points.transpose(0, 2, 1))
+        products.append((points @ points.transpose(0, 2, 1)).astype(np.float32))
         sums.append(points.sum(axis=2))
     product, sum_ = np.concatenate(products), np.concatenate(sums)  # [points, channels, channels], [points, channels]
     counts = np.minimum(HOP, samples - HOP * np.arange(len(product)))
-    offset = sum_.sum(axis=0) / samples
-    offset[offset**2 < 1e-4 * product.sum(axis=0).diagonal() / samples] = 0  # music's own mean; silence stays silence
-    product -= sum_[:, :, None] * offset + offset[:, None] * sum_[:, None]
-    product += counts[:, None, None] * np.outer(offset, offset)
-    total = product.sum(axis=0)
+    total, whole = product.sum(axis=0, dtype=np.float64), sum_.sum(axis=0)
+    offset = whole / samples
+    offset[(offset**2 < 1e-4 * total.diagonal() / samples) | (samples < rate)] = 0  # music's own mean
+    total += samples * np.outer(offset, offset) - np.outer(whole, offset) - np.outer(offset, whole)
     power = total.diagonal().clip(0) / samples
     loudest, channels = int(power.argmax()), len(power)
     upside_down = total[loudest] < -0.3 * samples * np.sqrt(power * power[loudest])
     signs = np.where(upside_down, -1.0, 1.0)
     weights = signs / channels
-    mono = (np.einsum("a,pab,b->p", weights, product, weights) / counts).clip(0)
+    mixed = offset @ weights
+    mono = (product @ weights @ weights - 2 * mixed * (sum_ @ weights) + counts * mixed**2).clip(0) / counts
     mono_power = max(float(weights @ total @ weights) / samples, 0.0)
     return _Scan(rate, channels, samples, offset[:, None].astype(np.float32), power, mono, mono_power, signs)
 
