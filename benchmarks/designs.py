@@ -42,6 +42,7 @@ from timbrel.models.denoiser import Condition, DenoiserConfig, TransferDenoiser
 from timbrel.models.style import StyleConfig, StyleEncoder
 from timbrel.training.loop import fit
 from timbrel.training.recipes import Recipe
+from timbrel.training.transfer import latent_moments
 
 TARGETS = ("piano", "guitar", "harp", "violin")
 RECORDED = ("tonejs", "salamander")
@@ -183,11 +184,12 @@ class PictureDenoiser(nn.Module):
 class Trial:
     """One design's networks, and how they are trained and used."""
 
-    def __init__(self, design: Design, mel: MelConfig, codec: MelAutoencoder, clips: Tensor, labels: int) -> None:
+    def __init__(
+        self, design: Design, mel: MelConfig, codec: MelAutoencoder, moments: tuple[Tensor, Tensor], labels: int
+    ) -> None:
         self.design, self.mel, self.codec = design, mel, codec
         torch.manual_seed(0)
-        latents = codec.encode(clips)
-        mean, std = latents.mean(dim=(0, 3))[..., None], latents.std(dim=(0, 3))[..., None].clamp_min(0.02)
+        mean, std = moments
         self.schedule = cosine_schedule(
             TIMESTEPS, prediction_type="v" if design.objective == "v" else "sample", zero_terminal_snr=True
         )
@@ -297,9 +299,13 @@ class TrialStage:
         self.train = Windows(store, "train", recipe.frames, STYLE_FRAMES)
         self.train.labels = labels
         clips = self.train.single(np.random.default_rng(0), 512)
-        codecs = {design.channels: principal_components(design.channels, clips) for design in designs.values()}
+        sizes = {design.channels for design in designs.values()}
+        self.codecs = {channels: principal_components(channels, clips) for channels in sizes}
+        moments = {channels: latent_moments(codec, self.train, 0) for channels, codec in self.codecs.items()}
         self.trials = {
-            name: Trial(design, store.config, codecs[design.channels], clips, len(labels))
+            name: Trial(
+                design, store.config, self.codecs[design.channels], moments[design.channels], len(labels)
+            )
             for name, design in designs.items()
         }
         self.identity = {"data": str(data.resolve()), "designs": repr(designs)}
@@ -316,9 +322,8 @@ class TrialStage:
         }
 
     def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        codecs = {trial.codec.config.latent_channels: trial.codec for trial in self.trials.values()}
         with torch.autocast("cpu", enabled=False):
-            latents = {channels: encoded(codec, batch) for channels, codec in codecs.items()}
+            latents = {channels: encoded(codec, batch) for channels, codec in self.codecs.items()}
         losses = {name: trial.loss(batch, latents[trial.design.channels]) for name, trial in self.trials.items()}
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 

@@ -11,6 +11,7 @@ from timbrel.errors import InputError
 
 MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
 FRAMES = 120
+NOTHING = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
 
 
 def make_store(folder, entries):
@@ -108,12 +109,11 @@ def test_augmenting_hangs_on_the_generator_and_stays_in_range():
 
 def test_target_and_style_share_their_sound_and_the_source_does_not():
     mel = torch.rand(8, 32, 20) * -40 - 30
-    nothing = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
-    how = Augmentation(**nothing | {"equaliser_probability": 1.0}, gain_db=0)
+    how = Augmentation(**NOTHING | {"equaliser_probability": 1.0}, gain_db=0)
     content, target, style = augment(mel, mel, mel, how, MEL, np.random.default_rng(0))
     torch.testing.assert_close(target, style)
     assert float((content - target).abs().mean()) > 1
-    kept = augment(mel, mel, mel, Augmentation(**nothing, gain_db=0), MEL, np.random.default_rng(0))
+    kept = augment(mel, mel, mel, Augmentation(**NOTHING, gain_db=0), MEL, np.random.default_rng(0))
     for result in kept:
         torch.testing.assert_close(result, mel)
 
@@ -134,8 +134,7 @@ def test_intonation_wanders_in_the_source_alone():
     mel = torch.full((4, 64, 40), -90.0)
     mel[:, 30] = -20
     fine = dataclasses.replace(MEL, n_mels=64)
-    nothing = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
-    how = Augmentation(**nothing | {"intonation_probability": 1.0}, intonation_cents=100, gain_db=0)
+    how = Augmentation(**NOTHING | {"intonation_probability": 1.0}, intonation_cents=100, gain_db=0)
     content, target, style = augment(mel, mel, mel, how, fine, np.random.default_rng(0))
     torch.testing.assert_close(target, mel)
     torch.testing.assert_close(style, mel)
@@ -145,8 +144,7 @@ def test_intonation_wanders_in_the_source_alone():
 
 def test_loud_and_soft_come_and_go_in_source_and_target_alike():
     mel = torch.rand(8, 32, 100) * -20 - 40
-    nothing = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
-    how = Augmentation(**nothing | {"dynamics_probability": 1.0}, gain_db=0)
+    how = Augmentation(**NOTHING | {"dynamics_probability": 1.0}, gain_db=0)
     content, target, style = augment(mel, mel, mel, how, MEL, np.random.default_rng(0))
     torch.testing.assert_close(content, target)
     torch.testing.assert_close(style, mel)

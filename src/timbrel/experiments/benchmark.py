@@ -114,8 +114,7 @@ def build(
     scores = [(folder, list(group)) for _, group in groupby(missing, key=lambda e: e.score)]
     for _ in parallel(_write_notes, scores, workers, progress and "reading scores"):
         pass
-    kinds = ["content", "style", "target", *(["other-style"] if _has(OTHER_LIBRARY) else [])]
-    todo = [case for case in cases if not all(case.path(kind).exists() for kind in kinds)]
+    todo = [case for case in cases if not all(case.path(kind).exists() for kind, *_ in _parts(case))]
     for _ in parallel(_render_case, todo, workers, progress and "rendering"):
         pass
     write(folder / "manifest.json", json.dumps(manifest.manifest(), indent=1))
@@ -152,13 +151,16 @@ def _write_notes(job: tuple[Path, list[Excerpt]]) -> None:
         write(folder / "notes" / f"{excerpt.digest}.json", json.dumps(rows))
 
 
-def _render_case(case: Case) -> None:
-    """The target comes last: a triplet that has one is whole."""
+def _parts(case: Case) -> list[tuple[str, Excerpt, str, str]]:
+    """Kind, excerpt, instrument and library of each. The target comes last: a triplet that has one is whole."""
     t = case.triplet
     parts = [("style", t.style, t.target, LIBRARY), ("content", t.content, t.source, LIBRARY)]
     parts += [("other-style", t.style, t.target, OTHER_LIBRARY)] if _has(OTHER_LIBRARY) else []
-    parts += [("target", t.content, t.target, LIBRARY)]
-    for kind, excerpt, instrument, library in parts:
+    return [*parts, ("target", t.content, t.target, LIBRARY)]
+
+
+def _render_case(case: Case) -> None:
+    for kind, excerpt, instrument, library in _parts(case):
         path = case.path(kind)
         path.parent.mkdir(exist_ok=True)
         waveform = play(case.score(excerpt), instrument, library, excerpt.duration_s)

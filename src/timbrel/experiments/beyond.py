@@ -290,7 +290,7 @@ COLUMNS = {
 def _summary(clips: Sequence[dict[str, float]]) -> dict[str, Any]:
     columns = {key: [clip[key] for clip in clips] for key in clips[0]}
     summary: dict[str, Any] = {"clips": len(clips)}
-    for key in ("lsd_db", "mfcc_distance", "detail", "level_error_db", "instrument_accuracy", "both"):
+    for key in COLUMNS:
         if key in columns:
             summary[key] = mean_interval(columns[key])._asdict()
     summary["of_unchanged"] = ratio_interval(columns["mfcc_distance"], columns["unchanged_mfcc_distance"])._asdict()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from timbrel.data.store import span_powers
 from timbrel.errors import InputError
 from timbrel.metrics.spectral import SAMPLE_RATE
 
@@ -37,8 +38,7 @@ def validate(reference: Array, estimated: Array) -> None:
 
 def levels_db(waveform: Array) -> Array:
     """Level of each half second of a prepared waveform [samples], in dB of the loudest: [samples // SPAN]."""
-    spans = waveform[: len(waveform) // SPAN * SPAN].reshape(-1, SPAN)
-    power = np.square(spans, dtype=np.float64).mean(axis=1)
+    power = span_powers(waveform, SPAN)
     return 10 * np.log10(np.maximum(power / max(float(power.max()), 1e-20), 10 ** (-SILENCE_DB / 10)))
 
 

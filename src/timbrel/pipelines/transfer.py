@@ -257,7 +257,8 @@ class TransferPipeline:
 
     def _style_mel(self, to: Source, sample_rate: int | None) -> Tensor:
         rate = self.sample_rate if sample_rate is None else sample_rate
-        scan = _scan(_read(to, rate))
+        clip = to if isinstance(to, str | os.PathLike) else _as_waveform(to)
+        scan = _scan(_read(clip, rate))
         if scan.active_rms < SILENT_RMS:
             raise AudioError(f"the style clip {to if isinstance(to, str | os.PathLike) else ''} is silent; give a "
                              "recording of the wanted instrument")  # fmt: skip
@@ -265,7 +266,7 @@ class TransferPipeline:
         powers = np.minimum(scan.mono_powers, scan.active_rms**2)
         start = int(np.convolve(powers, np.ones(min(keep, len(powers))), mode="valid").argmax()) * HOP
         position, parts = 0, []
-        for block, _ in _read(to, rate):
+        for block, _ in _read(clip, rate):
             parts.append(scan.mix(block[:, max(0, start - position) : max(0, start + keep * HOP - position)]))
             position += block.shape[1]
             if position >= start + keep * HOP:
@@ -284,11 +285,10 @@ class TransferPipeline:
             return mel_spectrogram(torch.from_numpy(mono)[None, None], self.model.mel)[0, 0]
 
         panels = [(f"source: {Path(source).name}", mel_of(source))]
-        if isinstance(to, str) and to in self._instruments:  # which is tokens: there is no clip to show
-            panels.append((f"result, {to}: {output.name}", mel_of(output)))
-        else:
+        named = isinstance(to, str) and to in self._instruments  # which is tokens: there is no clip to show
+        if not named:
             panels.append((f"style: {Path(str(to)).name}", self._style_mel(to, None)[0, 0]))
-            panels.append((f"result: {output.name}", mel_of(output)))
+        panels.append((f"result{f', {to}' if named else ''}: {output.name}", mel_of(output)))
         draw_mels(picture, panels, self.model.mel, overwrite=overwrite)
 
 
@@ -383,16 +383,15 @@ def _scan(blocks: Iterator[tuple[Waveform, int]]) -> _Scan:
     return _Scan(rate, channels, samples, offset[:, None].astype(np.float32), power, mono, mono_power, signs)
 
 
-def _read(source: Source, sample_rate: int | None) -> Iterator[tuple[Waveform, int]]:
+def _read(source: str | os.PathLike[str] | Waveform, sample_rate: int | None) -> Iterator[tuple[Waveform, int]]:
     """Blocks [channels, n] of a file, or of an array at `sample_rate`, and their rate."""
     if isinstance(source, str | os.PathLike):
         with open_audio(source) as reader:
             for block in reader.blocks(BLOCK):
                 yield block, reader.sample_rate
     else:
-        array = _as_waveform(source)
-        for start in range(0, array.shape[1], BLOCK):
-            yield array[:, start : start + BLOCK], sample_rate or 0
+        for start in range(0, source.shape[1], BLOCK):
+            yield source[:, start : start + BLOCK], sample_rate or 0
 
 
 class _Job:
