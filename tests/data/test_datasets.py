@@ -73,6 +73,30 @@ def test_a_label_is_that_of_its_target_and_none_for_what_is_invented(tmp_path):
     assert pairs == {(0, 0), (1, 1), (2, -1)}
 
 
+def test_a_blend_sounds_alike_in_target_and_style_and_has_no_label(tmp_path):
+    rows = [(label, "g1", "opl3", "train", False) for label in ("piano", "violin", "flute", "harp")]
+    windows = Windows(make_store(tmp_path, rows), "train", 32, 32)
+    drawn = windows.transfer(np.random.default_rng(0), 100, Augmentation(**NOTHING | {"blend_probability": 1.0, "gain_db": 0.0}))
+    level = {name: ((drawn[name][:, 0, 0, 0] + 100) * 2.55).round().int() for name in ("content", "target", "style")}
+    # Band 0 is the recording's number, 0 to 3, in steps of 0.4 dB: one of two is in between, both at once are more.
+    torch.testing.assert_close(level["target"], level["style"])
+    assert set(level["content"].tolist()) == {0, 1, 2, 3}
+    assert set(level["target"].tolist()) > {1, 2}
+    assert max(level["target"].tolist()) > 3
+    assert drawn["label"].tolist() == [-1] * 100
+    both = windows._blend(np.full((4, 32), 100, np.uint8), np.full((4, 32), 200, np.uint8), 0.25, False)
+    assert (both == 125).all()
+    both = windows._blend(np.full((4, 32), 200, np.uint8), np.full((4, 32), 200, np.uint8), 0.5, True)
+    assert (both == 208).all()  # twice the power is 3 dB, 7.7 steps
+
+
+def test_two_recordings_of_a_score_are_not_blended(tmp_path):
+    rows = [(label, "g1", "opl3", "train", False) for label in ("piano", "violin")]
+    windows = Windows(make_store(tmp_path, rows), "train", 32, 32)
+    drawn = windows.transfer(np.random.default_rng(0), 20, Augmentation(**NOTHING | {"blend_probability": 1.0, "gain_db": 0.0}))
+    assert set(drawn["label"].tolist()) == {0, 1}
+
+
 def test_splits_do_not_mix_and_draws_repeat(aligned):
     windows = Windows(aligned, "train", 32, 32)
     one, same = (windows.single(np.random.default_rng(5), 100) for _ in range(2))

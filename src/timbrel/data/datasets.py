@@ -12,7 +12,7 @@ from torch import Tensor
 
 from timbrel.audio.mel import MelConfig, band_centres_hz, hz_to_mel
 from timbrel.data.splits import refuse_held_out
-from timbrel.data.store import Entry, MelStore, dequantise
+from timbrel.data.store import Entry, MelStore, dequantise, quantise
 from timbrel.errors import InputError
 
 
@@ -22,7 +22,9 @@ class Augmentation:
 
     Target and reference share pitch warp, equaliser, attack and room, so that the model learns to take them from the
     reference; the source has an equaliser, attack, room, intonation and noise of its own, so that it learns to leave
-    them behind. Source and target share a level that comes and goes, so that it learns to keep loud and soft.
+    them behind. Source and target share a level that comes and goes, so that it learns to keep loud and soft. Target
+    and reference may be blends of two recordings of one score, an instrument that no library has: only the reference
+    tells how it sounds.
     """
 
     warp_probability: float = 0.5
@@ -40,6 +42,7 @@ class Augmentation:
     gain_db: float = 2.0
     dynamics_probability: float = 0.5
     dynamics_db: float = 6.0
+    blend_probability: float = 0.3
 
 
 class Windows:
@@ -90,25 +93,30 @@ class Windows:
         self, rng: np.random.Generator, batch_size: int, augmentation: Augmentation | None
     ) -> dict[str, Tensor]:
         """`content`, `target` [batch, 1, n_mels, frames] and `style` [batch, 1, n_mels, style_frames], dB; `label`
-        [batch], the target's place in `labels` or -1."""
-        targets, rows = zip(*(self._triplet(rng) for _ in range(batch_size)), strict=True)
+        [batch], the target's place in `labels`, or -1 (unknown, or a blend)."""
+        blends = 0.0 if augmentation is None else augmentation.blend_probability
+        labels, rows = zip(*(self._triplet(rng, blends) for _ in range(batch_size)), strict=True)
         mels = [dequantise(np.stack(part), self.store.config.floor_db) for part in zip(*rows, strict=True)]
         if augmentation is not None:
             mels = augment(mels[0], mels[1], mels[2], augmentation, self.store.config, rng)
         drawn = dict(zip(("content", "target", "style"), (m[:, None] for m in mels), strict=True))
         places = {label: k for k, label in enumerate(self.labels)}
-        return drawn | {"label": torch.tensor([places.get(entry.label, -1) for entry in targets])}
+        return drawn | {"label": torch.tensor([places.get(label, -1) for label in labels])}
 
-    def _triplet(self, rng: np.random.Generator) -> tuple[Entry, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def _triplet(
+        self, rng: np.random.Generator, blends: float
+    ) -> tuple[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         target = self.targets[rng.integers(len(self.targets))]
         start = int(rng.integers(target.frames - self.frames + 1))
         others = [e for e in self.groups.get(target.group or "", []) if e.id != target.id]
         content = others[rng.integers(len(others))] if others else target
+        partners = [e for e in others if not e.degraded and e.id != content.id]
+        partner = partners[rng.integers(len(partners))] if blends and partners and rng.random() < blends else None
         same_voice = [
             e for e in self.voices[target.label, target.library] if e.group != target.group or e.group is None
         ]
         style = target
-        if others and same_voice and rng.random() < 0.85:
+        if partner is None and others and same_voice and rng.random() < 0.85:
             style = same_voice[rng.integers(len(same_voice))]
         style_start = int(rng.integers(style.frames - self.style_frames + 1))
         if style.id == target.id:  # another moment, as far from the window as the recording allows
@@ -117,11 +125,24 @@ class Windows:
                 (style_start, 0, room),
                 key=lambda s: s + self.style_frames > start and s < start + self.frames,
             )
-        return target, (
-            self.window(content, start, self.frames),
-            self.window(target, start, self.frames),
-            self.window(style, style_start, self.style_frames),
-        )
+        wanted = self.window(target, start, self.frames), self.window(style, style_start, self.style_frames)
+        label = target.label if partner is None else ""
+        if partner is not None:
+            second = self.window(partner, start, self.frames), self.window(partner, style_start, self.style_frames)
+            share, layered = rng.uniform(0.25, 0.75), rng.random() < 0.5
+            wanted = tuple(self._blend(*both, share, layered) for both in zip(wanted, second, strict=True))
+        return label, (self.window(content, start, self.frames), *wanted)
+
+    def _blend(self, first: np.ndarray, second: np.ndarray, share: float, layered: bool) -> np.ndarray:
+        """One sound out of two of one score, uint8 [frames, n_mels]: both at once, up to 10 dB apart, or `layered`
+        False, levels in between."""
+        floor = self.store.config.floor_db
+        a, b = dequantise(first, floor), dequantise(second, floor)
+        if layered:
+            blend = 10 * torch.log10(10 ** (a / 10) + 10 ** (b / 10 + 4 * share - 2))
+        else:
+            blend = torch.lerp(a, b, share)
+        return quantise(blend, floor)
 
 
 def augment(
