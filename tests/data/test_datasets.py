@@ -12,6 +12,7 @@ from timbrel.errors import InputError
 MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
 FRAMES = 120
 NOTHING = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
+ALL_BLENDS = Augmentation(**NOTHING | {"blend_probability": 1.0, "gain_db": 0.0})
 
 
 def make_store(folder, entries):
@@ -76,7 +77,7 @@ def test_a_label_is_that_of_its_target_and_none_for_what_is_invented(tmp_path):
 def test_a_blend_sounds_alike_in_target_and_style_and_has_no_label(tmp_path):
     rows = [(label, "g1", "opl3", "train", False) for label in ("piano", "violin", "flute", "harp")]
     windows = Windows(make_store(tmp_path, rows), "train", 32, 32)
-    drawn = windows.transfer(np.random.default_rng(0), 100, Augmentation(**NOTHING | {"blend_probability": 1.0, "gain_db": 0.0}))
+    drawn = windows.transfer(np.random.default_rng(0), 100, ALL_BLENDS)
     level = {name: ((drawn[name][:, 0, 0, 0] + 100) * 2.55).round().int() for name in ("content", "target", "style")}
     # Band 0 is the recording's number, 0 to 3, in steps of 0.4 dB: one of two is in between, both at once are more.
     torch.testing.assert_close(level["target"], level["style"])
@@ -93,7 +94,7 @@ def test_a_blend_sounds_alike_in_target_and_style_and_has_no_label(tmp_path):
 def test_two_recordings_of_a_score_are_not_blended(tmp_path):
     rows = [(label, "g1", "opl3", "train", False) for label in ("piano", "violin")]
     windows = Windows(make_store(tmp_path, rows), "train", 32, 32)
-    drawn = windows.transfer(np.random.default_rng(0), 20, Augmentation(**NOTHING | {"blend_probability": 1.0, "gain_db": 0.0}))
+    drawn = windows.transfer(np.random.default_rng(0), 20, ALL_BLENDS)
     assert set(drawn["label"].tolist()) == {0, 1}
 
 

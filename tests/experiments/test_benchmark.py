@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -91,7 +90,7 @@ def test_a_model_is_measured_by_clip_by_name_and_by_a_strange_clip(cases, tmp_pa
     printed = capsys.readouterr().out
     assert "PARTIAL: only 2 triplets" in printed
     assert "the model, by clip" in printed
-    kept = (cases[0].folder / "cache" / "unchanged-1.jsonl").read_text()
+    kept = (cases[0].folder / "cache" / f"unchanged-{benchmark._measured_by()}.jsonl").read_text()
     assert all(case.id in kept for case in cases)
 
 
@@ -108,14 +107,15 @@ def test_a_folder_of_outputs_is_judged_whatever_its_format(cases, tmp_path):
 
 
 def test_what_is_remembered_is_not_measured_again(cases, monkeypatch):
-    row = benchmark.Row("remembered", "", perfect, version="1")
+    row = benchmark.Row("remembered", "", perfect, kept=True)
     first = benchmark._judge_row(row, cases, 1, False)
-    with open(cases[0].folder / "cache" / "remembered-1.jsonl", "a") as file:
+    with open(cases[0].folder / "cache" / f"remembered-{benchmark._measured_by()}.jsonl", "a") as file:
         file.write('\n{"torn')
     monkeypatch.setattr(benchmark, "measure", lambda *_: pytest.fail("measured again"))
     assert benchmark._judge_row(row, cases, 1, False) == first
+    monkeypatch.setattr(benchmark, "_measured_by", lambda: "other measures")
     with pytest.raises(pytest.fail.Exception):
-        benchmark._judge_row(replace(row, version="2"), cases, 1, False)
+        benchmark._judge_row(row, cases, 1, False)
 
 
 def test_both_at_once_needs_both():

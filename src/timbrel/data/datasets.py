@@ -125,13 +125,13 @@ class Windows:
                 (style_start, 0, room),
                 key=lambda s: s + self.style_frames > start and s < start + self.frames,
             )
-        wanted = self.window(target, start, self.frames), self.window(style, style_start, self.style_frames)
-        label = target.label if partner is None else ""
+        at = ((start, self.frames), (style_start, self.style_frames))
+        label, wanted = target.label, [self.window(e, *span) for e, span in zip((target, style), at, strict=True)]
         if partner is not None:
-            second = self.window(partner, start, self.frames), self.window(partner, style_start, self.style_frames)
-            share, layered = rng.uniform(0.25, 0.75), rng.random() < 0.5
-            wanted = tuple(self._blend(*both, share, layered) for both in zip(wanted, second, strict=True))
-        return label, (self.window(content, start, self.frames), *wanted)
+            label, share, layered = "", rng.uniform(0.25, 0.75), rng.random() < 0.5
+            second = [self.window(partner, *span) for span in at]
+            wanted = [self._blend(*both, share, layered) for both in zip(wanted, second, strict=True)]
+        return label, (self.window(content, start, self.frames), wanted[0], wanted[1])
 
     def _blend(self, first: np.ndarray, second: np.ndarray, share: float, layered: bool) -> np.ndarray:
         """One sound out of two of one score, uint8 [frames, n_mels]: both at once, up to 10 dB apart, or `layered`

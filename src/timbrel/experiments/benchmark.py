@@ -31,6 +31,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from timbrel.audio import inversion, mel
 from timbrel.audio.io import read_audio, resample, write_audio
 from timbrel.data.render import find_library, render
 from timbrel.data.scores import Note
@@ -197,15 +198,15 @@ Output = Callable[[Case], Waveform]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `needs` is the sample library or feature without which it is left out; what
-    depends on nothing but the benchmark and `version` is measured once and kept in the benchmark's folder."""
+    """One line of the table; without its `library`, or a transcriber where it `needs_notes`, it is left out; `kept`:
+    it depends on nothing but the benchmark, and is measured once and kept in its folder."""
 
     name: str
     title: str
     output: Output
     library: str | None = None
     needs_notes: bool = False
-    version: str | None = None
+    kept: bool = False
 
 
 def _file(kind: str, case: Case) -> Waveform:
@@ -263,25 +264,17 @@ def pipeline(model: str | None) -> Any:
     return TransferPipeline(load_transfer_model(model))
 
 
-def _inversion_version() -> str:
-    import timbrel.audio.inversion
-    import timbrel.audio.mel
-
-    modules = (timbrel.audio.inversion, timbrel.audio.mel)
-    return hashlib.sha256(b"".join(Path(m.__file__ or "").read_bytes() for m in modules)).hexdigest()[:8]
-
-
 BASELINES = (
-    Row("target", "the true target", partial(_file, "target"), version="1"),
-    Row("unchanged", "nothing done", partial(_file, "content"), version="1"),
-    Row("other-piece", "another piece, right instrument", partial(_file, "style"), version="1"),
-    Row("mel", "target through mel and back", _through_mel),
+    Row("target", "the true target", partial(_file, "target"), kept=True),
+    Row("unchanged", "nothing done", partial(_file, "content"), kept=True),
+    Row("other-piece", "another piece, right instrument", partial(_file, "style"), kept=True),
+    Row("mel", "target through mel and back", _through_mel, kept=True),
     *(
-        Row(f"transcribe-{name}", f"transcribe, render: {name}", partial(_transcribed, name), name, True, "1")
+        Row(f"transcribe-{name}", f"transcribe, render: {name}", partial(_transcribed, name), name, True, True)
         for name in ("timgm6mb", LIBRARY)
     ),
     *(
-        Row(f"score-{name}", f"true score on {name}", partial(_true_score, name), name, version="1")
+        Row(f"score-{name}", f"true score on {name}", partial(_true_score, name), name, kept=True)
         for name in ("fluidr3", "musescore")
     ),
 )
@@ -310,6 +303,14 @@ def classifier() -> InstrumentClassifier:
     return InstrumentClassifier.load(CLASSIFIER)
 
 
+@lru_cache(maxsize=1)
+def _measured_by() -> str:
+    """Changes whenever a measure, or the mel and its inversion, do: what was kept is measured anew then."""
+    modules = (chroma, notes, onsets, spectral, sys.modules[InstrumentClassifier.__module__], inversion, mel)
+    sources = [Path(module.__file__ or "") for module in modules]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, CLASSIFIER))).hexdigest()[:8]
+
+
 def measure(case: Case, waveform: Waveform) -> Measures:
     """All measures of an output [channels, samples] at 44,100 Hz, against the case's target and score.
 
@@ -336,7 +337,7 @@ def measure(case: Case, waveform: Waveform) -> Measures:
 
 
 def _target_chroma(case: Case, target: Waveform) -> NDArray:
-    path = case.folder / "cache" / "chroma" / f"{case.id}.npy"
+    path = case.folder / "cache" / f"chroma-{_measured_by()}" / f"{case.id}.npy"
     if path.exists():
         return np.load(path)
     chromagram = chroma.chromagram(target)
@@ -384,10 +385,9 @@ def _draw_one(output: Output, case: Case) -> tuple[str, str]:
 
 def _judge_row(row: Row, cases: Sequence[Case], workers: int | None, progress: bool) -> dict[str, Measures]:
     """As `judge`, remembering in the benchmark's folder what will never change."""
-    version = _inversion_version() if row.name == "mel" else row.version
-    path = cases[0].folder / "cache" / f"{row.name}-{version}.jsonl"
+    path = cases[0].folder / "cache" / f"{row.name}-{_measured_by()}.jsonl"
     known: dict[str, Measures] = {}
-    if version is not None and path.exists():
+    if row.kept and path.exists():
         for line in path.read_text().splitlines():
             try:
                 known.update(json.loads(line))
@@ -396,7 +396,7 @@ def _judge_row(row: Row, cases: Sequence[Case], workers: int | None, progress: b
         known = {key: value for key, value in known.items() if "note_f1" in value or not notes.available()}
     todo = [case for case in cases if case.id not in known]
     path.parent.mkdir(exist_ok=True)
-    with open(path if version is not None else os.devnull, "a") as file:
+    with open(path if row.kept else os.devnull, "a") as file:
         for key, measures in parallel(partial(_judge_one, row.output), todo, workers, progress and row.title):
             known[key] = measures
             file.write("\n" + json.dumps({key: measures}))

@@ -64,7 +64,9 @@ class ReportAutoencoderStage:
         config = ReportCodecConfig(floor_db=store.config.floor_db, downsamplings=recipe.downsamplings)
         self.codec = ReportCodec(config)
         if init_from is not None:
-            self.codec = expect(load_codec(init_from)[1], ReportCodec, init_from)
+            mel, codec = load_codec(init_from)
+            self.codec = expect(codec, ReportCodec, init_from)
+            check_mel(mel, store)
             check_recipe(recipe, {"downsamplings": self.codec.config.downsamplings}, init_from)
         self.codec.train().requires_grad_(True)
         self.modules: dict[str, nn.Module] = {"codec": self.codec}
