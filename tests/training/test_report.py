@@ -455,4 +455,5 @@ def test_mels_of_other_sizes_are_refused_with_a_remedy(runs, tmp_path):
     with pytest.raises(InputError, match="the codec works on"):
         ReportTransferStage(transfer, wide, codec=runs / "codec" / "model")
     with pytest.raises(InputError, match="the codec works on"):
-        ReportAutoencoderStage(dataclasses.replace(recipe, perceptual_weight=0.0), wide, init_from=runs / "codec" / "model")
+        recipe = dataclasses.replace(recipe, perceptual_weight=0.0)
+        ReportAutoencoderStage(recipe, wide, init_from=runs / "codec" / "model")
