@@ -454,6 +454,6 @@ def test_mels_of_other_sizes_are_refused_with_a_remedy(runs, tmp_path):
     transfer = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
     with pytest.raises(InputError, match="the codec works on"):
         ReportTransferStage(transfer, wide, codec=runs / "codec" / "model")
+    recipe = dataclasses.replace(recipe, perceptual_weight=0.0)
     with pytest.raises(InputError, match="the codec works on"):
-        recipe = dataclasses.replace(recipe, perceptual_weight=0.0)
         ReportAutoencoderStage(recipe, wide, init_from=runs / "codec" / "model")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import load_codec, load_transfer_model
+from timbrel.checkpoint import load_codec, load_transfer_model, save_transfer_model
 from timbrel.data.datasets import Windows
 from timbrel.data.store import Entry, MelStore, StoreWriter
 from timbrel.errors import InputError, ModelError
@@ -193,6 +193,33 @@ def test_unaligned_recordings_train_too(tmp_path, codec):
     before, after = train(stage, 15)
     assert after < before
     rest(stage)
+    assert stage.validate()["rms_db_1"] > 0
+
+
+def test_a_run_from_a_model_lets_it_play_unaligned_recordings_on_other_instruments(tmp_path, store, codec, model):
+    own = make_store(tmp_path / "own", aligned=False)
+    assert "initial" not in TransferStage(RECIPE, own, codec=codec).frozen
+    assert "initial" not in TransferStage(RECIPE, store, init_from=model).frozen
+    loaded = load_transfer_model(model)
+    loaded.instruments = {"harp": torch.randn(5, 16), "lute": torch.randn(3, 16), "piano": torch.randn(4, 16)}
+    save_transfer_model(tmp_path / "named", loaded)
+    stage = TransferStage(RECIPE, own, init_from=tmp_path / "named")
+    rest(stage)
+    assert [len(tokens) for tokens in stage.others] == [5, 3]  # a piano is among the recordings
+    batch = stage.batch(0)
+    assert batch["own"].all()
+    content = stage.model.codec.encode(batch["content"][:3])
+    for parameter in stage.model.denoiser.parameters():
+        parameter.data.zero_()
+    played = stage._played_by_others(content, torch.tensor([True, False, True]), torch.tensor([1, 0, 0]))
+    torch.testing.assert_close(played[1], content[1])
+    for row, name in ((0, "lute"), (2, "harp")):
+        tokens = loaded.instruments[name].half().float()
+        expected = loaded.sample(
+            content[row, None], tokens, torch.zeros_like(content[:1]), steps=1, guidance=1.0, strength=1.0
+        )
+        torch.testing.assert_close(played[row, None], expected, atol=1e-3, rtol=1e-3)
+    assert stage.loss(batch, 0)["loss"].isfinite()
     assert stage.validate()["rms_db_1"] > 0
 
 

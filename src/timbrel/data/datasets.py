@@ -50,7 +50,7 @@ class Windows:
 
     With aligned groups (`data synth`), `transfer` gives source and target from one group and the reference from
     another recording of the target's instrument and library. Without (`data prepare`), source and target are the
-    same window and the reference is another moment of the same recording.
+    same window (`own`) and the reference is another moment of the same recording.
 
     Raises:
         InputError: the store holds held-out material, or nothing long enough in this split.
@@ -93,19 +93,20 @@ class Windows:
         self, rng: np.random.Generator, batch_size: int, augmentation: Augmentation | None
     ) -> dict[str, Tensor]:
         """`content`, `target` [batch, 1, n_mels, frames] and `style` [batch, 1, n_mels, style_frames], dB; `label`
-        [batch], the target's place in `labels`, or -1 (unknown, or a blend)."""
+        [batch], the target's place in `labels`, or -1 (unknown, or a blend); `own` [batch], whether the content is the
+        target, for want of another recording of its score."""
         blends = 0.0 if augmentation is None else augmentation.blend_probability
-        labels, rows = zip(*(self._triplet(rng, blends) for _ in range(batch_size)), strict=True)
+        labels, own, rows = zip(*(self._triplet(rng, blends) for _ in range(batch_size)), strict=True)
         mels = [dequantise(np.stack(part), self.store.config.floor_db) for part in zip(*rows, strict=True)]
         if augmentation is not None:
             mels = augment(mels[0], mels[1], mels[2], augmentation, self.store.config, rng)
         drawn = dict(zip(("content", "target", "style"), (m[:, None] for m in mels), strict=True))
         places = {label: k for k, label in enumerate(self.labels)}
-        return drawn | {"label": torch.tensor([places.get(label, -1) for label in labels])}
+        return drawn | {"label": torch.tensor([places.get(label, -1) for label in labels]), "own": torch.tensor(own)}
 
     def _triplet(
         self, rng: np.random.Generator, blends: float
-    ) -> tuple[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    ) -> tuple[str, bool, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         target = self.targets[rng.integers(len(self.targets))]
         start = int(rng.integers(target.frames - self.frames + 1))
         others = [e for e in self.groups.get(target.group or "", []) if e.id != target.id]
@@ -131,7 +132,7 @@ class Windows:
             label, share, layered = "", rng.uniform(0.25, 0.75), rng.random() < 0.5
             second = [self.window(partner, *span) for span in at]
             wanted = [self._blend(*both, share, layered) for both in zip(wanted, second, strict=True)]
-        return label, (self.window(content, start, self.frames), wanted[0], wanted[1])
+        return label, not others, (self.window(content, start, self.frames), wanted[0], wanted[1])
 
     def _blend(self, first: np.ndarray, second: np.ndarray, share: float, layered: bool) -> np.ndarray:
         """One sound out of two of one score, uint8 [frames, n_mels]: both at once, up to 10 dB apart, or `layered`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from timbrel.audio.mel import MelConfig
 from timbrel.checkpoint import (
@@ -40,6 +42,10 @@ class TransferStage:
     and between frames: a squared error blurs where the answer is open, and a late or soft attack costs notes. A
     share of the samples (`pure_noise_share`) sits at the last timestep, where the answer is a regression: a sampler
     of few steps rests on it.
+
+    Recordings whose score nothing else plays have no source to learn from. A run that goes on from a model lets that
+    model, as it was, play them on its own instruments, and learns the way back (back-translation, Sennrich et al.
+    2016, arXiv 1511.06709); one from nothing has only the recording itself.
     """
 
     def __init__(
@@ -61,6 +67,10 @@ class TransferStage:
             "denoiser": self.model.denoiser,
         }
         self.frozen: dict[str, torch.nn.Module] = {"codec": self.model.codec}
+        labels = self.train.labels
+        self.others = [tokens for name, tokens in sorted(self.model.instruments.items()) if name not in labels]
+        if self.others and any(e.group is None for e in self.train.targets):
+            self.frozen["initial"] = copy.deepcopy(self.model.denoiser).eval().requires_grad_(False)
         for module in self.modules.values():
             module.train().requires_grad_(True)
 
@@ -117,7 +127,8 @@ class TransferStage:
         recipe = self.recipe
         rng = np.random.default_rng((recipe.seed, step))
         batch = self.train.transfer(rng, recipe.batch_size, Augmentation() if recipe.augment else None)
-        return batch | self._randomness(rng, recipe.batch_size, batch["style"].shape[-1])
+        others = torch.from_numpy(rng.integers(0, max(1, len(self.others)), recipe.batch_size))
+        return batch | {"other": others} | self._randomness(rng, recipe.batch_size, batch["style"].shape[-1])
 
     def _randomness(self, rng: np.random.Generator, size: int, style_frames: int) -> dict[str, Tensor]:
         last = self.model.schedule.num_train_timesteps - 1
@@ -137,6 +148,8 @@ class TransferStage:
         model = self.model
         with torch.no_grad(), torch.autocast(batch["target"].device.type, enabled=False):
             target, content, style = (model.codec.encode(batch[k]) for k in ("target", "content", "style"))
+            if "initial" in self.frozen:
+                content = self._played_by_others(content, batch["own"], batch["other"])
             noisy = model.schedule.add_noise(target, batch["noise"], batch["timesteps"])
         condition = Condition(content, model.style(style), batch["mask"])
         condition = model.denoiser.null(condition, batch["drop"])
@@ -153,6 +166,18 @@ class TransferStage:
         mae_db = absolute[pure].mean() if bool(pure.any()) else error.new_zeros(())
         return {"loss": loss, "pure_noise_mae_db": mae_db}
 
+    def _played_by_others(self, content: Tensor, own: Tensor, other: Tensor) -> Tensor:
+        """Latents [batch, c, h, w], where `own` [batch] played by the initial model on instrument `other` [batch]."""
+        if not bool(own.any()):
+            return content
+        tokens = [self.others[i].to(content) for i in other[own].tolist()]
+        mask = pad_sequence([one.new_ones(len(one), dtype=torch.bool) for one in tokens], batch_first=True)
+        condition = Condition(content[own], pad_sequence(tokens, batch_first=True), mask)
+        last = other.new_full((len(tokens),), self.model.schedule.num_train_timesteps - 1)
+        content = content.clone()
+        content[own] = self.frozen["initial"](torch.zeros_like(condition.content), last, condition).to(content)
+        return content
+
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Squared errors as RMS in dB of mel, without augmentation, for 1 and 4 steps, and how much worse the
@@ -162,6 +187,8 @@ class TransferStage:
         drawn = self.validation.transfer(np.random.default_rng(0), size, None)
         batch = {name: mel.to(device) for name, mel in drawn.items()}
         target, content, style = (model.codec.encode(batch[k]) for k in ("target", "content", "style"))
+        if "initial" in self.frozen:
+            content = self._played_by_others(content, drawn["own"], torch.arange(size) % len(self.others))
         tokens = model.style(style)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=device)
         figures = {}
@@ -183,7 +210,7 @@ class TransferStage:
             )
             figures[f"rms_db_{name}"] = float((mel - truth).square().mean().sqrt())
             figures[f"detail_{name}"] = float(mel.diff(dim=2).abs().mean() / truth.diff(dim=2).abs().mean())
-        self._last = torch.cat([batch["content"][0], truth[0], mel[0]], dim=-1)[0].flip(0).cpu()
+        self._last = torch.cat([model.codec.decode(content[:1])[0], truth[0], mel[0]], dim=-1)[0].flip(0).cpu()
         return figures
 
     def samples(self) -> dict[str, Tensor]:
