@@ -50,7 +50,7 @@ CLIPS = 40
 TIMESTEPS = 1000
 FRAMES, STYLE_FRAMES = 128, 160  # of training: half the shipped model's; both are measured with 256 and 320
 WIDTH, STYLE_WIDTH, DILATIONS = 256, 128, (1, 2, 4, 1)
-AUGMENTATION = Augmentation()
+AUGMENTATION = replace(Augmentation(), blend_probability=0.0)
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,9 @@ VARIATIONS = {
         augmentation=replace(
             AUGMENTATION, attack_probability=0.0, shared_attack_probability=0.0, intonation_probability=0.0
         ),
+    ),
+    "blends": Design(
+        "with blends of two recordings", augmentation=replace(AUGMENTATION, blend_probability=0.3)
     ),
     "no-invented": Design("without invented instruments", libraries=Design.libraries[:-1]),
     "one-family": Design(
