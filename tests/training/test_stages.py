@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import load_codec, load_transfer_model, save_transfer_model
+from timbrel.checkpoint import fingerprint, load_codec, load_transfer_model, save_transfer_model
 from timbrel.data.datasets import Windows
 from timbrel.data.store import Entry, MelStore, StoreWriter
 from timbrel.errors import InputError, ModelError
@@ -208,6 +208,11 @@ def test_a_run_from_a_model_lets_it_play_unaligned_recordings_on_other_instrumen
     assert [len(tokens) for tokens in stage.others] == [5, 3]  # a piano is among the recordings
     batch = stage.batch(0)
     assert batch["own"].all()
+    figures = float(stage.loss(batch, 0)["loss"]), stage.validate()["rms_db_1"]
+    stage.frozen["initial"].mean += 1.0  # its answers shift, and with them what the run learns from and is tried on
+    assert float(stage.loss(batch, 0)["loss"]) != figures[0]
+    assert stage.validate()["rms_db_1"] != figures[1]
+    stage.frozen["initial"].mean -= 1.0
     content = stage.model.codec.encode(batch["content"][:3])
     for parameter in stage.model.denoiser.parameters():
         parameter.data.zero_()
@@ -219,8 +224,31 @@ def test_a_run_from_a_model_lets_it_play_unaligned_recordings_on_other_instrumen
             content[row, None], tokens, torch.zeros_like(content[:1]), steps=1, guidance=1.0, strength=1.0
         )
         torch.testing.assert_close(played[row, None], expected, atol=1e-3, rtol=1e-3)
-    assert stage.loss(batch, 0)["loss"].isfinite()
-    assert stage.validate()["rms_db_1"] > 0
+    assert stage.identity["initial"] == fingerprint(loaded.denoiser)
+    stage.save(tmp_path / "after")
+    assert sorted(load_transfer_model(tmp_path / "after").instruments) == ["harp", "lute", "piano", "violin"]
+
+
+def test_only_recordings_without_a_partner_need_another_source(tmp_path, store, model):
+    loaded = load_transfer_model(model)
+    loaded.instruments["harp"] = torch.randn(5, 16)
+    save_transfer_model(tmp_path / "named", loaded)
+    assert "initial" not in TransferStage(RECIPE, store, init_from=tmp_path / "named").frozen
+    mixed = MelStore(make_store(tmp_path / "mixed"))
+    writer = StoreWriter(tmp_path / "mixed", MEL)
+    for split in ("train", "validation"):
+        entry = Entry(id=f"own-{split}", label="cello", split=split, frames=120, source="x")
+        writer.add(entry, mixed.levels(mixed.entries[0]))
+    stage = TransferStage(RECIPE, tmp_path / "mixed", init_from=tmp_path / "named")
+    assert len(stage.others) == 3  # a piano, a violin and a harp: none of them is alone
+    own = torch.cat([stage.batch(step)["own"] for step in range(20)])
+    assert 0 < int(own.sum()) < len(own) / 2
+
+
+def test_a_model_that_knows_nothing_else_has_no_sources_for_unaligned_recordings(tmp_path, model):
+    own = make_store(tmp_path / "own", aligned=False)
+    with pytest.raises(InputError, match="no instruments by name but piano, violin; expected others"):
+        TransferStage(RECIPE, own, init_from=model)
 
 
 @pytest.mark.parametrize("held_out", [{"library": "freepats"}, {"composer": "Joseph Haydn"}])

@@ -75,6 +75,7 @@ class Windows:
                 self.groups[entry.group].append(entry)
             if not entry.degraded:
                 self.voices[entry.label, entry.library].append(entry)
+        self.alone = [e for e in self.targets if len(self.groups.get(e.group or "", ())) < 2]
         self._levels = functools.lru_cache(maxsize=None)(store.levels)
 
     def window(self, entry: Entry, start: int, frames: int) -> np.ndarray:
@@ -135,12 +136,13 @@ class Windows:
         return label, not others, (self.window(content, start, self.frames), wanted[0], wanted[1])
 
     def _blend(self, first: np.ndarray, second: np.ndarray, share: float, layered: bool) -> np.ndarray:
-        """One sound out of two of one score, uint8 [frames, n_mels]: both at once, up to 10 dB apart, or `layered`
-        False, levels in between."""
+        """One sound out of two of one score, uint8 [frames, n_mels]: both at once, up to 10 dB apart and no louder than
+        either, or `layered` False, levels in between."""
         floor = self.store.config.floor_db
         a, b = dequantise(first, floor), dequantise(second, floor)
         if layered:
-            blend = 10 * torch.log10(10 ** (a / 10) + 10 ** (b / 10 + 4 * share - 2))
+            weight = 1 / (1 + 10 ** (4 * share - 2))
+            blend = 10 * torch.log10(weight * 10 ** (a / 10) + (1 - weight) * 10 ** (b / 10))
         else:
             blend = torch.lerp(a, b, share)
         return quantise(blend, floor)

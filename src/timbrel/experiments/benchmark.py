@@ -305,9 +305,11 @@ def classifier() -> InstrumentClassifier:
 
 @lru_cache(maxsize=1)
 def _measured_by() -> str:
-    """Changes whenever a measure, or the mel and its inversion, do: what was kept is measured anew then."""
-    modules = (chroma, notes, onsets, spectral, sys.modules[InstrumentClassifier.__module__], inversion, mel)
-    sources = [Path(module.__file__ or "") for module in modules]
+    """Changes with the source of what makes and measures a kept row: it is measured anew then. (Another version of a
+    library that is called goes unnoticed.)"""
+    measures = (chroma, notes, onsets, spectral, sys.modules[InstrumentClassifier.__module__])
+    makers = (inversion, mel, sys.modules[render.__module__], sys.modules[resample.__module__])
+    sources = [Path(module.__file__ or "") for module in (sys.modules[__name__], *measures, *makers)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, CLASSIFIER))).hexdigest()[:8]
 
 
@@ -384,7 +386,7 @@ def _draw_one(output: Output, case: Case) -> tuple[str, str]:
 
 
 def _judge_row(row: Row, cases: Sequence[Case], workers: int | None, progress: bool) -> dict[str, Measures]:
-    """As `judge`, remembering in the benchmark's folder what will never change."""
+    """As `judge`, remembering in the benchmark's folder what only changes with the code."""
     path = cases[0].folder / "cache" / f"{row.name}-{_measured_by()}.jsonl"
     known: dict[str, Measures] = {}
     if row.kept and path.exists():

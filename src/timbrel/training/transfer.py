@@ -19,6 +19,7 @@ from timbrel.checkpoint import (
     SingleModel,
     TransferModel,
     expect,
+    fingerprint,
     load_codec,
     load_transfer_model,
     save_transfer_model,
@@ -67,10 +68,18 @@ class TransferStage:
             "denoiser": self.model.denoiser,
         }
         self.frozen: dict[str, torch.nn.Module] = {"codec": self.model.codec}
-        labels = self.train.labels
-        self.others = [tokens for name, tokens in sorted(self.model.instruments.items()) if name not in labels]
-        if self.others and any(e.group is None for e in self.train.targets):
+        own = {e.label for e in self.train.alone}
+        self.others = [tokens for name, tokens in sorted(self.model.instruments.items()) if name not in own]
+        if init_from is not None and own:
+            if not self.others:
+                raise InputError(
+                    f"{init_from} knows no instruments by name but {', '.join(sorted(own))}; expected others, on which "
+                    f"it plays the recordings of {data} to have sources for them: go on from a model that has some"
+                )
             self.frozen["initial"] = copy.deepcopy(self.model.denoiser).eval().requires_grad_(False)
+            self.identity = {"initial": fingerprint(self.model.denoiser)}
+        if init_from is not None:
+            self.model.denoiser.unknown.copy_(self._regression_rms())
         for module in self.modules.values():
             module.train().requires_grad_(True)
 
@@ -82,7 +91,6 @@ class TransferStage:
             denoiser = model.denoiser.config
             found = dataclasses.asdict(denoiser) | {"style_width": denoiser.token_width}
             check_recipe(recipe, found | dataclasses.asdict(model.schedule_config), init_from)
-            model.denoiser.unknown.copy_(self._regression_rms(model))
             return model
         if codec is None:
             raise InputError("there is no codec; train one with `timbrel train autoencoder`, or give init_from")
@@ -113,10 +121,12 @@ class TransferStage:
         return model
 
     @torch.no_grad()
-    def _regression_rms(self, model: DefaultModel) -> Tensor:
+    def _regression_rms(self) -> Tensor:
         """What a trained model's answer to pure noise leaves open: RMS error [c, h, 1] on training windows."""
-        batch = self.train.transfer(np.random.default_rng(self.recipe.seed), 64, None)
+        model, size = self.model, 64
+        batch = self.train.transfer(np.random.default_rng(self.recipe.seed), size, None)
         target, content, style = (model.codec.encode(batch[k]) for k in ("target", "content", "style"))
+        content = self._played_by_others(content, batch["own"], torch.arange(size))
         tokens = model.style(style)
         condition = Condition(content, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
         last = torch.full((len(target),), model.schedule.num_train_timesteps - 1)
@@ -127,7 +137,7 @@ class TransferStage:
         recipe = self.recipe
         rng = np.random.default_rng((recipe.seed, step))
         batch = self.train.transfer(rng, recipe.batch_size, Augmentation() if recipe.augment else None)
-        others = torch.from_numpy(rng.integers(0, max(1, len(self.others)), recipe.batch_size))
+        others = torch.from_numpy(rng.integers(0, 2**31, recipe.batch_size))
         return batch | {"other": others} | self._randomness(rng, recipe.batch_size, batch["style"].shape[-1])
 
     def _randomness(self, rng: np.random.Generator, size: int, style_frames: int) -> dict[str, Tensor]:
@@ -148,8 +158,7 @@ class TransferStage:
         model = self.model
         with torch.no_grad(), torch.autocast(batch["target"].device.type, enabled=False):
             target, content, style = (model.codec.encode(batch[k]) for k in ("target", "content", "style"))
-            if "initial" in self.frozen:
-                content = self._played_by_others(content, batch["own"], batch["other"])
+            content = self._played_by_others(content, batch["own"], batch["other"])
             noisy = model.schedule.add_noise(target, batch["noise"], batch["timesteps"])
         condition = Condition(content, model.style(style), batch["mask"])
         condition = model.denoiser.null(condition, batch["drop"])
@@ -168,12 +177,13 @@ class TransferStage:
 
     def _played_by_others(self, content: Tensor, own: Tensor, other: Tensor) -> Tensor:
         """Latents [batch, c, h, w], where `own` [batch] played by the initial model on instrument `other` [batch]."""
-        if not bool(own.any()):
+        if "initial" not in self.frozen or not bool(own.any()):
             return content
-        tokens = [self.others[i].to(content) for i in other[own].tolist()]
+        own = own.to(content.device)
+        tokens = [self.others[i % len(self.others)].to(content) for i in other.to(own.device)[own].tolist()]
         mask = pad_sequence([one.new_ones(len(one), dtype=torch.bool) for one in tokens], batch_first=True)
         condition = Condition(content[own], pad_sequence(tokens, batch_first=True), mask)
-        last = other.new_full((len(tokens),), self.model.schedule.num_train_timesteps - 1)
+        last = torch.full((len(tokens),), self.model.schedule.num_train_timesteps - 1, device=content.device)
         content = content.clone()
         content[own] = self.frozen["initial"](torch.zeros_like(condition.content), last, condition).to(content)
         return content
@@ -187,8 +197,7 @@ class TransferStage:
         drawn = self.validation.transfer(np.random.default_rng(0), size, None)
         batch = {name: mel.to(device) for name, mel in drawn.items()}
         target, content, style = (model.codec.encode(batch[k]) for k in ("target", "content", "style"))
-        if "initial" in self.frozen:
-            content = self._played_by_others(content, drawn["own"], torch.arange(size) % len(self.others))
+        content = self._played_by_others(content, drawn["own"], torch.arange(size))
         tokens = model.style(style)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=device)
         figures = {}
@@ -223,7 +232,7 @@ class TransferStage:
             "figures": {},
             "recipe": dataclasses.asdict(self.recipe),
         }
-        self.model.instruments = named_instruments(self.model, self.train)
+        self.model.instruments |= named_instruments(self.model, self.train)
         save_transfer_model(folder, self.model)
 
 
