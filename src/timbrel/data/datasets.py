@@ -137,7 +137,7 @@ class Windows:
 
     def _blend(self, first: np.ndarray, second: np.ndarray, share: float, layered: bool) -> np.ndarray:
         """One sound out of two of one score, uint8 [frames, n_mels]: both at once, up to 10 dB apart and no louder than
-        either, or `layered` False, levels in between."""
+        the louder, or `layered` False, levels in between."""
         floor = self.store.config.floor_db
         a, b = dequantise(first, floor), dequantise(second, floor)
         if layered:

@@ -308,7 +308,7 @@ def _measured_by() -> str:
     """Changes with the source of what makes and measures a kept row: it is measured anew then. (Another version of a
     library that is called goes unnoticed.)"""
     measures = (chroma, notes, onsets, spectral, sys.modules[InstrumentClassifier.__module__])
-    makers = (inversion, mel, sys.modules[render.__module__], sys.modules[resample.__module__])
+    makers = (manifest, inversion, mel, sys.modules[render.__module__], sys.modules[resample.__module__])
     sources = [Path(module.__file__ or "") for module in (sys.modules[__name__], *measures, *makers)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, CLASSIFIER))).hexdigest()[:8]
 

@@ -68,7 +68,8 @@ class TransferStage:
             "denoiser": self.model.denoiser,
         }
         self.frozen: dict[str, torch.nn.Module] = {"codec": self.model.codec}
-        own = {e.label for e in self.train.alone}
+        own = {e.label for e in (*self.train.alone, *self.validation.alone)}
+        self.identity = {"initial": "none"}
         self.others = [tokens for name, tokens in sorted(self.model.instruments.items()) if name not in own]
         if init_from is not None and own:
             if not self.others:
