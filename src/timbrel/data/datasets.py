@@ -75,7 +75,7 @@ class Windows:
                 self.groups[entry.group].append(entry)
             if not entry.degraded:
                 self.voices[entry.label, entry.library].append(entry)
-        self.alone = [e for e in self.targets if len(self.groups.get(e.group or "", ())) < 2]
+        self.alone = [e for e in self.targets if not self._others(e)]
         self._levels = functools.lru_cache(maxsize=None)(store.levels)
 
     def window(self, entry: Entry, start: int, frames: int) -> np.ndarray:
@@ -105,12 +105,16 @@ class Windows:
         places = {label: k for k, label in enumerate(self.labels)}
         return drawn | {"label": torch.tensor([places.get(label, -1) for label in labels]), "own": torch.tensor(own)}
 
+    def _others(self, entry: Entry) -> list[Entry]:
+        """The other recordings of its score."""
+        return [e for e in self.groups.get(entry.group or "", []) if e.id != entry.id]
+
     def _triplet(
         self, rng: np.random.Generator, blends: float
     ) -> tuple[str, bool, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         target = self.targets[rng.integers(len(self.targets))]
         start = int(rng.integers(target.frames - self.frames + 1))
-        others = [e for e in self.groups.get(target.group or "", []) if e.id != target.id]
+        others = self._others(target)
         content = others[rng.integers(len(others))] if others else target
         partners = [e for e in others if not e.degraded and e.id != content.id]
         partner = partners[rng.integers(len(partners))] if blends and partners and rng.random() < blends else None

@@ -12,6 +12,7 @@ and other sample libraries.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import signal
@@ -307,10 +308,10 @@ def classifier() -> InstrumentClassifier:
 def _measured_by() -> str:
     """Changes with the source of what makes and measures a kept row: it is measured anew then. (Another version of a
     library that is called goes unnoticed.)"""
-    measures = (chroma, notes, onsets, spectral, sys.modules[InstrumentClassifier.__module__])
-    makers = (manifest, inversion, mel, sys.modules[render.__module__], sys.modules[resample.__module__])
-    sources = [Path(module.__file__ or "") for module in (sys.modules[__name__], *measures, *makers)]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, CLASSIFIER))).hexdigest()[:8]
+    measures = (Case, chroma, notes, onsets, spectral, InstrumentClassifier)
+    makers = (manifest, inversion, mel, render, resample)
+    paths = [Path(str(inspect.getsourcefile(part))) for part in (*measures, *makers)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in (*paths, CLASSIFIER))).hexdigest()[:8]
 
 
 def measure(case: Case, waveform: Waveform) -> Measures:

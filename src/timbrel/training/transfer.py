@@ -68,10 +68,10 @@ class TransferStage:
             "denoiser": self.model.denoiser,
         }
         self.frozen: dict[str, torch.nn.Module] = {"codec": self.model.codec}
-        own = {e.label for e in (*self.train.alone, *self.validation.alone)}
         self.identity = {"initial": "none"}
-        self.others = [tokens for name, tokens in sorted(self.model.instruments.items()) if name not in own]
+        own = {e.label for e in (*self.train.alone, *self.validation.alone)}
         if init_from is not None and own:
+            self.others = [tokens for name, tokens in sorted(self.model.instruments.items()) if name not in own]
             if not self.others:
                 raise InputError(
                     f"{init_from} knows no instruments by name but {', '.join(sorted(own))}; expected others, on which "
@@ -130,8 +130,7 @@ class TransferStage:
         content = self._played_by_others(content, batch["own"], torch.arange(size))
         tokens = model.style(style)
         condition = Condition(content, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
-        last = torch.full((len(target),), model.schedule.num_train_timesteps - 1)
-        error = model.denoiser(torch.zeros_like(target), last, condition) - target
+        error = self._answer(model.denoiser, condition) - target
         return error.square().mean(dim=(0, 3)).sqrt()[..., None].clamp_min(0.02)
 
     def batch(self, step: int) -> dict[str, Tensor]:
@@ -184,10 +183,15 @@ class TransferStage:
         tokens = [self.others[i % len(self.others)].to(content) for i in other.to(own.device)[own].tolist()]
         mask = pad_sequence([one.new_ones(len(one), dtype=torch.bool) for one in tokens], batch_first=True)
         condition = Condition(content[own], pad_sequence(tokens, batch_first=True), mask)
-        last = torch.full((len(tokens),), self.model.schedule.num_train_timesteps - 1, device=content.device)
         content = content.clone()
-        content[own] = self.frozen["initial"](torch.zeros_like(condition.content), last, condition).to(content)
+        content[own] = self._answer(self.frozen["initial"], condition).to(content)
         return content
+
+    def _answer(self, denoiser: torch.nn.Module, condition: Condition) -> Tensor:
+        """Latents [batch, c, h, w] that a denoiser makes of pure noise, at the noise's mean, in one step."""
+        last = self.model.schedule.num_train_timesteps - 1
+        timesteps = torch.full((len(condition.content),), last, device=condition.content.device)
+        return denoiser(torch.zeros_like(condition.content), timesteps, condition)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
