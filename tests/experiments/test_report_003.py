@@ -18,9 +18,14 @@ from timbrel.experiments import benchmark, report_003, report_003_page
 from timbrel.experiments.benchmark import SAMPLE_RATE
 from timbrel.experiments.manifest import Excerpt
 from timbrel.experiments.report_003 import Run, _Direction, reproduce
+from timbrel.metrics import notes
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork
 from timbrel.pipelines import transfer
 from timbrel.pipelines.transfer import TransferPipeline, load
+
+counts_notes = pytest.mark.skipif(
+    not notes.available(), reason="basic-pitch is not installed: pip install --no-deps basic-pitch"
+)
 
 draw, timed = report_003.draw, report_003._timed
 GRID = {"forward_steps": (300,), "starts": (20, 40)}
@@ -111,6 +116,7 @@ def test_noise_is_a_clips_own_whatever_the_batch(reproduced, tiny_singles, ear, 
     assert np.abs(made[0] - next(one.outputs("000-20"))).max() > 0.01
 
 
+@counts_notes
 def test_rows_whose_quality_is_known(reproduced):
     _, _, results = reproduced
     for name, found in results["directions"].items():
@@ -131,6 +137,7 @@ def test_rows_whose_quality_is_known(reproduced):
     assert results["settings"]["encoder"].startswith("timbrel-features:")
 
 
+@counts_notes
 def test_tables_maps_and_page(reproduced):
     out, _, results = reproduced
     with open(out / "violin-to-guitar.csv", newline="") as file:
