@@ -100,9 +100,7 @@ VARIATIONS = {
             AUGMENTATION, attack_probability=0.0, shared_attack_probability=0.0, intonation_probability=0.0
         ),
     ),
-    "blends": Design(
-        "with blends of two recordings", augmentation=replace(AUGMENTATION, blend_probability=0.3)
-    ),
+    "blends": Design("with blends of two recordings", augmentation=replace(AUGMENTATION, blend_probability=0.3)),
     "no-invented": Design("without invented instruments", libraries=Design.libraries[:-1]),
     "one-family": Design(
         "one family of libraries: FluidR3, MuseScore (the other three are unheard then)",
@@ -306,9 +304,7 @@ class TrialStage:
         self.codecs = {channels: principal_components(channels, clips) for channels in sizes}
         moments = {channels: latent_moments(codec, self.train, 0) for channels, codec in self.codecs.items()}
         self.trials = {
-            name: Trial(
-                design, store.config, self.codecs[design.channels], moments[design.channels], len(labels)
-            )
+            name: Trial(design, store.config, self.codecs[design.channels], moments[design.channels], len(labels))
             for name, design in designs.items()
         }
         self.identity = {"data": str(data.resolve()), "designs": repr(designs)}
@@ -379,9 +375,7 @@ def run(
 ) -> None:
     """Trains designs that share their data, measures them and writes a file for each."""
     first = next(iter(designs))
-    recipe = Recipe(
-        steps=steps, frames=FRAMES, learning_rate=1e-3, warmup_steps=100, clip_norm=1e9, num_threads=1
-    )
+    recipe = Recipe(steps=steps, frames=FRAMES, learning_rate=1e-3, warmup_steps=100, clip_norm=1e9, num_threads=1)
     stage = TrialStage(designs, recipe, data, labels)
     if not fit(stage, recipe, out / "runs" / first):
         sys.exit(130)

@@ -100,9 +100,7 @@ def test_imports_point_one_way():
         f"{module} imports {found}"
         for module in MODULES
         for found in imports(module)
-        if found.split(".")[0] == "timbrel"
-        and part(found) != part(module)
-        and RANK[part(found)] >= RANK[part(module)]
+        if found.split(".")[0] == "timbrel" and part(found) != part(module) and RANK[part(found)] >= RANK[part(module)]
     ]
     assert not wrong
 

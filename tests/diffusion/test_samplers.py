@@ -23,9 +23,7 @@ diffusers = pytest.importorskip("diffusers")
 
 KINDS = {"epsilon": "epsilon", "v": "v_prediction", "sample": "sample"}
 BETAS = {"linear": (linear_schedule, "linear"), "cosine": (cosine_schedule, "squaredcos_cap_v2")}
-CASES = [
-    (k, b, z) for k, b, z in itertools.product(KINDS, BETAS, (False, True)) if not (z and k == "epsilon")
-]
+CASES = [(k, b, z) for k, b, z in itertools.product(KINDS, BETAS, (False, True)) if not (z and k == "epsilon")]
 every_case = pytest.mark.parametrize(("kind", "betas", "zero"), CASES)
 SHAPE, SEEDS = (3, 5, 4), (11, 12)
 

@@ -10,14 +10,10 @@ diffusers = pytest.importorskip("diffusers")
 
 
 @pytest.mark.parametrize("zero", [False, True])
-@pytest.mark.parametrize(
-    ("ours", "name"), [(linear_schedule, "linear"), (cosine_schedule, "squaredcos_cap_v2")]
-)
+@pytest.mark.parametrize(("ours", "name"), [(linear_schedule, "linear"), (cosine_schedule, "squaredcos_cap_v2")])
 def test_signal_levels_are_those_of_diffusers(ours, name, zero):
     abar = ours(prediction_type="v", zero_terminal_snr=zero).alphas_cumprod
-    expected = diffusers.DDIMScheduler(
-        beta_schedule=name, rescale_betas_zero_snr=zero
-    ).alphas_cumprod.double()
+    expected = diffusers.DDIMScheduler(beta_schedule=name, rescale_betas_zero_snr=zero).alphas_cumprod.double()
     torch.testing.assert_close(abar, expected, rtol=2e-4, atol=1e-7)
 
 
@@ -62,9 +58,7 @@ def test_noising_and_velocity_are_those_of_diffusers(kind):
     schedule = linear_schedule(prediction_type=kind)
     their = diffusers.DDPMScheduler()
     x0, noise, t = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4), torch.tensor([0, 500, 999])
-    torch.testing.assert_close(
-        schedule.add_noise(x0, noise, t), their.add_noise(x0, noise, t), rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(schedule.add_noise(x0, noise, t), their.add_noise(x0, noise, t), rtol=1e-4, atol=1e-4)
     expected = noise if kind == "epsilon" else their.get_velocity(x0, noise, t)
     torch.testing.assert_close(schedule.target(x0, noise, t), expected, rtol=1e-4, atol=1e-4)
 

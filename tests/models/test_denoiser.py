@@ -103,9 +103,7 @@ def test_null_drops_the_style_where_it_is_told_to():
 def test_the_picture_blocks_see_neighbouring_bands_and_start_as_nothing():
     noisy, t, given = torch.randn(2, 2, 4, 12), torch.tensor([50, 20]), condition()
     along_time = dataclasses.replace(SMALL, picture_dilations=())
-    torch.testing.assert_close(
-        denoiser(fresh=True)(noisy, t, given), denoiser(along_time, fresh=True)(noisy, t, given)
-    )
+    torch.testing.assert_close(denoiser(fresh=True)(noisy, t, given), denoiser(along_time, fresh=True)(noisy, t, given))
     model = denoiser()
     torch.nn.init.zeros_(model.leave.weight)  # so that nothing but the picture blocks reaches the answer
     high = given.content.clone()

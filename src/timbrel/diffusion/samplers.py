@@ -152,9 +152,7 @@ def seeded_noise(
 def _steps(schedule: NoiseSchedule, timesteps: Tensor) -> Iterator[tuple[int, int, float, float]]:
     """Number of the step, timestep t, abar at t and at the next timestep s (1, clean, after the last)."""
     ts: list[int] = timesteps.tolist()
-    if any(s >= t for t, s in pairwise(ts)) or (
-        ts and not (ts[-1] >= 0 and ts[0] < schedule.num_train_timesteps)
-    ):
+    if any(s >= t for t, s in pairwise(ts)) or (ts and not (ts[-1] >= 0 and ts[0] < schedule.num_train_timesteps)):
         raise InputError(
             f"timesteps are {ts}; expected descending values within 0 to {schedule.num_train_timesteps - 1} "
             "(see inference_timesteps)"

@@ -45,8 +45,7 @@ class NoiseSchedule:
             )
         if not (abar[-1] >= 0 and abar[0] < 1 and (abar.diff() < 0).all()):
             raise InputError(
-                f"alphas_cumprod runs from {abar[0]:.4g} to {abar[-1]:.4g}; "
-                "it must fall at every step, within [0, 1)"
+                f"alphas_cumprod runs from {abar[0]:.4g} to {abar[-1]:.4g}; it must fall at every step, within [0, 1)"
             )
         if abar[-1] == 0 and self.prediction_type == "epsilon":
             raise InputError(
@@ -120,9 +119,7 @@ def linear_schedule(
     """
     _check_timesteps(num_train_timesteps)
     if not 0 < beta_start <= beta_end < 1:
-        raise InputError(
-            f"beta_start {beta_start}, beta_end {beta_end}: expected 0 < beta_start <= beta_end < 1"
-        )
+        raise InputError(f"beta_start {beta_start}, beta_end {beta_end}: expected 0 < beta_start <= beta_end < 1")
     betas = torch.linspace(beta_start, beta_end, num_train_timesteps, dtype=torch.float64)
     return _from_betas(betas, prediction_type, zero_terminal_snr)
 

@@ -83,9 +83,7 @@ class PictureBlocks(nn.Module):
         width = config.picture_width
         self.place = nn.Parameter(torch.zeros(width, config.latent_height, 1))
         self.enter = nn.Conv2d(3 * config.latent_channels, width, 3, padding=1)
-        self.blocks = nn.ModuleList(
-            PictureBlock(width, config.modulation_width, d) for d in config.picture_dilations
-        )
+        self.blocks = nn.ModuleList(PictureBlock(width, config.modulation_width, d) for d in config.picture_dilations)
         self.leave = nn.Conv2d(width, config.latent_channels, 1)
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)

@@ -52,8 +52,6 @@ class CrossAttention(nn.Module):
 
 def sinusoidal_embedding(position: Tensor, width: int, max_period: float = 10000.0) -> Tensor:
     """Sines and cosines of position [batch] (report 001, equations 7 and 8): [batch, width]."""
-    frequency = torch.exp(
-        -math.log(max_period) * torch.arange(width // 2, device=position.device) / (width // 2)
-    )
+    frequency = torch.exp(-math.log(max_period) * torch.arange(width // 2, device=position.device) / (width // 2))
     angle = position.float()[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
