@@ -10,6 +10,7 @@ import timbrel
 SOURCE = Path(timbrel.__path__[0])
 LAYERS = [  # a part may import itself and those in the lines above it
     {"errors"},
+    {"files", "parallel", "instruments"},
     {"audio", "models", "diffusion"},
     {"data", "checkpoint"},
     {"pipelines"},

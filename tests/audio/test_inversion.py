@@ -11,9 +11,10 @@ import torch
 from timbrel.audio import inversion
 from timbrel.audio.inversion import StreamInverter, invert_mel
 from timbrel.audio.mel import MelConfig, mel_spectrogram
-from timbrel.data.render import INSTRUMENTS, LIBRARIES, render
+from timbrel.data.render import LIBRARIES, render
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
+from timbrel.instruments import INSTRUMENTS
 
 SMALL = MelConfig(sample_rate=22050, n_fft=2048, hop_length=512)
 DEFAULT = MelConfig()
@@ -80,7 +81,7 @@ def test_mel_and_back_is_near_the_recording_in_spectrum_and_level(config: MelCon
 def test_rendered_instruments_come_back_as_promised(instrument: str, config: MelConfig) -> None:
     pitches = [60, 64, 67, 72, 71, 67, 65, 62, 59, 55, 57, 60]
     notes = [Note(0.3 * i, 0.3 * i + 0.5, pitch) for i, pitch in enumerate(pitches)]
-    played = render(notes, INSTRUMENTS[instrument], "timgm6mb", sample_rate=config.sample_rate, duration_s=4)
+    played = render(notes, INSTRUMENTS[instrument].program, "timgm6mb", sample_rate=config.sample_rate, duration_s=4)
     target = torch.from_numpy(0.9 * played / np.abs(played).max())[None, None]
     got = invert_mel(mel_spectrogram(target, config), config, length=target.shape[-1])
     assert lsd_frames(target, got, config).mean() < 1.5

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from timbrel.audio.mel import MelConfig, mel_spectrogram
-from timbrel.audio.pitch import pitch_range, transposed_mel
+from timbrel.audio.pitch import octaves_into, pitch_range, transposed_mel
 
 RATE = 22050
 MEL = MelConfig(sample_rate=RATE, n_fft=2048, hop_length=512, n_mels=128)
@@ -73,3 +73,18 @@ def test_an_attack_stays_where_it_is_when_the_music_moves_up():
 def test_no_transposition_is_the_plain_mel():
     waveform = torch.from_numpy(_tones([60]))[None, None]
     torch.testing.assert_close(transposed_mel(waveform, MEL, 0), mel_spectrogram(waveform, MEL), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "semitones"),
+    [
+        ((60, 72), (55, 100), 0),
+        ((33, 45), (55, 100), 24),
+        ((50, 62), (55, 100), 12),
+        ((53, 72), (55, 100), 0),  # a little outside is left alone
+        ((84, 100), (28, 60), -36),
+        ((30, 90), (55, 100), 12),
+    ],
+)
+def test_the_least_octaves_that_fit(source, target, semitones):
+    assert octaves_into(source, target) == semitones

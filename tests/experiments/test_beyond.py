@@ -5,12 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from timbrel.data.render import INSTRUMENTS, LIBRARIES, UNSEEN_INSTRUMENTS
+from timbrel.data.render import LIBRARIES
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
 from timbrel.experiments import benchmark, beyond
 from timbrel.experiments.benchmark import SAMPLE_RATE, Case
 from timbrel.experiments.manifest import triplets
+from timbrel.instruments import INSTRUMENTS, UNSEEN_INSTRUMENTS
 
 SCORE = [Note(0.2 + 0.5 * i, 0.6 + 0.5 * i, 60 + i, 80) for i in range(12)]
 plays = pytest.mark.skipif(
@@ -61,9 +62,9 @@ def test_questions_ask_what_they_say(tmp_path):
     cases = [Case(triplet, tmp_path) for triplet in triplets()[:12]]
     asked = beyond.questions(cases)
     assert len(asked["variations"]) == 12 * len(beyond.VARIATIONS)
-    assert {q.source for q in asked["sources"]} == {INSTRUMENTS[name] for name in beyond.SOURCES}
+    assert {q.source for q in asked["sources"]} == {INSTRUMENTS[name].program for name in beyond.SOURCES}
     assert {q.case.triplet.target for q in asked["sources"]} == {"piano", "guitar", "harp", "violin"}
-    assert {q.target for q in asked["targets"]} == set(UNSEEN_INSTRUMENTS.values())
+    assert {q.target for q in asked["targets"]} == {unseen.program for unseen in UNSEEN_INSTRUMENTS.values()}
     assert {q.case.triplet.source for q in asked["targets"]} == {"piano", "guitar", "harp", "violin"}
     assert all(q.label is None for q in asked["targets"])
 

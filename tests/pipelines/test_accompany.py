@@ -8,6 +8,7 @@ import pytest
 import timbrel
 from timbrel.audio.io import read_audio, write_audio
 from timbrel.errors import AudioError, InputError, ModelError
+from timbrel.instruments import Instrument
 from timbrel.pipelines import accompany as module
 from timbrel.pipelines import transfer
 from timbrel.pipelines.stems import loudness
@@ -90,7 +91,8 @@ def test_seeds_are_takes(voice, tiny_singles):
 
 
 def test_each_instrument_plays_where_it_is_asked_to(voice, tiny_singles, monkeypatch):
-    monkeypatch.setattr(transfer, "RANGES", {"violin": (70, 90), "guitar": (40, 58)})  # the voice sings at MIDI 64
+    violin, guitar = Instrument("violin", 40, 70, 90, "bowed"), Instrument("guitar", 24, 40, 58, "plucked")
+    monkeypatch.setattr(transfer, "INSTRUMENTS", {"violin": violin, "guitar": guitar})  # the voice sings at MIDI 64
     asked, transfer_file = [], transfer.TransferPipeline.transfer_file
 
     def note(pipe, *args, **options):
@@ -104,7 +106,7 @@ def test_each_instrument_plays_where_it_is_asked_to(voice, tiny_singles, monkeyp
         assert asked[-2:] == list(zip(("violin", "guitar"), moves, strict=True))
     np.testing.assert_array_equal(mixes[0], mixes[1])
     assert np.abs(mixes[0] - mixes[2]).max() > 1e-3
-    monkeypatch.setattr(transfer, "RANGES", {"violin": (70, 90)})
+    monkeypatch.setattr(transfer, "INSTRUMENTS", {"violin": violin})
     with pytest.raises(InputError, match="range of 'guitar' is not known; give transpose as a number"):
         make(voice, tiny_singles, transpose="auto")
 

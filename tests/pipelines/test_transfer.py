@@ -10,6 +10,7 @@ import torch
 from timbrel import load
 from timbrel.audio.io import open_audio, read_audio, write_audio
 from timbrel.errors import AudioError, InputError, ModelError
+from timbrel.instruments import Instrument
 from timbrel.pipelines import transfer
 
 RATE = 16000  # the tiny model's
@@ -93,7 +94,7 @@ def test_transposing_moves_the_pitch_and_keeps_time_and_loudness(pipe, semitones
 
 
 def test_octaves_that_suit_an_instrument_are_found(pipe, monkeypatch):
-    monkeypatch.setattr(transfer, "RANGES", {"violin": (28, 45)})
+    monkeypatch.setattr(transfer, "INSTRUMENTS", {"violin": Instrument("violin", 40, 28, 45, "bowed")})
     t = np.arange(2 * RATE) / RATE
     source = sum(np.sin(2 * np.pi * 440 * h * t) / h for h in range(1, 6)).astype(np.float32) / 4
     assert pipe.find_transposition(source, "violin", sample_rate=RATE) == -24

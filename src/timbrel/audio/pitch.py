@@ -59,6 +59,24 @@ def pitch_range(waveform: np.ndarray, sample_rate: int) -> tuple[float, float, f
     return tuple(float(x) for x in np.quantile(found, (0.05, 0.5, 0.95)))  # type: ignore[return-value]
 
 
+def octaves_into(source: tuple[float, float], target: tuple[float, float]) -> int:
+    """Semitones, whole octaves, that bring a source's range best into the target's.
+
+    Args:
+        source: lowest and highest pitch of the source, without outliers.
+        target: the same of the instrument.
+
+    Returns:
+        The least move that leaves the least outside: an octave has to save more than 4 semitones. 0 where it fits.
+    """
+
+    def cost(octaves: int) -> float:
+        low, high = (pitch + 12 * octaves for pitch in source)
+        return max(0.0, target[0] - low) + max(0.0, high - target[1]) + 4 * abs(octaves)
+
+    return 12 * min(range(-3, 4), key=lambda octaves: (cost(octaves), abs(octaves)))
+
+
 def transposed_mel(waveform: Tensor, config: MelConfig, semitones: int) -> Tensor:
     """`mel_spectrogram` of a waveform whose pitch is moved and whose time stays.
 

@@ -15,49 +15,6 @@ import numpy as np
 from timbrel.data.scores import Note
 from timbrel.errors import InputError, MissingDependencyError
 
-INSTRUMENTS = {
-    "piano": 0,
-    "electric-piano": 4,
-    "harpsichord": 6,
-    "celesta": 8,
-    "vibraphone": 11,
-    "marimba": 12,
-    "dulcimer": 15,
-    "hammond-organ": 16,
-    "organ": 19,
-    "harmonium": 20,
-    "accordion": 21,
-    "harmonica": 22,
-    "guitar": 24,
-    "steel-guitar": 25,
-    "electric-guitar": 27,
-    "bass": 33,
-    "violin": 40,
-    "viola": 41,
-    "cello": 42,
-    "contrabass": 43,
-    "pizzicato": 45,
-    "harp": 46,
-    "strings": 48,
-    "choir": 52,
-    "voice": 53,
-    "trumpet": 56,
-    "trombone": 57,
-    "tuba": 58,
-    "brass": 61,
-    "saxophone": 65,
-    "oboe": 68,
-    "bassoon": 70,
-    "clarinet": 71,
-    "flute": 73,
-    "panflute": 75,
-    "banjo": 105,
-    "koto": 107,
-}
-"""Instrument name -> General MIDI program (from 0)."""
-UNSEEN_INSTRUMENTS = {"horn": 60, "recorder": 74, "sitar": 104}
-"""Never rendered for training: how a transfer does with an instrument that it never heard is measured on these."""
-
 
 @dataclass(frozen=True)
 class Library:

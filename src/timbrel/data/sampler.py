@@ -20,11 +20,11 @@ import numpy as np
 from timbrel.audio.io import read_audio
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
+from timbrel.instruments import INSTRUMENTS
 
 _NAME = re.compile(r"([A-Ga-g])(#|s|b)?(-?\d)(?:\s*v(\d+))?$")
 _STEPS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"}
-RINGING = ("harp", "guitar", "steel-guitar", "marimba")
 LONGEST_S = 12.0  # of a recording
 REACH = 6  # semitones beyond the recorded notes
 
@@ -112,7 +112,8 @@ def render_samples(
         raise InputError(f"{folder} has no {instrument!r}; it has {', '.join(known)}")
     files, rng = _files(Path(folder, instrument)), np.random.default_rng(seed)
     pitches = np.array(sorted(files))
-    ring_s = rng.uniform(0.3, 1.5) if instrument in RINGING else rng.uniform(0.04, 0.25)
+    rings_on = instrument in INSTRUMENTS and INSTRUMENTS[instrument].rings_on
+    ring_s = rng.uniform(0.3, 1.5) if rings_on else rng.uniform(0.04, 0.25)
     decibels, dullness = rng.uniform(15, 40), rng.uniform(0, 0.7)
     cents = rng.normal(0, rng.uniform(0, 8), 128)
     out = np.zeros(round(duration_s * sample_rate), np.float32)

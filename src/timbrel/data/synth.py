@@ -24,7 +24,7 @@ import torch
 
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.data import scores
-from timbrel.data.render import INSTRUMENTS, LIBRARIES, find_library, render
+from timbrel.data.render import LIBRARIES, find_library, render
 from timbrel.data.sampler import in_reach, render_samples, sampled_instruments
 from timbrel.data.scores import Note
 from timbrel.data.splits import assign_split, is_held_out
@@ -42,6 +42,7 @@ from timbrel.data.store import (
 )
 from timbrel.data.virtual import render_virtual
 from timbrel.errors import InputError
+from timbrel.instruments import INSTRUMENTS
 
 CORE = ("piano", "guitar", "harp", "violin")
 NUM_VIRTUAL = 120
@@ -317,9 +318,9 @@ def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, piece
             entry = replace(base, id=f"{base.group}-{k}", label=f"virtual-{number}", library="virtual")
             waveform = render_virtual(played, number, sample_rate=rate, duration_s=config.duration_s)
         else:
-            entry = replace(base, id=f"{base.group}-{k}", label=label, program=INSTRUMENTS[label])
+            entry = replace(base, id=f"{base.group}-{k}", label=label, program=INSTRUMENTS[label].program)
             library = _draw_library(config, label, played, rng)
-            cents = rng.uniform(5, 30) if label in ("violin", "cello", "flute") and rng.random() < 0.3 else 0.0
+            cents = rng.uniform(5, 30) if INSTRUMENTS[label].vibrato and rng.random() < 0.3 else 0.0
             if library in config.samples:
                 entry = replace(entry, library=library_name(library))
                 waveform = render_samples(
@@ -329,7 +330,7 @@ def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, piece
                 entry = replace(entry, library=library)
                 waveform = render(
                     played,
-                    INSTRUMENTS[label],
+                    INSTRUMENTS[label].program,
                     library,
                     sample_rate=rate,
                     duration_s=config.duration_s,

@@ -3,7 +3,7 @@
 The benchmark's scores are played anew by its library. Of *variations* each changes one thing about the source as a real
 recording would; what belongs to the performance (rubato, legato, dynamics) is in the target too, what belongs to the
 recording (room, noise, codec) is not. *Sources* are instruments that are no target of the benchmark. *Targets* are
-those that no training renders (`render.UNSEEN_INSTRUMENTS`). All of it is a proxy: no microphone was there.
+those that no training renders (`instruments.UNSEEN_INSTRUMENTS`). All of it is a proxy: no microphone was there.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbrel.audio.io import resample
-from timbrel.data.render import INSTRUMENTS, UNSEEN_INSTRUMENTS, render
+from timbrel.data.render import render
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
 from timbrel.experiments import benchmark
 from timbrel.experiments.benchmark import NOTES_KEPT, SAMPLE_RATE, Case, Waveform
 from timbrel.experiments.manifest import LIBRARY, PROGRAMS
+from timbrel.instruments import INSTRUMENTS, UNSEEN_INSTRUMENTS
 from timbrel.metrics import level, notes, spectral
 from timbrel.metrics.instrument import evaluate as judge_instrument
 from timbrel.metrics.summary import mean_interval, ratio_interval
@@ -194,8 +195,8 @@ def questions(cases: Sequence[Case]) -> dict[str, list[Question]]:
     to_piano = [case for case in cases if case.triplet.target == "piano" or case.triplet.id.startswith("piano-to-v")]
     return {
         "variations": [ask(name, case, variation=v) for name, v in VARIATIONS.items() for case in cases],
-        "sources": [ask(name, case, source=INSTRUMENTS[name]) for name in SOURCES for case in from_piano],
-        "targets": [ask(name, case, target=p) for name, p in UNSEEN_INSTRUMENTS.items() for case in to_piano],
+        "sources": [ask(name, case, source=INSTRUMENTS[name].program) for name in SOURCES for case in from_piano],
+        "targets": [ask(n, case, target=row.program) for n, row in UNSEEN_INSTRUMENTS.items() for case in to_piano],
     }
 
 

@@ -20,7 +20,6 @@ from timbrel.audio.bandpass import BandPass
 from timbrel.audio.io import StreamResampler, Waveform, open_audio
 from timbrel.errors import AudioError, InputError
 from timbrel.pipelines.cross import START, STEPS, check_method, load_cross
-from timbrel.pipelines.ranges import check_transposition
 from timbrel.pipelines.stems import (
     MIX,
     check_instruments,
@@ -30,7 +29,7 @@ from timbrel.pipelines.stems import (
     stem_paths,
     stem_writers,
 )
-from timbrel.pipelines.transfer import BLOCK, SILENT_RMS, Progress, load
+from timbrel.pipelines.transfer import BLOCK, SILENT_RMS, Progress, check_transposition, load
 
 LEVEL_DB = -6.0
 

@@ -33,12 +33,12 @@ from timbrel.audio.io import (
     write_audio,
 )
 from timbrel.audio.mel import mel_spectrogram
-from timbrel.audio.pitch import pitch_range, transposed_mel
+from timbrel.audio.pitch import octaves_into, pitch_range, transposed_mel
 from timbrel.checkpoint import TransferModel
 from timbrel.data.store import TARGET_RMS_DB, active_rms
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import AudioError, InputError
-from timbrel.pipelines.ranges import RANGES, check_transposition, octaves_into
+from timbrel.instruments import INSTRUMENTS
 
 Source = str | os.PathLike[str] | np.ndarray | Tensor
 Progress = Callable[[float, float | None], None]
@@ -51,6 +51,7 @@ LEVEL_S = 1.5  # that a level is taken over: a passage's, not a note's
 LEVEL_RANGE_DB = 30.0  # below the mean; what is softer is not made louder: it may be the noise in a rest
 PICTURE_S = 30.0
 PITCH_S = 60.0  # of a source, that its range is taken from
+MOST_SEMITONES = 36
 
 
 @dataclass(frozen=True)
@@ -204,9 +205,9 @@ class TransferPipeline:
             AudioError: a recording that cannot be read.
         """
         if isinstance(to, str) and to in self._instruments:
-            if to not in RANGES:
+            if to not in INSTRUMENTS:
                 raise InputError(f"the range of {to!r} is not known; give transpose as a number of semitones")
-            target = (float(RANGES[to][0]), float(RANGES[to][1]))
+            target = (float(INSTRUMENTS[to].lowest), float(INSTRUMENTS[to].highest))
         else:
             found = pitch_range(self._start(to, sample_rate), self.sample_rate)
             if found is None:
@@ -290,6 +291,12 @@ class TransferPipeline:
             panels.append((f"style: {Path(str(to)).name}", self._style_mel(to, None)[0, 0]))
         panels.append((f"result{f', {to}' if named else ''}: {output.name}", mel_of(output)))
         draw_mels(picture, panels, self.model.mel, overwrite=overwrite)
+
+
+def check_transposition(semitones: int) -> None:
+    """Raises InputError where music would be moved further than `MOST_SEMITONES`."""
+    if not isinstance(semitones, int) or not -MOST_SEMITONES <= semitones <= MOST_SEMITONES:
+        raise InputError(f"transpose is {semitones!r}; expected {-MOST_SEMITONES} to {MOST_SEMITONES} whole semitones")
 
 
 def load(name_or_folder: str | os.PathLike[str] | None = None) -> TransferPipeline:

@@ -1,0 +1,80 @@
+"""What is known of each instrument, in one table: to add an instrument is to add a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """One instrument.
+
+    Attributes:
+        name: as models and commands spell it.
+        program: General MIDI program, from 0.
+        lowest, highest: usual notes, MIDI pitches as they sound.
+        family: how it makes its sound: keyboard, mallet, pipe, reed, plucked, bowed, voice, brass or woodwind.
+        rings_on: a note goes on after its end, as the player leaves it alone.
+        vibrato: players give long notes a vibrato.
+    """
+
+    name: str
+    program: int
+    lowest: int
+    highest: int
+    family: str
+    rings_on: bool = False
+    vibrato: bool = False
+
+
+def _table(*rows: Instrument) -> dict[str, Instrument]:
+    return {row.name: row for row in rows}
+
+
+INSTRUMENTS = _table(  # seeded draws depend on the order: new rows go to the end
+    Instrument("piano", 0, 21, 108, "keyboard"),
+    Instrument("electric-piano", 4, 28, 103, "keyboard"),
+    Instrument("harpsichord", 6, 29, 89, "keyboard"),
+    Instrument("celesta", 8, 60, 108, "keyboard"),
+    Instrument("vibraphone", 11, 53, 89, "mallet"),
+    Instrument("marimba", 12, 45, 96, "mallet", rings_on=True),
+    Instrument("dulcimer", 15, 50, 88, "mallet"),
+    Instrument("hammond-organ", 16, 36, 96, "pipe"),
+    Instrument("organ", 19, 36, 96, "pipe"),
+    Instrument("harmonium", 20, 41, 89, "reed"),
+    Instrument("accordion", 21, 41, 93, "reed"),
+    Instrument("harmonica", 22, 60, 96, "reed"),
+    Instrument("guitar", 24, 40, 84, "plucked", rings_on=True),
+    Instrument("steel-guitar", 25, 40, 86, "plucked", rings_on=True),
+    Instrument("electric-guitar", 27, 40, 88, "plucked"),
+    Instrument("bass", 33, 28, 60, "plucked"),
+    Instrument("violin", 40, 55, 100, "bowed", vibrato=True),
+    Instrument("viola", 41, 48, 88, "bowed"),
+    Instrument("cello", 42, 36, 81, "bowed", vibrato=True),
+    Instrument("contrabass", 43, 28, 60, "bowed"),
+    Instrument("pizzicato", 45, 48, 93, "plucked"),
+    Instrument("harp", 46, 24, 103, "plucked", rings_on=True),
+    Instrument("strings", 48, 36, 96, "bowed"),
+    Instrument("choir", 52, 41, 84, "voice"),
+    Instrument("voice", 53, 45, 84, "voice"),
+    Instrument("trumpet", 56, 54, 86, "brass"),
+    Instrument("trombone", 57, 40, 74, "brass"),
+    Instrument("tuba", 58, 28, 60, "brass"),
+    Instrument("brass", 61, 41, 84, "brass"),
+    Instrument("saxophone", 65, 49, 85, "woodwind"),
+    Instrument("oboe", 68, 58, 91, "woodwind"),
+    Instrument("bassoon", 70, 34, 75, "woodwind"),
+    Instrument("clarinet", 71, 50, 91, "woodwind"),
+    Instrument("flute", 73, 60, 98, "woodwind", vibrato=True),
+    Instrument("panflute", 75, 60, 96, "woodwind"),
+    Instrument("banjo", 105, 48, 86, "plucked"),
+    Instrument("koto", 107, 43, 88, "plucked"),
+)
+"""Those that training renders, by name."""
+
+UNSEEN_INSTRUMENTS = _table(
+    Instrument("horn", 60, 34, 77, "brass"),
+    Instrument("recorder", 74, 60, 91, "woodwind"),
+    Instrument("sitar", 104, 48, 84, "plucked", rings_on=True),
+)
+"""Never rendered for training: how a transfer does with an instrument that it never heard is measured on these."""
