@@ -11,6 +11,7 @@ from PIL import Image
 
 from timbrel import checkpoint, load_cross
 from timbrel.audio.mel import MelConfig
+from timbrel.audio.stereo import Scan
 from timbrel.checkpoint import save_features
 from timbrel.data.splits import assign_split
 from timbrel.errors import InputError, ModelError
@@ -20,7 +21,6 @@ from timbrel.experiments.manifest import Excerpt
 from timbrel.experiments.report_003 import Run, _Direction, reproduce
 from timbrel.metrics import notes
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork
-from timbrel.pipelines import transfer
 from timbrel.pipelines.transfer import TransferPipeline, load
 
 counts_notes = pytest.mark.skipif(
@@ -93,7 +93,7 @@ def test_a_cell_is_what_the_transfer_pipeline_gives_but_for_levels(reproduced, t
     def one_gain(scan, start, length, rate):
         return np.full(length, 0.1 / scan.active_rms, np.float32)
 
-    monkeypatch.setattr(transfer._Scan, "gain", one_gain)  # a passage's level goes around the model there
+    monkeypatch.setattr(Scan, "gain", one_gain)  # a passage's level goes around the model there
     out, _, _ = reproduced
     one = direction(out, tiny_singles, ear)
     assert (one.source, one.target, one.rate) == ("guitar", "violin", 16000)

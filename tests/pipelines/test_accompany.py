@@ -7,11 +7,11 @@ import pytest
 
 import timbrel
 from timbrel.audio.io import read_audio, write_audio
+from timbrel.audio.level import loudness
 from timbrel.errors import AudioError, InputError, ModelError
 from timbrel.instruments import Instrument
 from timbrel.pipelines import accompany as module
 from timbrel.pipelines import transfer
-from timbrel.pipelines.stems import loudness
 
 RATE = 16000
 STEMS = ["guitar.wav", "mix.wav", "violin.wav"]

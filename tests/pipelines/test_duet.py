@@ -9,11 +9,11 @@ import torch
 import timbrel
 from timbrel import checkpoint
 from timbrel.audio.io import read_audio
+from timbrel.audio.level import loudness
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError, ModelError
 from timbrel.pipelines import duet as module
-from timbrel.pipelines.stems import loudness
 
 RATE = 16000
 

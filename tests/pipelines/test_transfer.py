@@ -9,6 +9,7 @@ import torch
 
 from timbrel import load
 from timbrel.audio.io import open_audio, read_audio, write_audio
+from timbrel.audio.stereo import StereoImage
 from timbrel.errors import AudioError, InputError, ModelError
 from timbrel.instruments import Instrument
 from timbrel.pipelines import transfer
@@ -370,7 +371,7 @@ def test_files_are_checked_and_nothing_is_left_of_a_failure(pipe, tmp_path, monk
     (tmp_path / "there.png").write_text("mine")
     with pytest.raises(InputError, match=r"there\.png exists"):
         pipe.transfer_file(source, output, to="violin", picture=tmp_path / "there.png")
-    monkeypatch.setattr(transfer._Image, "apply", _interrupt)
+    monkeypatch.setattr(StereoImage, "apply", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         pipe.transfer_file(source, output, to="violin")
     assert sorted(os.listdir(tmp_path)) == ["in.wav", "there.png"]

@@ -31,13 +31,12 @@ import numpy as np
 import torch
 
 from timbrel.audio.io import AudioReader, StreamResampler, open_audio
+from timbrel.audio.level import TARGET_RMS_DB, active_rms
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.data.splits import assign_split, split_keys
 from timbrel.data.store import (
-    TARGET_RMS_DB,
     Entry,
     StoreWriter,
-    active_rms,
     quantise,
     write_levels,
     write_manifest,

@@ -26,9 +26,6 @@ from torch import Tensor
 from timbrel.audio.mel import MelConfig
 from timbrel.errors import InputError
 
-TARGET_RMS_DB = -20.0
-"""Every recording in a store, and every source of a transfer, is brought to this `active_rms` (dB of full scale)."""
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -46,26 +43,6 @@ class Entry:
     licence: str | None = None
     degraded: bool = False
     gain_db: float = 0.0
-
-
-def span_powers(waveform: np.ndarray, span: int) -> np.ndarray:
-    """Mean power of each whole span of a waveform [samples]: [samples // span], float64."""
-    spans = waveform[: len(waveform) // span * span].reshape(-1, span)
-    return np.einsum("ij,ij->i", spans, spans, dtype=np.float64) / span  # without a copy of an hour in float64
-
-
-def active_rms(power: np.ndarray) -> float:
-    """RMS of what sounds: from mean powers of spans of about 20 ms [n], over those within 40 dB of the mean, so that
-    rests do not count. 0 for silence."""
-    if not len(power) or power.mean() <= 0:
-        return 0.0
-    return float(np.sqrt(power[power > 1e-4 * power.mean()].mean()))
-
-
-def levelled(waveform: np.ndarray, span: int) -> np.ndarray:
-    """A waveform [samples] brought to `TARGET_RMS_DB`, its `active_rms` taken over spans of that many samples; silence
-    stays silence."""
-    return waveform * np.float32(10 ** (TARGET_RMS_DB / 20) / max(active_rms(span_powers(waveform, span)), 1e-6))
 
 
 def quantise(mel: Tensor, floor_db: float) -> np.ndarray:

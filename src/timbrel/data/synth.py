@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from timbrel.audio.level import target_gain
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.data import scores
 from timbrel.data.render import LIBRARIES, find_library, render
@@ -29,14 +30,11 @@ from timbrel.data.sampler import in_reach, render_samples, sampled_instruments
 from timbrel.data.scores import Note
 from timbrel.data.splits import assign_split, is_held_out
 from timbrel.data.store import (
-    TARGET_RMS_DB,
     Entry,
     MelStore,
     StoreWriter,
-    active_rms,
     quantise,
     refuse_other_settings,
-    span_powers,
     write_manifest,
     write_text,
 )
@@ -345,7 +343,7 @@ def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, piece
     for entry, waveform in zip(made, waveforms, strict=True):
         if entry.id in writer.done:
             continue
-        gain = 10 ** (TARGET_RMS_DB / 20) / max(active_rms(span_powers(waveform, mel.hop_length)), 1e-6)
+        gain = target_gain(waveform, mel.hop_length)
         levels = quantise(mel_spectrogram(torch.from_numpy(waveform * gain)[None, None], mel)[0, 0], mel.floor_db)
         gain_db = round(20 * float(np.log10(gain)), 2)
         writer.add(replace(entry, frames=len(levels), gain_db=gain_db), levels)

@@ -21,12 +21,13 @@ from torch import Tensor
 
 from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import read_audio, write_audio
+from timbrel.audio.level import levelled
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.checkpoint import ReportModel
 from timbrel.data.render import LIBRARIES
 from timbrel.data.scores import corpus_scores
 from timbrel.data.splits import assign_split
-from timbrel.data.store import levelled, write_text
+from timbrel.data.store import write_text
 from timbrel.data.synth import CORE
 from timbrel.diffusion import ddim, inference_timesteps, seeded_noise
 from timbrel.errors import InputError

@@ -33,12 +33,13 @@ from torch import Tensor
 
 from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import read_audio, resample, write_audio
+from timbrel.audio.level import levelled
 from timbrel.audio.mel import mel_spectrogram
 from timbrel.checkpoint import fingerprint, load_single_models, load_transfer_model
 from timbrel.data.render import LIBRARIES, find_library
 from timbrel.data.scores import Note, corpus_scores
 from timbrel.data.splits import assign_split
-from timbrel.data.store import check_settings, levelled, write_bytes, write_text
+from timbrel.data.store import check_settings, write_bytes, write_text
 from timbrel.data.synth import SynthConfig
 from timbrel.diffusion.samplers import seeded_noise
 from timbrel.errors import InputError

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from timbrel import checkpoint
 from timbrel.audio import vggish
+from timbrel.audio.level import TARGET_RMS, active_rms, span_powers
 from timbrel.audio.mel import mel_spectrogram
 from timbrel.checkpoint import fingerprint, load_features, load_vggish, local_first
-from timbrel.data.store import TARGET_RMS_DB, active_rms, span_powers
 from timbrel.errors import InputError, MissingDependencyError, ModelError
 from timbrel.metrics.instrument import PIECE_S, pieces
 
@@ -67,7 +67,7 @@ class FeatureEncoder:
         _validate(waveform)
         span = self.mel.hop_length
         rms = active_rms(span_powers(np.resize(waveform, max(len(waveform), span)), span))
-        gain = np.float32(10 ** (TARGET_RMS_DB / 20) / max(rms, 1e-5))  # as loud as what it was trained on
+        gain = np.float32(TARGET_RMS / max(rms, 1e-5))  # as loud as what it was trained on
         windows = pieces(waveform * gain, int(PIECE_S * self.sample_rate))
 
         def network(batch: Tensor) -> Tensor:

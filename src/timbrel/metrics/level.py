@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from timbrel.data.store import span_powers
+from timbrel.audio.level import span_powers
 from timbrel.errors import InputError
 from timbrel.metrics.spectral import SAMPLE_RATE
 

@@ -18,18 +18,16 @@ import numpy as np
 
 from timbrel.audio.bandpass import BandPass
 from timbrel.audio.io import StreamResampler, Waveform, open_audio
+from timbrel.audio.level import SILENT_RMS, headroom, level_gain, loudness
 from timbrel.errors import AudioError, InputError
 from timbrel.pipelines.cross import START, STEPS, check_method, load_cross
 from timbrel.pipelines.stems import (
     MIX,
     check_instruments,
-    headroom,
-    level_gain,
-    loudness,
     stem_paths,
     stem_writers,
 )
-from timbrel.pipelines.transfer import BLOCK, SILENT_RMS, Progress, check_transposition, load
+from timbrel.pipelines.transfer import BLOCK, Progress, check_transposition, load
 
 LEVEL_DB = -6.0
 

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from timbrel.audio.level import TARGET_RMS_DB
 from timbrel.checkpoint import SingleModel, TransferModel, load_single_models
-from timbrel.data.store import TARGET_RMS_DB
 from timbrel.diffusion.samplers import ddim
 from timbrel.diffusion.schedules import NoiseSchedule, inference_timesteps
 from timbrel.errors import InputError

@@ -20,8 +20,8 @@ from torch import Tensor
 from timbrel.audio.bandpass import BandPass
 from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import Waveform
+from timbrel.audio.level import TARGET_RMS, headroom, level_gain, loudness
 from timbrel.checkpoint import SingleModel, load_single_models
-from timbrel.data.store import TARGET_RMS_DB
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError, ModelError
@@ -29,9 +29,6 @@ from timbrel.pipelines.cross import STEPS
 from timbrel.pipelines.stems import (
     MIX,
     check_instruments,
-    headroom,
-    level_gain,
-    loudness,
     stem_paths,
     stem_writers,
 )
@@ -113,7 +110,7 @@ def duet(
         made = model.decode(latents)[..., :frames]
         waveform = invert_mel(made, mel, length=samples, seed=seed)[0].numpy()
         waveform = BandPass(mel.sample_rate, 1).push(waveform)
-        gain = level_gain(loudness([waveform]), 10 ** (TARGET_RMS_DB / 20))
+        gain = level_gain(loudness([waveform]), TARGET_RMS)
         stems[model.instrument] = waveform * np.float32(gain)
         if progress is not None:
             progress((number + 1) * seconds, len(loaded) * seconds)

@@ -1,4 +1,4 @@
-"""What duets and accompaniments share: instruments of one level, each in a file, and their mix."""
+"""What duets and accompaniments share: instruments, each in a file, and their mix."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import numpy as np
-
-from timbrel.audio.io import AudioWriter, Waveform, check_output
-from timbrel.data.store import active_rms
+from timbrel.audio.io import AudioWriter, check_output
 from timbrel.errors import InputError
-from timbrel.pipelines.transfer import HOP, SILENT_RMS
 
 MIX = "mix"
-FULL_SCALE = 0.999
 
 
 def check_instruments(instruments: Sequence[str], least: int) -> None:
@@ -63,23 +58,3 @@ def stem_writers(
             name: stack.enter_context(AudioWriter(path, sample_rate, channels, overwrite=overwrite))
             for name, path in paths.items()
         }
-
-
-def loudness(blocks: Iterable[Waveform]) -> float:
-    """RMS of what sounds in blocks [channels, n], over all channels; n is a multiple of `HOP` but in the last."""
-    powers = [np.zeros(0)]
-    for block in blocks:
-        square = np.square(block, dtype=np.float64).mean(axis=0)
-        padded = np.pad(square, (0, -len(square) % HOP)).reshape(-1, HOP).sum(axis=1)
-        powers.append(padded / np.minimum(HOP, len(square) - HOP * np.arange(len(padded))))
-    return active_rms(np.concatenate(powers))
-
-
-def level_gain(rms: float, wanted_rms: float) -> float:
-    """What brings sound of one loudness to another; silence stays silent."""
-    return wanted_rms / rms if rms >= SILENT_RMS else 0.0
-
-
-def headroom(peak: float) -> float:
-    """What keeps a peak below full scale: 1 where it is."""
-    return min(1.0, FULL_SCALE / max(peak, 1e-9))

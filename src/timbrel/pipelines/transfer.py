@@ -32,10 +32,11 @@ from timbrel.audio.io import (
     resample,
     write_audio,
 )
+from timbrel.audio.level import HOP, SILENT_RMS, TARGET_RMS, energy, ramp
 from timbrel.audio.mel import mel_spectrogram
 from timbrel.audio.pitch import octaves_into, pitch_range, transposed_mel
+from timbrel.audio.stereo import StereoImage, loudest_channel, scan_blocks
 from timbrel.checkpoint import TransferModel
-from timbrel.data.store import TARGET_RMS_DB, active_rms
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import AudioError, InputError
 from timbrel.instruments import INSTRUMENTS
@@ -44,11 +45,7 @@ Source = str | os.PathLike[str] | np.ndarray | Tensor
 Progress = Callable[[float, float | None], None]
 
 BLOCK = 1 << 16  # samples read at a time, a multiple of HOP
-HOP = 1024  # samples between the points of the stereo image
-SILENT_RMS = 1e-5  # -100 dB of full scale
 CLIP_S = 10.0  # of a style clip: its loudest stretch
-LEVEL_S = 1.5  # that a level is taken over: a passage's, not a note's
-LEVEL_RANGE_DB = 30.0  # below the mean; what is softer is not made louder: it may be the noise in a rest
 PICTURE_S = 30.0
 PITCH_S = 60.0  # of a source, that its range is taken from
 MOST_SEMITONES = 36
@@ -225,7 +222,7 @@ class TransferPipeline:
         else:
             array = _as_waveform(source)[:, : int(PITCH_S * sample_rate)]
             waveform = resample(array, sample_rate, self.sample_rate)
-        return _loudest_channel(waveform)
+        return loudest_channel(waveform)
 
     def _beginning(self, path: str | os.PathLike[str], seconds: float) -> Waveform:
         """The start of a recording, [channels, samples] at the model's rate."""
@@ -259,7 +256,7 @@ class TransferPipeline:
     def _style_mel(self, to: Source, sample_rate: int | None) -> Tensor:
         rate = self.sample_rate if sample_rate is None else sample_rate
         clip = to if isinstance(to, str | os.PathLike) else _as_waveform(to)
-        scan = _scan(_read(clip, rate))
+        scan = scan_blocks(_read(clip, rate))
         if scan.active_rms < SILENT_RMS:
             raise AudioError(f"the style clip {to if isinstance(to, str | os.PathLike) else ''} is silent; give a "
                              "recording of the wanted instrument")  # fmt: skip
@@ -273,7 +270,7 @@ class TransferPipeline:
             if position >= start + keep * HOP:
                 break
         loudest = resample(np.concatenate(parts)[None], scan.sample_rate, self.sample_rate)
-        level = np.float32(10 ** (TARGET_RMS_DB / 20) / scan.active_rms)
+        level = np.float32(TARGET_RMS / scan.active_rms)
         mel = mel_spectrogram(torch.from_numpy(loudest * level)[None], self.model.mel)
         short = max(0, 4 * self.model.codec.factor - mel.shape[-1])
         return torch.nn.functional.pad(mel, (0, short), value=self.model.mel.floor_db)
@@ -282,7 +279,7 @@ class TransferPipeline:
         from timbrel.audio.plot import draw_mels
 
         def mel_of(path: str | os.PathLike[str]) -> Tensor:
-            mono = _loudest_channel(self._beginning(path, PICTURE_S))
+            mono = loudest_channel(self._beginning(path, PICTURE_S))
             return mel_spectrogram(torch.from_numpy(mono)[None, None], self.model.mel)[0, 0]
 
         panels = [(f"source: {Path(source).name}", mel_of(source))]
@@ -331,65 +328,6 @@ def add_instrument(
     checkpoint.save_instruments(path, own | {f"{checkpoint.fingerprint(pipe.model.style)}.{name}": tokens})
 
 
-@dataclass
-class _Scan:
-    """What a first pass over a recording finds out: sizes, levels, and which channels are turned upside down."""
-
-    sample_rate: int
-    channels: int
-    samples: int
-    offset: Waveform  # mean of each channel [channels, 1], which is no sound; levels are without it
-    power: np.ndarray  # mean square of each channel
-    mono_powers: np.ndarray  # mean square of the mono mix between the points, HOP samples apart
-    mono_power: float  # and of the whole
-    signs: np.ndarray  # +1 or -1 a channel, so that none cancels the loudest in the mix
-
-    def __post_init__(self) -> None:
-        self.active_rms = active_rms(self.mono_powers)  # of the mono mix where it sounds
-        width = 1 + 2 * round(LEVEL_S / 2 * self.sample_rate / HOP)
-        weights = np.hanning(width + 2)[1:-1]
-        near = np.convolve(self.mono_powers, weights) / np.convolve(np.ones(len(self.mono_powers)), weights)
-        near = near[width // 2 : width // 2 + len(self.mono_powers)]
-        softest = (self.active_rms * 10 ** (-LEVEL_RANGE_DB / 20)) ** 2
-        self._levels_db = 10 * np.log10(np.maximum(near, max(softest, 1e-20)))
-
-    def mix(self, block: Waveform) -> Waveform:
-        """[channels, n] -> mono [n]."""
-        return (self.signs[:, None] * (block - self.offset)).mean(axis=0).astype(np.float32)
-
-    def gain(self, start: int, length: int, rate: int) -> Waveform:
-        """What brings the samples from `start` of the mix, at `rate`, to the level that a model hears: [length]."""
-        points = (np.arange(start, start + length) / rate) * (self.sample_rate / HOP) - 0.5
-        levels = np.interp(points, np.arange(len(self._levels_db)), self._levels_db)
-        return (10 ** ((TARGET_RMS_DB - levels) / 20)).astype(np.float32)
-
-
-def _scan(blocks: Iterator[tuple[Waveform, int]]) -> _Scan:
-    products, sums = [], []
-    samples, rate = 0, 0
-    for block, at_rate in blocks:
-        rate, samples = at_rate, samples + block.shape[1]
-        points = np.pad(block.astype(np.float64), ((0, 0), (0, -block.shape[1] % HOP))).reshape(len(block), -1, HOP)
-        points = points.transpose(1, 0, 2)
-        products.append((points @ points.transpose(0, 2, 1)).astype(np.float32))
-        sums.append(points.sum(axis=2))
-    product, sum_ = np.concatenate(products), np.concatenate(sums)  # [points, channels, channels], [points, channels]
-    counts = np.minimum(HOP, samples - HOP * np.arange(len(product)))
-    total, whole = product.sum(axis=0, dtype=np.float64), sum_.sum(axis=0)
-    offset = whole / samples
-    offset[(offset**2 < 1e-4 * total.diagonal() / samples) | (samples < rate)] = 0  # music's own mean
-    total += samples * np.outer(offset, offset) - np.outer(whole, offset) - np.outer(offset, whole)
-    power = total.diagonal().clip(0) / samples
-    loudest, channels = int(power.argmax()), len(power)
-    upside_down = total[loudest] < -0.3 * samples * np.sqrt(power * power[loudest])
-    signs = np.where(upside_down, -1.0, 1.0)
-    weights = signs / channels
-    mixed = offset @ weights
-    mono = (product @ weights @ weights - 2 * mixed * (sum_ @ weights) + counts * mixed**2).clip(0) / counts
-    mono_power = max(float(weights @ total @ weights) / samples, 0.0)
-    return _Scan(rate, channels, samples, offset[:, None].astype(np.float32), power, mono, mono_power, signs)
-
-
 def _read(source: str | os.PathLike[str] | Waveform, sample_rate: int | None) -> Iterator[tuple[Waveform, int]]:
     """Blocks [channels, n] of a file, or of an array at `sample_rate`, and their rate."""
     if isinstance(source, str | os.PathLike):
@@ -436,7 +374,7 @@ class _Job:
         self.source = source if isinstance(source, str | os.PathLike) else _as_waveform(source)
         self.source_rate = sample_rate
         self.tokens = pipe.style_tokens(to, sample_rate=sample_rate)
-        self.scan = _scan(_read(self.source, sample_rate))
+        self.scan = scan_blocks(_read(self.source, sample_rate))
         self.total = round(self.scan.samples * pipe.sample_rate / self.scan.sample_rate)
         if not self.total:
             raise AudioError(
@@ -449,7 +387,7 @@ class _Job:
     def blocks(self) -> Iterator[Waveform]:
         """The result [channels, n] at the model's rate, before the final gain."""
         for block in self._blocks():
-            self.energy += _energy(block)
+            self.energy += energy(block)
             self.peak = max(self.peak, float(np.abs(block).max(initial=0)))
             yield block
 
@@ -470,11 +408,11 @@ class _Job:
                 wanted = np.sqrt((self.source_energy + start) / (self.energy + start))
                 gain = float(min(wanted, 0.999 / max(float(np.abs(block).max(initial=0)), 1e-9)))
             if held is not None:
-                yield _ramp(held, before if edge is None else edge, min(before, gain))
+                yield ramp(held, before if edge is None else edge, min(before, gain))
                 edge = min(before, gain)
             held = block
         if held is not None:
-            yield _ramp(held, gain if edge is None else edge, gain)
+            yield ramp(held, gain if edge is None else edge, gain)
 
     @torch.inference_mode()  # of a generator: between blocks it is off, for whoever streams them
     def _blocks(self) -> Iterator[Waveform]:
@@ -490,7 +428,7 @@ class _Job:
             yield from resampled()
             return
         waiting = _Queue(scan.channels)  # the source, until the result of its moment is there
-        image = _Image(scan)
+        image = StereoImage(scan)
         inverter = StreamInverter(self.model.mel, seed=self.seed)
         taken, given = 0, 0
 
@@ -507,7 +445,7 @@ class _Job:
             given += len(mono)
             if len(mono):
                 heard = waiting.pop(len(mono))
-                self.source_energy += _energy(heard)
+                self.source_energy += energy(heard)
                 mono = mono / scan.gain(given - len(mono), len(mono), rate)
                 yield image.apply(mono.astype(np.float32), heard)
             if self.progress is not None:
@@ -590,51 +528,6 @@ class _Queue:
             self.parts[:2] = [np.concatenate(self.parts[:2], axis=1)]
         head, self.parts[0] = self.parts[0][:, :samples], self.parts[0][:, samples:]
         return np.pad(head, ((0, 0), (0, samples - head.shape[1])))
-
-
-class _Image:
-    """Gives a mono result the source's stereo image: each channel is the result times that channel's share of the
-    source's level. Levels are followed as energies over about 0.1 s, so that a place outlives the note it came from
-    for as long as an instrument rings on; where the source has long been silent, shares are those of the whole."""
-
-    def __init__(self, scan: _Scan) -> None:
-        self.scan = scan
-        whole = np.append(scan.power, scan.mono_power)
-        self.rest = 1e-4 * whole
-        self.energy: np.ndarray | None = None
-        self.before: np.ndarray | None = None
-
-    def apply(self, mono: Waveform, source: Waveform) -> Waveform:
-        """Mono result [n] and source [channels, n] of the same moments -> [channels, n]."""
-        scan = self.scan
-        if scan.channels == 1:
-            return mono[None]
-        points = -(-len(mono) // HOP)
-        padded = np.pad(source.astype(np.float64), ((0, 0), (0, points * HOP - len(mono))))
-        mix = (scan.signs[:, None] * padded).mean(axis=0)
-        energy = (np.concatenate([padded, mix[None]]) ** 2).reshape(-1, points, HOP).mean(axis=2).T
-        for now in energy:
-            now[:] = now if self.energy is None else 0.75 * self.energy + 0.25 * now
-            self.energy = now
-        level = np.sqrt(energy + self.rest)
-        share = (level[:, :-1] / level[:, -1:].clip(1e-10)).clip(0, 2 * scan.channels)
-        knots = np.concatenate([share[:1] if self.before is None else self.before[None], share])
-        self.before = share[-1]
-        at = np.arange(len(mono)) / HOP
-        gains = np.stack([np.interp(at, np.arange(points + 1), row) for row in knots.T])
-        return (scan.signs[:, None] * gains * mono).astype(np.float32)
-
-
-def _loudest_channel(waveform: Waveform) -> Waveform:
-    return waveform[np.square(waveform).mean(axis=1).argmax()]
-
-
-def _energy(block: Waveform) -> float:
-    return float((block.astype(np.float64) ** 2).sum())
-
-
-def _ramp(block: Waveform, first: float, last: float) -> Waveform:
-    return (block * np.linspace(first, last, block.shape[1])).astype(np.float32)
 
 
 def _as_waveform(array: np.ndarray | Tensor) -> Waveform:

@@ -1,0 +1,70 @@
+"""How loud a recording is, and the gains that bring it to a level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from timbrel.audio.io import Waveform
+
+TARGET_RMS_DB = -20.0
+"""Every recording in a store, and every source of a transfer, is brought to this `active_rms` (dB of full scale)."""
+TARGET_RMS = 10 ** (TARGET_RMS_DB / 20)
+SILENT_RMS = 1e-5  # -100 dB of full scale
+FULL_SCALE = 0.999
+HOP = 1024  # samples between the points at which the level of a stream is taken
+
+
+def span_powers(waveform: np.ndarray, span: int) -> np.ndarray:
+    """Mean power of each whole span of a waveform [samples]: [samples // span], float64."""
+    spans = waveform[: len(waveform) // span * span].reshape(-1, span)
+    return np.einsum("ij,ij->i", spans, spans, dtype=np.float64) / span  # without a copy of an hour in float64
+
+
+def active_rms(power: np.ndarray) -> float:
+    """RMS of what sounds: from mean powers of spans of about 20 ms [n], over those within 40 dB of the mean, so that
+    rests do not count. 0 for silence."""
+    if not len(power) or power.mean() <= 0:
+        return 0.0
+    return float(np.sqrt(power[power > 1e-4 * power.mean()].mean()))
+
+
+def target_gain(waveform: np.ndarray, span: int) -> float:
+    """What brings a waveform [samples] to `TARGET_RMS`, its `active_rms` taken over spans of that many samples."""
+    return TARGET_RMS / max(active_rms(span_powers(waveform, span)), 1e-6)
+
+
+def levelled(waveform: np.ndarray, span: int) -> np.ndarray:
+    """A waveform [samples] times its `target_gain`; silence stays silence."""
+    return waveform * np.float32(target_gain(waveform, span))
+
+
+def loudness(blocks: Iterable[Waveform]) -> float:
+    """RMS of what sounds in blocks [channels, n], over all channels; n is a multiple of `HOP` but in the last."""
+    powers = [np.zeros(0)]
+    for block in blocks:
+        square = np.square(block, dtype=np.float64).mean(axis=0)
+        padded = np.pad(square, (0, -len(square) % HOP)).reshape(-1, HOP).sum(axis=1)
+        powers.append(padded / np.minimum(HOP, len(square) - HOP * np.arange(len(padded))))
+    return active_rms(np.concatenate(powers))
+
+
+def level_gain(rms: float, wanted_rms: float) -> float:
+    """What brings sound of one loudness to another; silence stays silent."""
+    return wanted_rms / rms if rms >= SILENT_RMS else 0.0
+
+
+def headroom(peak: float) -> float:
+    """What keeps a peak below full scale: 1 where it is."""
+    return min(1.0, FULL_SCALE / max(peak, 1e-9))
+
+
+def energy(block: Waveform) -> float:
+    """Sum of squares of a block [channels, n], in float64."""
+    return float((block.astype(np.float64) ** 2).sum())
+
+
+def ramp(block: Waveform, first: float, last: float) -> Waveform:
+    """A block [channels, n] under a gain that runs from `first` to `last`."""
+    return (block * np.linspace(first, last, block.shape[1])).astype(np.float32)

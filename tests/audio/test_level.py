@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from timbrel.audio.level import (
+    HOP,
+    TARGET_RMS,
+    TARGET_RMS_DB,
+    active_rms,
+    headroom,
+    level_gain,
+    levelled,
+    loudness,
+    ramp,
+    span_powers,
+)
+
+TONE = np.sin(np.arange(40 * HOP) / 7).astype(np.float32)
+
+
+def test_rests_do_not_count():
+    with_rests = np.concatenate([TONE, np.zeros_like(TONE)])
+    assert active_rms(span_powers(0.2 * with_rests, HOP)) == pytest.approx(0.2 / np.sqrt(2), rel=0.01)
+
+
+def test_sound_is_brought_to_one_level_and_silence_stays():
+    for gain in (0.001, 0.7):
+        assert active_rms(span_powers(levelled(gain * TONE, HOP), HOP)) == pytest.approx(TARGET_RMS, rel=1e-4)
+    assert 20 * np.log10(TARGET_RMS) == pytest.approx(TARGET_RMS_DB)
+    assert not levelled(np.zeros(4 * HOP, np.float32), HOP).any()
+    assert active_rms(np.zeros(0)) == 0
+
+
+def test_the_blocks_of_a_stream_and_its_last_short_one_do_not_matter():
+    waveform = np.stack([TONE, 0.5 * TONE])[:, : 20 * HOP + 100]
+    blocks = [waveform[:, : 8 * HOP], waveform[:, 8 * HOP :]]
+    assert loudness(blocks) == pytest.approx(loudness([waveform]), rel=1e-12)
+    assert loudness(blocks) == pytest.approx(np.sqrt(np.square(waveform).mean()), rel=0.01)
+
+
+def test_gains():
+    assert level_gain(0.2, 0.1) == 0.5
+    assert level_gain(1e-6, 0.1) == 0  # silence is not made louder
+    assert headroom(0.5) == 1
+    assert 2 * headroom(2.0) < 1
+    np.testing.assert_allclose(ramp(np.ones((2, 3), np.float32), 0, 1), [[0, 0.5, 1]] * 2)
