@@ -10,7 +10,7 @@ from timbrel import checkpoint
 from timbrel.audio import vggish
 from timbrel.audio.mel import MelConfig
 from timbrel.errors import InputError, MissingDependencyError, ModelError
-from timbrel.metrics import encoders
+from timbrel.metrics import encoders, heard
 from timbrel.metrics.encoders import ClapEncoder, FeatureEncoder, VGGishEncoder, load_encoder
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork, VGGish
 
@@ -189,6 +189,27 @@ def test_clap_that_is_not_there_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingDependencyError, match=r"timbrel\[hub\]"):
         ClapEncoder(tmp_path)
+
+
+# musicnn --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not heard.available(), reason="musicnn is not installed: pip install --no-deps musicnn")
+def test_musicnn_hears_windows_of_three_seconds_at_one_level():
+    ear = load_encoder("musicnn")
+    assert re.fullmatch("musicnn:[0-9a-f]{8}", ear.name)
+    waveform = sound(7, 16000)
+    embedded = ear.embed(waveform)
+    assert embedded.shape == (3, 200)
+    np.testing.assert_allclose(ear.embed(0.01 * waveform), embedded, atol=1e-3)
+    assert np.isfinite(ear.embed(np.zeros(100, np.float32))).all()
+    probabilities = torch.sigmoid(ear.network.output(torch.from_numpy(embedded))).mean(0)
+    np.testing.assert_allclose(probabilities, list(heard.tags(waveform, 16000).values()), atol=1e-5)
+
+
+def test_musicnn_takes_no_other_weights():
+    with pytest.raises(InputError, match="they come with its package"):
+        load_encoder("musicnn", "weights.pth")
 
 
 # all ------------------------------------------------------------------------------------------------

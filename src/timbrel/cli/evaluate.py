@@ -130,7 +130,7 @@ def distance(
     reference: Annotated[Path, Positional, arg(metavar="REFERENCE")],
     other: Annotated[Path, Positional, arg(metavar="OTHER")],
     *,
-    encoder: Literal["timbrel-features", "vggish", "clap"] = "timbrel-features",
+    encoder: Literal["timbrel-features", "vggish", "clap", "musicnn"] = "timbrel-features",
     weights: Annotated[str | None, arg(metavar="FILE|FOLDER|ID", help_behavior_hint="")] = None,
     out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
     cache: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None,
@@ -152,7 +152,7 @@ def distance(
         encoder: What listens.
         weights: Of timbrel-features a folder that `timbrel train features` made (default: the network that ships); of
             vggish a state dict (.pth, .safetensors or hf:OWNER/REPO/FILE); of clap a hub id or a folder (default:
-            laion/clap-htsat-unfused).
+            laion/clap-htsat-unfused); musicnn has its own.
         out: Also write the figures here.
         cache: A folder that keeps what was heard, so that no recording is heard twice by one encoder.
         seed: Another seed cuts the sets into other parts.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from pathlib import Path
 from types import ModuleType
 
 from timbrel.errors import MissingDependencyError
@@ -20,3 +22,13 @@ def require(module: str) -> ModuleType:
         raise MissingDependencyError(
             f"{module} is not installed; measuring needs it: pip install 'timbrel[metrics]'"
         ) from error
+
+
+def installed_file(package: str, *parts: str) -> Path | None:
+    """A file inside an installed package, which is not imported; None where either is missing."""
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder, *parts)
+        if path.exists():
+            return path
+    return None

@@ -1,19 +1,21 @@
 """What does an encoder hear in a recording? Networks that turn sound into vectors, behind one contract.
 
 A distance between sets of recordings (`fad.py`, `kad.py`) is a distance between such vectors: it means nothing
-without its encoder's name, which therefore goes along into every result, with eight digits of its weights. Three are
-here; anything else with a
-`name`, a `sample_rate` and `embed` will do.
+without its encoder's name, which therefore goes along into every result, with eight digits of its weights. Four are
+here; anything else with a `name`, a `sample_rate` and `embed` will do.
 
 - **timbrel-features**: trained by `timbrel train features` on instrument labels. It needs nothing from elsewhere, and
   its distances compare with its own alone.
 - **vggish**: VGGish (Hershey et al. 2017), which most published Fréchet audio distances use, with its exact front end
   (the resampling to 16 kHz apart). Its weights are a file that the user names.
 - **clap**: CLAP (Wu et al. 2023) through transformers; which of its models is in the name.
+- **musicnn**: the last layer but one of the tagger of `heard.py`, which was trained on real music. Its weights come
+  with the musicnn package.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +31,7 @@ from timbrel.audio.level import TARGET_RMS, active_rms, span_powers
 from timbrel.audio.mel import mel_spectrogram
 from timbrel.checkpoint import fingerprint, load_features, load_vggish, local_first
 from timbrel.errors import InputError, MissingDependencyError, ModelError
+from timbrel.metrics import heard
 from timbrel.metrics.instrument import PIECE_S, pieces
 
 BATCH = 16  # windows at a time
@@ -137,10 +140,31 @@ class ClapEncoder:
         return _in_batches(network, pieces(waveform, length))
 
 
+class MusicnnEncoder:
+    """musicnn's last layer but one, on windows of 3 s at one peak: 200 numbers each."""
+
+    sample_rate = heard.SAMPLE_RATE
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        if weights is not None:
+            raise InputError(
+                f"weights are {str(weights)!r}; the encoder musicnn takes none: they come with its package"
+            )
+        self.device = _device()
+        self.network = copy.deepcopy(heard.load_musicnn()).to(self.device)
+        self.name = f"musicnn:{fingerprint(self.network)}"
+
+    def embed(self, waveform: NDArray) -> NDArray:
+        _validate(waveform)
+        patches = heard.patches(heard.at_full_scale(waveform, self.sample_rate)).numpy()
+        return _in_batches(lambda batch: self.network.embed(batch.to(self.device)), patches)
+
+
 ENCODERS: dict[str, Callable[[str | Path | None], Encoder]] = {
     "timbrel-features": FeatureEncoder,
     "vggish": VGGishEncoder,
     "clap": ClapEncoder,
+    "musicnn": MusicnnEncoder,
 }
 
 
@@ -150,12 +174,13 @@ def load_encoder(name: str, weights: str | Path | None = None) -> Encoder:
     Args:
         name: one of `ENCODERS`.
         weights: a folder of `timbrel train features`; a VGGish state dict, of which `hf:OWNER/REPO/FILE` is one on the
-            hub; a CLAP model's hub id or folder.
+            hub; a CLAP model's hub id or folder; of musicnn none.
 
     Raises:
-        InputError: an unknown name.
+        InputError: an unknown name, or weights for musicnn.
         ModelError: no weights, or they cannot be read.
-        MissingDependencyError: CLAP without transformers, or a file on the hub without its client.
+        MissingDependencyError: CLAP without transformers, musicnn without its package, or a file on the hub without
+            its client.
     """
     if name not in ENCODERS:
         raise InputError(f"encoder {name!r} is unknown; expected one of {', '.join(ENCODERS)}")

@@ -12,7 +12,6 @@ default settings.
 
 from __future__ import annotations
 
-import importlib.util
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.signal import argrelmax
 
 from timbrel.errors import InputError, MissingDependencyError
-from timbrel.metrics import require
+from timbrel.metrics import installed_file, require
 from timbrel.metrics.spectral import SAMPLE_RATE
 
 ONSET_TOLERANCE_S = 0.05
@@ -43,12 +42,7 @@ def available() -> bool:
 
 
 def _model_path() -> Path | None:
-    spec = importlib.util.find_spec("basic_pitch")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder, "saved_models", "icassp_2022", "nmp.onnx")
-        if path.exists():
-            return path
-    return None
+    return installed_file("basic_pitch", "saved_models", "icassp_2022", "nmp.onnx")
 
 
 @lru_cache(maxsize=1)

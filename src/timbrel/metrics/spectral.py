@@ -32,11 +32,12 @@ DYNAMIC_RANGE_DB = 80.0
 CONFIG = MelConfig(sample_rate=SAMPLE_RATE, n_fft=2048, hop_length=512, n_mels=128, norm="slaney")
 
 
-def prepare(waveform: NDArray, sample_rate: int) -> Array:
+def prepare(waveform: NDArray, sample_rate: int, to: int = SAMPLE_RATE) -> Array:
     """What every measure listens to: mono, 22,050 Hz, peak at 0.9 (silence stays silence).
 
     Args:
         waveform: [samples] or [channels, samples].
+        to: another sample rate in Hz than 22,050.
 
     Returns:
         [samples], float32.
@@ -49,7 +50,7 @@ def prepare(waveform: NDArray, sample_rate: int) -> Array:
     if not np.isfinite(waveform).all():
         raise InputError("waveform has NaN or infinite samples; expected numbers in [-1, 1]")
     mono = np.atleast_2d(waveform).mean(0, dtype=np.float32)[None]
-    mono = resample(mono, sample_rate, SAMPLE_RATE)[0]
+    mono = resample(mono, sample_rate, to)[0]
     return mono * np.float32(PEAK / max(float(np.abs(mono).max()), 1e-9))
 
 
