@@ -6,8 +6,11 @@ Importing this needs neither torch nor numpy: a verb imports what it needs when 
 from __future__ import annotations
 
 import io
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import tyro
 from tyro.extras import SubcommandApp
@@ -52,8 +55,17 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
 }
 
 
+class Stopped(BaseException):
+    """SIGTERM or SIGHUP as an exception, so that what is half-done is cleaned up as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line. Exit codes: 0 fine, 2 a wrong value or a file that failed, 130 interrupted."""
+    """Runs the command line. Exit codes: 0 fine, 2 a wrong value or a file that failed, 130 interrupted by Ctrl-C, 143
+    by SIGTERM, 129 by SIGHUP."""
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
@@ -64,15 +76,37 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"timbrel {timbrel.__version__}")
             return 0
         config = (tyro.conf.FlagCreatePairsOff,)
-        return _app(args).cli(prog="timbrel", description=DESCRIPTION, args=args, config=config) or 0
+        with _stop_signals():
+            return _app(args).cli(prog="timbrel", description=DESCRIPTION, args=args, config=config) or 0
     except SystemExit as stop:  # tyro's, after help or a wrong flag
         return stop.code if isinstance(stop.code, int) else 0
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped) as stop:
         print("timbrel: interrupted; nothing is left half-written", file=sys.stderr)
-        return 130
+        return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except (TimbrelError, OSError) as error:
         print(f"timbrel: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[None]:
+    """Raises `Stopped` for a signal that would else end the process at once; one that is ignored (nohup) stays so."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one does not disturb the cleaning up
+        raise Stopped(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []
+    for number in ours:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _app(args: Sequence[str]) -> SubcommandApp:

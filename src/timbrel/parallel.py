@@ -1,0 +1,179 @@
+"""The one pool of processes: a job in each, outcomes as they come.
+
+A worker ends when its parent does, however that died. Ctrl-C is for the parent alone, which then ends its workers; each
+gets SIGTERM as an exception, so that it cleans up.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar, cast
+
+from timbrel.errors import TimbrelError
+
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+Outcomes = Generator[tuple[Job, Future[Answer]]]
+GRACE_S = 5.0  # for a worker to clean up
+
+
+def outcomes(
+    work: Callable[[Job], Answer],
+    jobs: Sequence[Job],
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+    name: str | None = None,
+    unit: str = "job",
+    size: Callable[[Job], int] = lambda job: 1,
+    done: int = 0,
+) -> Outcomes[Job, Answer]:
+    """Does `work` for every job, and yields jobs with their outcomes as they end.
+
+    Args:
+        work: a function that another process can import, and what it takes and gives can be pickled.
+        workers: processes, each with one torch thread; 1 is this process, None as many as there are processors.
+        progress: a bar on stderr, called `name`, if that is a terminal.
+        unit, size: what the bar counts ("B" with prefixes), and how much of it a job is.
+        done: how much of it was done before.
+
+    Raises:
+        TimbrelError: a worker died.
+    """
+    from tqdm import tqdm
+
+    workers = min(workers or os.cpu_count() or 1, max(len(jobs), 1))
+    made = _here(work, jobs) if workers == 1 else _in_workers(work, jobs, workers)
+    total = done + sum(map(size, jobs))
+    hidden = None if progress else True
+    with (
+        closing(made),
+        tqdm(desc=name, total=total, initial=done, unit=unit, unit_scale=unit == "B", disable=hidden) as bar,
+    ):
+        for job, outcome in made:
+            bar.update(size(job))
+            yield job, outcome
+
+
+def answers(work: Callable[[Job], Answer], jobs: Sequence[Job], **options: Any) -> Iterator[Answer]:
+    """The answers of `outcomes`; the first job that fails ends them with its error."""
+    with closing(outcomes(work, jobs, **options)) as made:
+        for _, outcome in made:
+            yield outcome.result()
+
+
+def _here(work: Callable[[Job], Answer], jobs: Sequence[Job]) -> Outcomes[Job, Answer]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for job in jobs:
+            outcome: Future[Answer] = Future()
+            try:
+                outcome.set_result(work(job))
+            except Exception as error:
+                outcome.set_exception(error)
+            yield job, outcome
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _in_workers(work: Callable[[Job], Answer], jobs: Sequence[Job], workers: int) -> Outcomes[Job, Answer]:
+    context, waiting = multiprocessing.get_context("spawn"), deque(jobs)
+    processes: list[BaseProcess] = []
+    busy: dict[Any, Job] = {}  # a worker's connection -> what it does
+    try:
+        for _ in range(workers):
+            ours, theirs = context.Pipe()
+            processes.append(context.Process(target=_serve, args=(theirs, work), daemon=True))
+            with _ctrl_c_held_back():  # for the worker too, which inherits it
+                processes[-1].start()
+            theirs.close()
+            busy[ours] = waiting.popleft()
+            ours.send(busy[ours])
+        while busy:
+            for connection in cast("list[Any]", wait(list(busy))):
+                job, outcome = busy.pop(connection), Future[Answer]()
+                answer, error = connection.recv()
+                if error is None:
+                    outcome.set_result(answer)
+                else:
+                    outcome.set_exception(error)
+                if waiting:
+                    busy[connection] = waiting.popleft()
+                    connection.send(busy[connection])
+                yield job, outcome
+    except (EOFError, ConnectionError) as error:
+        raise TimbrelError(
+            f"one of {workers} workers died, as for want of memory; what is finished is kept: run again with fewer "
+            "(workers=1)"
+        ) from error
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(GRACE_S)
+            process.kill()
+            process.join()
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+    """A worker: jobs come, answers or errors go."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ["OMP_NUM_THREADS"] = "1"  # for a torch that is imported later
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    with suppress(EOFError, ConnectionError):  # the parent has ended
+        while True:
+            job = connection.recv()
+            try:
+                connection.send((work(job), None))
+            except Exception as error:
+                connection.send((None, _portable(error)))
+
+
+def _portable(error: Exception) -> Exception:
+    """The error with where it came from; one of another kind if it cannot be pickled."""
+    error.add_note(traceback.format_exc())
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return TimbrelError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    os._exit(1)
