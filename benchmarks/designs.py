@@ -29,7 +29,8 @@ from torch.nn import functional as F
 
 from timbrel.audio.inversion import invert_mel
 from timbrel.audio.mel import MelConfig, band_centres_hz
-from timbrel.data.datasets import Augmentation, Windows
+from timbrel.data.augmentation import Augmentation
+from timbrel.data.datasets import Windows
 from timbrel.data.store import MelStore, write_text
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import cosine_schedule, inference_timesteps

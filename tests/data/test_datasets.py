@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from timbrel.audio.mel import MelConfig, band_centres_hz, mel_spectrogram
-from timbrel.data.datasets import Augmentation, Windows, augment, shape, soften, warp
+from timbrel.data.augmentation import Augmentation
+from timbrel.data.datasets import Windows, augment, shape, soften, warp
 from timbrel.data.store import Entry, MelStore, StoreWriter
 from timbrel.errors import InputError
 

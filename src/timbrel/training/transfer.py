@@ -24,7 +24,8 @@ from timbrel.checkpoint import (
     load_transfer_model,
     save_transfer_model,
 )
-from timbrel.data.datasets import Augmentation, Windows
+from timbrel.data.augmentation import Augmentation
+from timbrel.data.datasets import Windows
 from timbrel.data.render import LIBRARIES
 from timbrel.data.store import MelStore, dequantise
 from timbrel.diffusion.samplers import ddim, seeded_noise
