@@ -43,7 +43,8 @@ from timbrel.models.denoiser import Condition, DenoiserConfig, TransferDenoiser
 from timbrel.models.style import StyleConfig, StyleEncoder
 from timbrel.training.loop import fit
 from timbrel.training.recipes import Recipe
-from timbrel.training.transfer import latent_moments
+from timbrel.training.shared import latent_moments
+from timbrel.training.stage import Stage
 
 TARGETS = ("piano", "guitar", "harp", "violin")
 RECORDED = ("tonejs", "salamander")
@@ -289,12 +290,11 @@ def encoded(codec: MelAutoencoder, batch: dict[str, Tensor]) -> dict[str, Tensor
     return {name: codec.encode(batch[name]) for name in ("target", "content", "style")}
 
 
-class TrialStage:
-    """Trains designs that see the same data, batch by batch: a stage of `timbrel.training.loop.fit`. Their losses are
-    summed; no gradient of one reaches another, and clipping, which would couple them, is off."""
+class TrialStage(Stage):
+    """Trains designs that see the same data, batch by batch. Their losses are summed; no gradient of one reaches
+    another, and clipping, which would couple them, is off."""
 
     def __init__(self, designs: dict[str, Design], recipe: Recipe, data: Path, labels: list[str]) -> None:
-        self.recipe = recipe
         self.design = next(iter(designs.values()))
         store = MelStore(data)
         store.entries = [e for e in store.entries if e.library in self.design.libraries]
@@ -308,8 +308,8 @@ class TrialStage:
             name: Trial(design, store.config, self.codecs[design.channels], moments[design.channels], len(labels))
             for name, design in designs.items()
         }
-        self.identity = {"data": str(data.resolve()), "designs": repr(designs)}
-        self.modules: dict[str, nn.Module] = {name: trial.modules for name, trial in self.trials.items()}
+        modules: dict[str, nn.Module] = {name: trial.modules for name, trial in self.trials.items()}
+        super().__init__(recipe, modules, identity={"data": str(data.resolve()), "designs": repr(designs)})
 
     def batch(self, step: int) -> dict[str, Tensor]:
         rng, size = np.random.default_rng((0, step)), self.recipe.batch_size
@@ -378,7 +378,7 @@ def run(
     first = next(iter(designs))
     recipe = Recipe(steps=steps, frames=FRAMES, learning_rate=1e-3, warmup_steps=100, clip_norm=1e9, num_threads=1)
     stage = TrialStage(designs, recipe, data, labels)
-    if not fit(stage, recipe, out / "runs" / first):
+    if not fit(stage, out / "runs" / first):
         sys.exit(130)
     for name, trial in stage.trials.items():
         trial.modules.eval()

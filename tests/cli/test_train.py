@@ -15,7 +15,7 @@ def fitted(monkeypatch):
     calls = []
     stages = (autoencoder, "AutoencoderStage"), (transfer, "TransferStage"), (single, "SingleStage")
     for module, name in stages:
-        monkeypatch.setattr(module, name, lambda *args, **kw: (args, kw))
+        monkeypatch.setattr(getattr(module, name), "prepare", lambda *args, **kw: (args, kw))
     monkeypatch.setattr(loop, "fit", lambda *args, **kw: calls.append((args, kw)) or True)
     return calls
 
@@ -30,7 +30,8 @@ def test_a_field_is_a_flag_over_the_named_recipe(fitted, capsys):
     files = "--data d --out runs/x --codec c --restart"
     flags = "--steps 7 --learning-rate 0.01 --dilations 1 2 3 --no-augment"
     assert main(["train", "transfer", "tiny", *files.split(), *flags.split()]) == 0
-    [((stage, recipe, out), options)] = fitted
+    [((stage, out), options)] = fitted
+    recipe = stage[0][0]
     tiny = TRANSFER_RECIPES["tiny"]
     assert recipe == dataclasses.replace(tiny, steps=7, learning_rate=0.01, dilations=(1, 2, 3), augment=False)
     assert stage == ((recipe, Path("d")), {"codec": "c", "init_from": None})
@@ -40,16 +41,18 @@ def test_a_field_is_a_flag_over_the_named_recipe(fitted, capsys):
 
 def test_an_autoencoder_starts_from_another(fitted):
     assert main(["train", "autoencoder", "default", "--data", "d", "--out", "o", "--init-from", "x"]) == 0
-    [((stage, recipe, _), options)] = fitted
+    [((stage, _), options)] = fitted
+    recipe = stage[0][0]
     assert recipe == AUTOENCODER_RECIPES["default"]
     assert stage == ((recipe, Path("d")), {"init_from": "x"})
     assert options == {"resume": True}
 
 
 def test_features_need_data_alone(fitted, monkeypatch):
-    monkeypatch.setattr(features, "FeaturesStage", lambda *args: args)
+    monkeypatch.setattr(features.FeaturesStage, "prepare", lambda *args: args)
     assert main(["train", "features", "tiny", "--data", "d", "--out", "o", "--width", "8"]) == 0
-    [((stage, recipe, _), _)] = fitted
+    [((stage, _), _)] = fitted
+    recipe = stage[0]
     assert recipe == dataclasses.replace(FEATURES_RECIPES["tiny"], width=8)
     assert stage == (recipe, Path("d"))
 
@@ -57,7 +60,8 @@ def test_features_need_data_alone(fitted, monkeypatch):
 def test_one_instrument_is_named(fitted, capsys):
     command = "train single d runs/x --instrument violin --steps 7 --widths 8 16 --no-augment"
     assert main(command.split()) == 0
-    [((stage, recipe, out), options)] = fitted
+    [((stage, out), options)] = fitted
+    recipe = stage[0][0]
     assert recipe == dataclasses.replace(SINGLE_RECIPES["default"], steps=7, widths=(8, 16), augment=False)
     assert stage == ((recipe, Path("d")), {"instrument": "violin", "codec": "default", "init_from": None})
     assert (out, options) == (Path("runs/x"), {"resume": True})

@@ -34,7 +34,7 @@ def store(tmp_path_factory):
 
 
 def test_it_learns_to_tell_instruments_apart_and_is_saved(store, tmp_path):
-    stage = FeaturesStage(RECIPE, store)
+    stage = FeaturesStage.prepare(RECIPE, store)
     assert stage.labels == ("harp", "piano")
     assert fit(stage, RECIPE, tmp_path)
     mel, network = load_features(tmp_path / "model")
@@ -45,7 +45,7 @@ def test_it_learns_to_tell_instruments_apart_and_is_saved(store, tmp_path):
 
 
 def test_every_instrument_is_drawn_as_often_and_batches_hang_on_the_step_alone(store):
-    one, other = FeaturesStage(RECIPE, store), FeaturesStage(RECIPE, store)
+    one, other = FeaturesStage.prepare(RECIPE, store), FeaturesStage.prepare(RECIPE, store)
     one.batch(3)
     torch.testing.assert_close(one.batch(7), other.batch(7), rtol=0, atol=0)
     assert not torch.equal(one.batch(8)["mel"], one.batch(7)["mel"])
@@ -63,7 +63,7 @@ def test_every_instrument_is_drawn_as_often_and_batches_hang_on_the_step_alone(s
 )
 def test_nothing_to_tell_apart_is_refused_at_once(tmp_path, labels, splits, said):
     with pytest.raises(InputError, match=said):
-        FeaturesStage(RECIPE, make_store(tmp_path, labels, splits))
+        FeaturesStage.prepare(RECIPE, make_store(tmp_path, labels, splits))
 
 
 def test_validation_of_other_instruments_alone_is_refused_at_once(tmp_path):
@@ -72,4 +72,4 @@ def test_validation_of_other_instruments_alone_is_refused_at_once(tmp_path):
     entry = Entry(id="v", label="lute", split="validation", frames=90, source="x")
     writer.add(entry, np.zeros((90, 32), np.uint8))
     with pytest.raises(InputError, match="validation recordings of none of harp, piano"):
-        FeaturesStage(RECIPE, tmp_path)
+        FeaturesStage.prepare(RECIPE, tmp_path)

@@ -75,7 +75,7 @@ def make_stage(data, network, runs):
         autoencoder = stage is ReportAutoencoderStage
         named = recipes.AUTOENCODER_RECIPES if autoencoder else recipes.TRANSFER_RECIPES
         recipe = recipes.find_recipe(named, "report", **{"batch_size": 4, "feature_network": network, **changes})
-        return stage(recipe, data, **({} if autoencoder else {"codec": runs / "codec" / "model"}))
+        return stage.prepare(recipe, data, **({} if autoencoder else {"codec": runs / "codec" / "model"}))
 
     return make
 
@@ -312,7 +312,7 @@ def test_what_the_recipe_changes_is_in_the_model(make_stage, data, tmp_path, cha
         assert again.full_start >= 0.98
     plain = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
     with pytest.raises(InputError, match="give the model's values"):
-        ReportTransferStage(plain, data, init_from=tmp_path)
+        ReportTransferStage.prepare(plain, data, init_from=tmp_path)
 
 
 def test_small_latents_go_through_both_stages(make_stage, data, tmp_path):
@@ -322,7 +322,7 @@ def test_small_latents_go_through_both_stages(make_stage, data, tmp_path):
     recipe = recipes.find_recipe(
         recipes.TRANSFER_RECIPES, "report", batch_size=2, perceptual_weight=0.0, style_weight=0.0
     )
-    stage = ReportTransferStage(recipe, data, codec=tmp_path / "codec")
+    stage = ReportTransferStage.prepare(recipe, data, codec=tmp_path / "codec")
     assert stage.batch(0)["noise"].shape == (2, 1, 32, 8, 8)
     assert stage.loss(stage.batch(0), 0)["loss"].isfinite()
     stage.model.codec.eval()
@@ -333,7 +333,7 @@ def test_small_latents_go_through_both_stages(make_stage, data, tmp_path):
     assert result.waveform.shape == (1, 4 * 22050)
     other = recipes.find_recipe(recipes.AUTOENCODER_RECIPES, "report", perceptual_weight=0.0)
     with pytest.raises(InputError, match="downsamplings 4"):
-        ReportAutoencoderStage(other, data, init_from=tmp_path / "codec")
+        ReportAutoencoderStage.prepare(other, data, init_from=tmp_path / "codec")
 
 
 def test_frames_that_the_codec_does_not_divide_are_refused(make_stage):
@@ -353,7 +353,7 @@ def test_a_term_without_its_network_says_what_to_give(data, tmp_path, capsys):
     assert not (tmp_path / "o").exists()
     recipe = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=2.0)
     with pytest.raises(InputError, match="style_weight is 2, and feature_network"):
-        ReportTransferStage(recipe, data)
+        ReportTransferStage.prepare(recipe, data)
 
 
 def test_terms_of_weight_zero_need_nothing(make_stage, stage, change):
@@ -380,7 +380,7 @@ def test_latents_have_unit_variance(stage):
 
 def test_a_codec_goes_on_from_another(data, runs):
     recipe = recipes.find_recipe(recipes.AUTOENCODER_RECIPES, "report", perceptual_weight=0.0)
-    codec = ReportAutoencoderStage(recipe, data, init_from=runs / "codec" / "model").codec
+    codec = ReportAutoencoderStage.prepare(recipe, data, init_from=runs / "codec" / "model").codec
     weights = load_file(runs / "codec" / "model" / "codec.safetensors")
     assert isinstance(codec, ReportCodec)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in codec.state_dict().items())
@@ -440,20 +440,20 @@ def test_each_recipe_works_on_its_own_system(data, runs, tmp_path, capsys):
     assert "holds a ReportCodec; expected a MelAutoencoder" in capsys.readouterr().err
     recipe = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
     with pytest.raises(InputError, match="train autoencoder report"):
-        ReportTransferStage(recipe, data)
+        ReportTransferStage.prepare(recipe, data)
     with pytest.raises(ModelError, match="expected a 'transfer' model"):
-        ReportTransferStage(recipe, data, init_from=runs / "codec" / "model")
+        ReportTransferStage.prepare(recipe, data, init_from=runs / "codec" / "model")
 
 
 def test_mels_of_other_sizes_are_refused_with_a_remedy(runs, tmp_path):
     recipe = recipes.find_recipe(recipes.AUTOENCODER_RECIPES, "report")
     config = MelConfig(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=80)
     with pytest.raises(InputError, match=r"80 bands.*--mel.n-mels 128"):
-        ReportAutoencoderStage(recipe, make_store(tmp_path / "narrow", config))
+        ReportAutoencoderStage.prepare(recipe, make_store(tmp_path / "narrow", config))
     wide = make_store(tmp_path / "wide", MelConfig(n_mels=128))
     transfer = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
     with pytest.raises(InputError, match="the codec works on"):
-        ReportTransferStage(transfer, wide, codec=runs / "codec" / "model")
+        ReportTransferStage.prepare(transfer, wide, codec=runs / "codec" / "model")
     recipe = dataclasses.replace(recipe, perceptual_weight=0.0)
     with pytest.raises(InputError, match="the codec works on"):
-        ReportAutoencoderStage(recipe, wide, init_from=runs / "codec" / "model")
+        ReportAutoencoderStage.prepare(recipe, wide, init_from=runs / "codec" / "model")

@@ -67,7 +67,7 @@ def train(stage, steps, learning_rate=1e-2):
 @pytest.mark.parametrize("prediction_type", ["v", "epsilon"])
 def test_it_learns_and_measures_itself(store, codec, prediction_type):
     recipe = dataclasses.replace(RECIPE, prediction_type=prediction_type)
-    stage = SingleStage(recipe, store, instrument="reed", codec=codec)
+    stage = SingleStage.prepare(recipe, store, instrument="reed", codec=codec)
     assert (float(stage.model.schedule.alphas_cumprod[-1]) == 0) == (prediction_type == "v")
     before, after = train(stage, 15)
     assert after < before
@@ -81,7 +81,7 @@ def test_it_learns_and_measures_itself(store, codec, prediction_type):
 
 
 def test_only_its_instrument_is_heard_and_nothing_spoilt(store, codec):
-    stage = SingleStage(RECIPE, store, instrument="reed", codec=codec)
+    stage = SingleStage.prepare(RECIPE, store, instrument="reed", codec=codec)
     assert {e.id for e in stage.train.entries} == {"e0", "e1"}
     assert {e.id for e in stage.validation.entries} == {"e2"}
     codec_before = {name: t.clone() for name, t in stage.model.codec.state_dict().items()}
@@ -90,10 +90,10 @@ def test_only_its_instrument_is_heard_and_nothing_spoilt(store, codec):
 
 
 def test_batches_hang_on_seed_and_step_alone(store, codec):
-    one, other = (SingleStage(RECIPE, store, instrument="reed", codec=codec) for _ in range(2))
+    one, other = (SingleStage.prepare(RECIPE, store, instrument="reed", codec=codec) for _ in range(2))
     one.batch(3)
     torch.testing.assert_close(one.batch(7), other.batch(7), rtol=0, atol=0)
-    plain = SingleStage(dataclasses.replace(RECIPE, augment=False), store, instrument="reed", codec=codec)
+    plain = SingleStage.prepare(dataclasses.replace(RECIPE, augment=False), store, instrument="reed", codec=codec)
     for changed in (one.batch(8), plain.batch(7)):
         assert float((changed["mel"] - other.batch(7)["mel"]).abs().max()) > 0.1
     batch = one.batch(0)
@@ -102,14 +102,14 @@ def test_batches_hang_on_seed_and_step_alone(store, codec):
 
 
 def test_a_saved_model_goes_on(store, codec, tmp_path):
-    stage = SingleStage(RECIPE, store, instrument="reed", codec=codec)
+    stage = SingleStage.prepare(RECIPE, store, instrument="reed", codec=codec)
     train(stage, 2)
     stage.save(tmp_path)
     loaded = load_single_model(tmp_path)
     assert loaded.instrument == "reed"
     assert loaded.info["recipe"]["widths"] == list(RECIPE.widths)
     assert json.loads((tmp_path / "config.json").read_text())["instrument"] == "reed"
-    again = SingleStage(RECIPE, store, instrument="reed", init_from=tmp_path)
+    again = SingleStage.prepare(RECIPE, store, instrument="reed", init_from=tmp_path)
     torch.testing.assert_close(again.model.denoiser.state_dict(), loaded.denoiser.state_dict(), rtol=0, atol=0)
     before, after = train(again, 10)
     assert after < before
@@ -117,27 +117,27 @@ def test_a_saved_model_goes_on(store, codec, tmp_path):
 
 def test_a_run_goes_on_with_its_own_instrument_and_sizes_alone(store, codec, tmp_path):
     recipe = dataclasses.replace(RECIPE, steps=2, num_workers=0)
-    fit(SingleStage(recipe, store, instrument="reed", codec=codec), recipe, tmp_path)
+    fit(SingleStage.prepare(recipe, store, instrument="reed", codec=codec), tmp_path)
     other = make_single_store(tmp_path / "other", "string")
     with pytest.raises(InputError, match="was 'reed', now 'string'"):
-        fit(SingleStage(recipe, other, instrument="string", codec=codec), recipe, tmp_path)
+        fit(SingleStage.prepare(recipe, other, instrument="string", codec=codec), tmp_path)
     wide = dataclasses.replace(RECIPE, widths=(8, 8), prediction_type="epsilon")
     with pytest.raises(InputError, match=r"widths .* \(the recipe: \(8, 8\)\)"):
-        SingleStage(wide, store, instrument="reed", init_from=tmp_path / "model")
-    changed = SingleStage(RECIPE, other, instrument="string", init_from=tmp_path / "model").model.denoiser.mean
+        SingleStage.prepare(wide, store, instrument="reed", init_from=tmp_path / "model")
+    changed = SingleStage.prepare(RECIPE, other, instrument="string", init_from=tmp_path / "model").model.denoiser.mean
     assert float((changed - load_single_model(tmp_path / "model").denoiser.mean).abs().max()) > 0.1
 
 
 def test_what_does_not_fit_is_refused(store, codec, tmp_path):
     with pytest.raises(InputError, match="no recording of 'lute'; expected one of reed, string"):
-        SingleStage(RECIPE, store, instrument="lute", codec=codec)
+        SingleStage.prepare(RECIPE, store, instrument="lute", codec=codec)
     with pytest.raises(InputError, match="no validation recording"):
-        SingleStage(RECIPE, store, instrument="string", codec=codec)
+        SingleStage.prepare(RECIPE, store, instrument="string", codec=codec)
     with pytest.raises(InputError, match="frames is 30; expected a multiple of 4"):
-        SingleStage(dataclasses.replace(RECIPE, frames=30), store, instrument="reed", codec=codec)
+        SingleStage.prepare(dataclasses.replace(RECIPE, frames=30), store, instrument="reed", codec=codec)
     with pytest.raises(InputError, match="the codec works on"):
-        SingleStage(RECIPE, store, instrument="reed")  # the shipped codec's mels are others
+        SingleStage.prepare(RECIPE, store, instrument="reed")  # the shipped codec's mels are others
     with pytest.raises(ModelError, match="'codec' model; expected a 'single' model"):
-        SingleStage(RECIPE, store, instrument="reed", init_from=codec)
+        SingleStage.prepare(RECIPE, store, instrument="reed", init_from=codec)
     with pytest.raises(InputError, match="is not a mel store"):
-        SingleStage(RECIPE, tmp_path, instrument="reed", codec=codec)
+        SingleStage.prepare(RECIPE, tmp_path, instrument="reed", codec=codec)

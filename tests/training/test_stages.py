@@ -14,7 +14,8 @@ from timbrel.data.store import Entry, MelStore, StoreWriter
 from timbrel.errors import InputError, ModelError
 from timbrel.training.autoencoder import AutoencoderStage
 from timbrel.training.recipes import AUTOENCODER_RECIPES, TRANSFER_RECIPES, find_recipe
-from timbrel.training.transfer import TransferStage, named_instruments
+from timbrel.training.shared import named_instruments
+from timbrel.training.transfer import TransferStage
 
 MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
 CODEC_RECIPE = find_recipe(AUTOENCODER_RECIPES, "tiny", precision="fp32")
@@ -69,7 +70,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def codec(store, tmp_path_factory):
-    stage = AutoencoderStage(CODEC_RECIPE, store)
+    stage = AutoencoderStage.prepare(CODEC_RECIPE, store)
     folder = tmp_path_factory.mktemp("codec")
     rest(stage)
     stage.save(folder)
@@ -78,7 +79,7 @@ def codec(store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(store, codec, tmp_path_factory):
-    stage = TransferStage(RECIPE, store, codec=codec)
+    stage = TransferStage.prepare(RECIPE, store, codec=codec)
     train(stage, 4)
     rest(stage)
     folder = tmp_path_factory.mktemp("model")
@@ -87,7 +88,7 @@ def model(store, codec, tmp_path_factory):
 
 
 def test_the_autoencoder_learns_and_measures_itself(store):
-    stage = AutoencoderStage(CODEC_RECIPE, store)
+    stage = AutoencoderStage.prepare(CODEC_RECIPE, store)
     rest(stage)
     figures = stage.validate()
     for module in stage.modules.values():
@@ -104,7 +105,7 @@ def test_the_autoencoder_learns_and_measures_itself(store):
 
 
 def test_the_autoencoders_latents_have_unit_variance(store):
-    stage = AutoencoderStage(CODEC_RECIPE, store)
+    stage = AutoencoderStage.prepare(CODEC_RECIPE, store)
     latents = stage.codec.encode(stage.train.single(np.random.default_rng(1), 128))
     assert float(latents.var(dim=(0, 2, 3)).mean()) == pytest.approx(1, abs=0.2)
     basis = stage.codec.basis
@@ -112,12 +113,12 @@ def test_the_autoencoders_latents_have_unit_variance(store):
 
 
 def test_a_codec_goes_on_from_its_folder(store, codec):
-    stage = AutoencoderStage(CODEC_RECIPE, store, init_from=codec)
+    stage = AutoencoderStage.prepare(CODEC_RECIPE, store, init_from=codec)
     torch.testing.assert_close(stage.codec.state_dict(), load_codec(codec)[1].state_dict(), rtol=0, atol=0)
     before, after = train(stage, 15, 3e-3)
     assert after < before
     with pytest.raises(InputError, match=rf"width {CODEC_RECIPE.width} \(the recipe: 24\)"):
-        AutoencoderStage(dataclasses.replace(CODEC_RECIPE, width=24), store, init_from=codec)
+        AutoencoderStage.prepare(dataclasses.replace(CODEC_RECIPE, width=24), store, init_from=codec)
 
 
 def test_a_codec_of_other_mels_is_refused(store, codec, tmp_path):
@@ -128,14 +129,17 @@ def test_a_codec_of_other_mels_is_refused(store, codec, tmp_path):
     config["mel"]["sample_rate"] = 22050
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"works on .*sample_rate=22050.*holds .*sample_rate=16000.*prepare the data"):
-        AutoencoderStage(CODEC_RECIPE, store, init_from=tmp_path)
+        AutoencoderStage.prepare(CODEC_RECIPE, store, init_from=tmp_path)
 
 
 def test_batches_hang_on_seed_and_step_alone(store, codec):
-    one, other = (TransferStage(RECIPE, store, codec=codec) for _ in range(2))
+    one, other = (TransferStage.prepare(RECIPE, store, codec=codec) for _ in range(2))
     one.batch(3)
     torch.testing.assert_close(one.batch(7), other.batch(7), rtol=0, atol=0)
-    for changed in (one.batch(8), TransferStage(dataclasses.replace(RECIPE, seed=1), store, codec=codec).batch(7)):
+    for changed in (
+        one.batch(8),
+        TransferStage.prepare(dataclasses.replace(RECIPE, seed=1), store, codec=codec).batch(7),
+    ):
         assert float((changed["target"] - other.batch(7)["target"]).abs().max()) > 1
     batch = one.batch(0)
     assert {len(tensor) for tensor in batch.values()} == {RECIPE.batch_size}
@@ -143,7 +147,7 @@ def test_batches_hang_on_seed_and_step_alone(store, codec):
 
 
 def test_the_transfer_learns_and_measures_itself(store, codec):
-    stage = TransferStage(RECIPE, store, codec=codec)
+    stage = TransferStage.prepare(RECIPE, store, codec=codec)
     frozen = {name: t.clone() for name, t in stage.model.codec.state_dict().items()}
     before, after = train(stage, 15)
     assert after < before
@@ -160,14 +164,14 @@ def test_a_saved_model_transfers_as_the_stages(store, model):
     loaded = load_transfer_model(model)
     assert sorted(loaded.instruments) == ["piano", "violin"]
     assert loaded.info["recipe"]["width"] == RECIPE.width
-    stage = TransferStage(RECIPE, store, init_from=model)
+    stage = TransferStage.prepare(RECIPE, store, init_from=model)
     for part in ("style", "denoiser"):
         one, other = (dict(getattr(m, part).named_parameters()) for m in (stage.model, loaded))
         torch.testing.assert_close(one, other, rtol=0, atol=0, check_dtype=True)
     before, after = train(stage, 10)  # and it goes on
     assert after < before
     with pytest.raises(InputError, match=r"width 16 \(the recipe: 24\)"):
-        TransferStage(dataclasses.replace(RECIPE, width=24), store, init_from=model)
+        TransferStage.prepare(dataclasses.replace(RECIPE, width=24), store, init_from=model)
 
 
 def test_a_named_instrument_is_a_typical_recording_not_a_soundfont(tmp_path, model):
@@ -186,7 +190,7 @@ def test_a_named_instrument_is_a_typical_recording_not_a_soundfont(tmp_path, mod
 
 
 def test_unaligned_recordings_train_too(tmp_path, codec):
-    stage = TransferStage(RECIPE, make_store(tmp_path / "own", aligned=False), codec=codec)
+    stage = TransferStage.prepare(RECIPE, make_store(tmp_path / "own", aligned=False), codec=codec)
     batch = stage.train.transfer(np.random.default_rng(0), 8, None)
     torch.testing.assert_close(batch["content"], batch["target"])
     assert float((batch["style"] - batch["target"]).abs().mean()) > 1  # another moment
@@ -198,12 +202,12 @@ def test_unaligned_recordings_train_too(tmp_path, codec):
 
 def test_a_run_from_a_model_lets_it_play_unaligned_recordings_on_other_instruments(tmp_path, store, codec, model):
     own = make_store(tmp_path / "own", aligned=False)
-    assert "initial" not in TransferStage(RECIPE, own, codec=codec).frozen
-    assert "initial" not in TransferStage(RECIPE, store, init_from=model).frozen
+    assert "initial" not in TransferStage.prepare(RECIPE, own, codec=codec).frozen
+    assert "initial" not in TransferStage.prepare(RECIPE, store, init_from=model).frozen
     loaded = load_transfer_model(model)
     loaded.instruments = {"harp": torch.randn(5, 16), "lute": torch.randn(3, 16), "piano": torch.randn(4, 16)}
     save_transfer_model(tmp_path / "named", loaded)
-    stage = TransferStage(RECIPE, own, init_from=tmp_path / "named")
+    stage = TransferStage.prepare(RECIPE, own, init_from=tmp_path / "named")
     rest(stage)
     assert [len(tokens) for tokens in stage.others] == [5, 3]  # a piano is among the recordings
     batch = stage.batch(0)
@@ -233,13 +237,13 @@ def test_only_recordings_without_a_partner_need_another_source(tmp_path, store, 
     loaded = load_transfer_model(model)
     loaded.instruments["harp"] = torch.randn(5, 16)
     save_transfer_model(tmp_path / "named", loaded)
-    assert "initial" not in TransferStage(RECIPE, store, init_from=tmp_path / "named").frozen
+    assert "initial" not in TransferStage.prepare(RECIPE, store, init_from=tmp_path / "named").frozen
     mixed = MelStore(make_store(tmp_path / "mixed"))
     writer = StoreWriter(tmp_path / "mixed", MEL)
     for split in ("train", "validation"):
         entry = Entry(id=f"own-{split}", label="cello", split=split, frames=120, source="x")
         writer.add(entry, mixed.levels(mixed.entries[0]))
-    stage = TransferStage(RECIPE, tmp_path / "mixed", init_from=tmp_path / "named")
+    stage = TransferStage.prepare(RECIPE, tmp_path / "mixed", init_from=tmp_path / "named")
     assert len(stage.others) == 3  # a piano, a violin and a harp: none of them is alone
     own = torch.cat([stage.batch(step)["own"] for step in range(20)])
     assert 0 < int(own.sum()) < len(own) / 2
@@ -248,30 +252,30 @@ def test_only_recordings_without_a_partner_need_another_source(tmp_path, store, 
 def test_a_model_that_knows_nothing_else_has_no_sources_for_unaligned_recordings(tmp_path, model):
     own = make_store(tmp_path / "own", aligned=False)
     with pytest.raises(InputError, match="no instruments by name but piano, violin; expected others"):
-        TransferStage(RECIPE, own, init_from=model)
+        TransferStage.prepare(RECIPE, own, init_from=model)
 
 
 @pytest.mark.parametrize("held_out", [{"library": "freepats"}, {"composer": "Joseph Haydn"}])
 def test_what_the_benchmark_owns_is_refused(tmp_path, codec, held_out):
     data = make_store(tmp_path / "store", **held_out)
     with pytest.raises(InputError, match="the benchmark is measured on"):
-        AutoencoderStage(CODEC_RECIPE, data)
+        AutoencoderStage.prepare(CODEC_RECIPE, data)
     with pytest.raises(InputError, match="the benchmark is measured on"):
-        TransferStage(RECIPE, data, codec=codec)
+        TransferStage.prepare(RECIPE, data, codec=codec)
 
 
 def test_what_does_not_fit_is_refused(store, codec, tmp_path):
     with pytest.raises(InputError, match="there is no codec"):
-        TransferStage(RECIPE, store)
+        TransferStage.prepare(RECIPE, store)
     with pytest.raises(ModelError, match="expected a 'transfer' model"):
-        TransferStage(RECIPE, store, init_from=codec)
+        TransferStage.prepare(RECIPE, store, init_from=codec)
     with pytest.raises(InputError, match="of at least 1008 frames"):
-        AutoencoderStage(dataclasses.replace(CODEC_RECIPE, frames=1000), store)
+        AutoencoderStage.prepare(dataclasses.replace(CODEC_RECIPE, frames=1000), store)
     with pytest.raises(InputError, match="is not a mel store"):
-        AutoencoderStage(CODEC_RECIPE, tmp_path)
+        AutoencoderStage.prepare(CODEC_RECIPE, tmp_path)
     other = StoreWriter(tmp_path / "other", MelConfig(sample_rate=8000, n_fft=1024, hop_length=256, n_mels=32))
     for split in ("train", "validation"):
         entry = Entry(id=split, label="piano", split=split, frames=90, source="x")
         other.add(entry, np.zeros((90, 32), np.uint8))
     with pytest.raises(InputError, match="the codec works on"):
-        TransferStage(RECIPE, tmp_path / "other", codec=codec)
+        TransferStage.prepare(RECIPE, tmp_path / "other", codec=codec)

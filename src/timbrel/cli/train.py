@@ -118,7 +118,7 @@ def _fit(recipe: recipes.Recipe, out: Path, restart: bool, data: Path, **models:
     from timbrel.training.loop import fit
     from timbrel.training.single import SingleStage
 
-    stages: dict[type, Callable[..., Any]] = {
+    stages: dict[type, Any] = {
         recipes.AutoencoderRecipe: autoencoder.AutoencoderStage,
         recipes.TransferRecipe: transfer.TransferStage,
         recipes.ReportAutoencoderRecipe: report.ReportAutoencoderStage,
@@ -126,7 +126,7 @@ def _fit(recipe: recipes.Recipe, out: Path, restart: bool, data: Path, **models:
         recipes.FeaturesRecipe: features.FeaturesStage,
         recipes.SingleRecipe: SingleStage,
     }
-    if not fit(stages[type(recipe)](recipe, data, **models), recipe, out, resume=not restart):
+    if not fit(stages[type(recipe)].prepare(recipe, data, **models), out, resume=not restart):
         return 130
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
         print(f"the model is in {out / 'model'}")

@@ -61,8 +61,9 @@ from timbrel.experiments.report_001_clips import (
 from timbrel.models.report import ReportCodec, ReportCodecConfig, ReportStyleConfig, ReportUNetConfig
 from timbrel.training import recipes
 from timbrel.training.features import FeaturesStage
-from timbrel.training.loop import Stage, fit
+from timbrel.training.loop import fit
 from timbrel.training.report import ReportAutoencoderStage, ReportTransferStage
+from timbrel.training.stage import Stage
 
 BANDS = (32, 64, 96, 128, 192, 256)
 DDIM_STEPS = (1, 5, 10, 20, 50, 200)
@@ -394,17 +395,17 @@ def _bands(run: Run) -> Result:
 # --- training
 
 
-def _train(run: Run, name: str, stage: Stage, recipe: recipes.Recipe) -> Result:
+def _train(run: Run, name: str, stage: Stage) -> Result:
     """One training run; what its last validation and its log say."""
-    if not fit(stage, recipe, run.model(name).parent):
+    if not fit(stage, run.model(name).parent):
         raise KeyboardInterrupt
     curves = run.curves(name)
     last = [line for line in curves if "validation/loss" in line][-1]
     found = {key.removeprefix("validation/"): value for key, value in last.items() if key.startswith("validation/")}
     return {
         "validation": found,
-        "steps": recipe.steps,
-        "batch_size": recipe.batch_size,
+        "steps": stage.recipe.steps,
+        "batch_size": stage.recipe.batch_size,
         "training_minutes": round(curves[-1]["elapsed_s"] / 60, 2),
     }
 
@@ -421,13 +422,13 @@ def _features(run: Run) -> Result:
     steps, short = run.budget.features_steps, run.budget.changes
     changes: dict[str, Any] = {"num_workers": 0, "batch_size": 2 * short["batch_size"]} if short else {}
     recipe: Any = recipes.find_recipe(recipes.FEATURES_RECIPES, "default", steps=steps, **changes)
-    return _train(run, "features", FeaturesStage(recipe, run.data), recipe)
+    return _train(run, "features", FeaturesStage.prepare(recipe, run.data))
 
 
 def _codec(run: Run, name: str, downsamplings: int) -> Result:
     """Stage 1, and how near the clips' answers come through it (figure 1)."""
     recipe = _recipe(run, recipes.AUTOENCODER_RECIPES, run.budget.codec_steps, downsamplings=downsamplings)
-    found = _train(run, name, ReportAutoencoderStage(recipe, run.data), recipe)
+    found = _train(run, name, ReportAutoencoderStage.prepare(recipe, run.data))
     answers = mels(run.clips, "answer")
     latents, made = rebuilt(run, name, answers)
     found |= {"latents": list(latents.shape[1:]), "rms_db": rms_db(made, answers)}
@@ -445,7 +446,7 @@ def rebuilt(run: Run, name: str, given: Tensor) -> tuple[Tensor, Tensor]:
 def _transfer(run: Run) -> Result:
     """Stage 2."""
     recipe = _recipe(run, recipes.TRANSFER_RECIPES, run.budget.transfer_steps)
-    found = _train(run, "transfer", ReportTransferStage(recipe, run.data, codec=run.model("codec")), recipe)
+    found = _train(run, "transfer", ReportTransferStage.prepare(recipe, run.data, codec=run.model("codec")))
     return found | _measured(run, load(run, "transfer"))
 
 
@@ -491,7 +492,7 @@ def variant_recipe(run: Run, name: str) -> recipes.ReportTransferRecipe:
 
 def _variant(run: Run, name: str) -> Result:
     variant, recipe = run.variants[name], variant_recipe(run, name)
-    stage = ReportTransferStage(recipe, run.data, codec=run.model(variant.codec))
+    stage = ReportTransferStage.prepare(recipe, run.data, codec=run.model(variant.codec))
     folder = f"variant-{name}"
-    found = _train(run, folder, stage, recipe)
+    found = _train(run, folder, stage)
     return found | {"title": variant.title} | _measured(run, load(run, folder))

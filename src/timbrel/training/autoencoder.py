@@ -9,46 +9,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from timbrel.audio.mel import MelConfig
 from timbrel.checkpoint import expect, load_codec, save_codec
 from timbrel.data.datasets import Windows
 from timbrel.data.store import MelStore
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.training.recipes import AutoencoderRecipe
-from timbrel.training.transfer import check_mel, check_recipe
+from timbrel.training.shared import check_mel, check_recipe, split_windows
+from timbrel.training.stage import Stage
 
 
-class AutoencoderStage:
-    """Trains a `MelAutoencoder`: mean absolute error in dB, of the picture and of its differences along both
-    axes (which a blurred picture has wrong). The basis is the data's principal components, and stays."""
+class AutoencoderStage(Stage):
+    """Trains a `MelAutoencoder`: mean absolute error in dB, of the mel and of its differences along both axes (which a
+    blurred mel has wrong). The basis is the data's principal components, and stays."""
 
-    def __init__(self, recipe: AutoencoderRecipe, data: str | Path, *, init_from: str | Path | None = None) -> None:
-        self.recipe = recipe
+    name = "autoencoder"
+    recipe: AutoencoderRecipe
+
+    def __init__(
+        self, recipe: AutoencoderRecipe, mel: MelConfig, codec: MelAutoencoder, train: Windows, validation: Windows
+    ) -> None:
+        super().__init__(recipe, {"codec": codec.train().requires_grad_(True)})
+        self.mel_config, self.codec, self.train, self.validation = mel, codec, train, validation
+
+    @classmethod
+    def prepare(
+        cls, recipe: AutoencoderRecipe, data: str | Path, *, init_from: str | Path | None = None
+    ) -> AutoencoderStage:
+        """From a mel store, with a codec that is new or goes on from a model."""
         store = MelStore(data)
-        self.mel_config = store.config
-        self.train = Windows(store, "train", recipe.frames, recipe.frames)
-        self.validation = Windows(store, "validation", recipe.frames, recipe.frames)
-        if init_from is not None:
-            mel, codec = load_codec(init_from)
-            self.codec = expect(codec, MelAutoencoder, init_from)
-            check_mel(mel, store)
-            check_recipe(recipe, dataclasses.asdict(self.codec.config), init_from)
-            self.codec.train().requires_grad_(True)
-        else:
-            torch.manual_seed(recipe.seed)
-            self.codec = MelAutoencoder(
-                AutoencoderConfig(
-                    latent_channels=recipe.latent_channels,
-                    width=recipe.width,
-                    num_blocks=recipe.num_blocks,
-                    floor_db=store.config.floor_db,
-                )
-            )
-            self.codec.fit_basis(self.train.single(np.random.default_rng(recipe.seed), 256))
-        self.modules: dict[str, torch.nn.Module] = {"codec": self.codec}
+        train, validation = split_windows(store, recipe.frames)
+        codec = _new_codec(recipe, train) if init_from is None else _known_codec(recipe, store, init_from)
+        return cls(recipe, store.config, codec, train, validation)
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng((self.recipe.seed, step))
-        return {"mel": self.train.single(rng, self.recipe.batch_size)}
+        return {"mel": self.train.single(self.rng(step), self.recipe.batch_size)}
 
     def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         mel = batch["mel"]
@@ -71,14 +66,31 @@ class AutoencoderStage:
 
     @torch.no_grad()
     def _there_and_back(self, seed: int, size: int) -> tuple[Tensor, Tensor]:
-        mel = self.validation.single(np.random.default_rng(seed), size).to(self.codec.basis.device)
+        mel = self.validation.single(np.random.default_rng(seed), size).to(self.device)
         return mel, self.codec.decode(self.codec.encode(mel)).float()
 
     def save(self, folder: Path) -> None:
-        info = {
-            "purpose": "mel autoencoder",
-            "training": f"stage autoencoder, at most {self.recipe.steps} steps",
-            "figures": self.validate(),
-            "recipe": dataclasses.asdict(self.recipe),
-        }
-        save_codec(folder, self.mel_config, self.codec, info)
+        save_codec(folder, self.mel_config, self.codec, self.info("mel autoencoder", self.validate()))
+
+
+def _new_codec(recipe: AutoencoderRecipe, windows: Windows) -> MelAutoencoder:
+    """Fresh weights, and the principal components of the data."""
+    torch.manual_seed(recipe.seed)
+    codec = MelAutoencoder(
+        AutoencoderConfig(
+            latent_channels=recipe.latent_channels,
+            width=recipe.width,
+            num_blocks=recipe.num_blocks,
+            floor_db=windows.store.config.floor_db,
+        )
+    )
+    codec.fit_basis(windows.single(np.random.default_rng(recipe.seed), 256))
+    return codec
+
+
+def _known_codec(recipe: AutoencoderRecipe, store: MelStore, folder: str | Path) -> MelAutoencoder:
+    mel, loaded = load_codec(folder)
+    codec = expect(loaded, MelAutoencoder, folder)
+    check_mel(mel, store)
+    check_recipe(recipe, dataclasses.asdict(codec.config), folder)
+    return codec

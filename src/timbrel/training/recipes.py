@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from timbrel.data.augmentation import Augmentation
 from timbrel.errors import InputError
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the loop reads, of any stage."""
+    """What the loop reads, of any stage.
+
+    Raises:
+        InputError: a value out of range.
+    """
 
     steps: int = 10000
     batch_size: int = 16
@@ -33,6 +38,13 @@ class Recipe:
     num_threads: int | None = None
     num_workers: int = 1
     frames: int = 256
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("bf16", "fp32"):
+            raise InputError(f"precision is {self.precision!r}; expected 'bf16' or 'fp32'")
+        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "validate_every", "log_every"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name)}; expected more than 0")
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,13 @@ class TransferRecipe(Recipe):
     difference_weight: float = 1.0
     null_style_share: float = 0.08
     augment: bool = True
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+def _check_weights(recipe: ReportAutoencoderRecipe | ReportTransferRecipe) -> None:
+    for name, weight in dataclasses.asdict(recipe).items():
+        if name.endswith("_weight") and weight < 0:
+            raise InputError(f"{name} is {weight:g}; expected 0 (without that term) or more")
 
 
 @dataclass(frozen=True)
@@ -72,6 +91,10 @@ class ReportAutoencoderRecipe(Recipe):
     kl_weight: float = 0.01
     downsamplings: int = 3  # latents [32, 16, 16]; with 4 [32, 8, 8]
     log_variance: bool = False  # draw the latents, as a VAE does; the 1,056 parameters for it are not kept
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_weights(self)
 
 
 @dataclass(frozen=True)
@@ -93,6 +116,12 @@ class ReportTransferRecipe(Recipe):
     num_filters: int = 64  # of style encoder and denoiser
     null_style_share: float = 0.1
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_weights(self)
+        if self.noise_levels < 1:
+            raise InputError(f"noise_levels is {self.noise_levels}; expected 1 or more timesteps for a pair of clips")
+
 
 @dataclass(frozen=True)
 class SingleRecipe(Recipe):
@@ -108,6 +137,8 @@ class SingleRecipe(Recipe):
     schedule: Literal["cosine", "linear"] = "cosine"
     num_train_timesteps: int = 500
     augment: bool = True
+    tuning_semitones: float = 0.5  # of augmentation: recordings are not all tuned to 440 Hz, and voices to nothing
+    gain_db: float = 3.0  # of augmentation
 
 
 @dataclass(frozen=True)

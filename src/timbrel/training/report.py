@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from timbrel.audio.mel import MelConfig
 from timbrel.checkpoint import (
     ReportModel,
     ScheduleConfig,
@@ -44,41 +45,82 @@ from timbrel.training.losses import (
     load_feature_maps,
 )
 from timbrel.training.recipes import Recipe, ReportAutoencoderRecipe, ReportTransferRecipe
-from timbrel.training.transfer import check_mel, check_recipe, named_instruments
+from timbrel.training.shared import check_mel, check_recipe, named_instruments, split_windows
+from timbrel.training.stage import Stage
+
+SAMPLING = {"steps": 20}
+FIRST_LOG_VARIANCE = -4.0  # of latents with a variance of about 1
 
 
-class ReportAutoencoderStage:
-    """Stage 1: trains a `ReportCodec` by equation 10."""
+class _ReportStage(Stage):
+    """What both stages share: windows, and the network that judges, if a term needs one."""
+
+    recipe: ReportAutoencoderRecipe | ReportTransferRecipe
 
     def __init__(
-        self, recipe: ReportAutoencoderRecipe, data: str | Path, *, init_from: str | Path | None = None
+        self,
+        recipe: ReportAutoencoderRecipe | ReportTransferRecipe,
+        modules: dict[str, nn.Module],
+        train: Windows,
+        validation: Windows,
+        features: FeatureMaps | None,
     ) -> None:
-        self.recipe = recipe
-        store = MelStore(data)
-        self.mel_config = store.config
-        _check_sides(recipe, store, 2**recipe.downsamplings)
-        self.train, self.validation = _windows(recipe, store)
-        self.features = _features(recipe, self.train)
-        self.frozen: dict[str, nn.Module] = {"features": self.features} if self.features else {}
-        torch.manual_seed(recipe.seed)
-        config = ReportCodecConfig(floor_db=store.config.floor_db, downsamplings=recipe.downsamplings)
-        self.codec = ReportCodec(config)
-        if init_from is not None:
-            mel, codec = load_codec(init_from)
-            self.codec = expect(codec, ReportCodec, init_from)
-            check_mel(mel, store)
-            check_recipe(recipe, {"downsamplings": self.codec.config.downsamplings}, init_from)
-        self.codec.train().requires_grad_(True)
-        self.modules: dict[str, nn.Module] = {"codec": self.codec}
+        super().__init__(recipe, modules, frozen={"features": features} if features else None)
+        self.train, self.validation, self.features = train, validation, features
+
+    def info(self, purpose: str, figures: dict[str, float] | None = None) -> dict[str, Any]:
+        """With the network's name, not the place where it was."""
+        info = super().info(purpose, figures)
+        info["recipe"]["feature_network"] = self.features.name if self.features else None
+        return info
+
+
+class ReportAutoencoderStage(_ReportStage):
+    """Stage 1: trains a `ReportCodec` by equation 10."""
+
+    name = "autoencoder, recipe report"
+    recipe: ReportAutoencoderRecipe
+
+    def __init__(
+        self,
+        recipe: ReportAutoencoderRecipe,
+        mel: MelConfig,
+        codec: ReportCodec,
+        train: Windows,
+        validation: Windows,
+        features: FeatureMaps | None = None,
+    ) -> None:
+        modules: dict[str, nn.Module] = {"codec": codec.train().requires_grad_(True)}
         if recipe.log_variance:
-            channels = self.codec.config.latent_channels
-            head = torch.nn.Conv2d(channels, channels, 1)
-            for parameter, start in zip(head.parameters(), (0.0, FIRST_LOG_VARIANCE), strict=True):
-                torch.nn.init.constant_(parameter, start)
-            self.modules["log_variance"] = head
+            modules["log_variance"] = _log_variance(codec.config.latent_channels)
+        super().__init__(recipe, modules, train, validation, features)
+        self.mel_config, self.codec = mel, codec
+
+    @classmethod
+    def prepare(
+        cls, recipe: ReportAutoencoderRecipe, data: str | Path, *, init_from: str | Path | None = None
+    ) -> ReportAutoencoderStage:
+        """From a mel store, with a codec that is new or goes on from a model.
+
+        Raises:
+            InputError: mels, sizes or a feature network that do not fit; otherwise as `Windows`.
+            ModelError: as `load_codec` and `load_feature_maps`.
+        """
+        store = MelStore(data)
+        _check_sides(recipe, store, 2**recipe.downsamplings)
+        train, validation = split_windows(store, recipe.frames)
+        features = _features(recipe, train)
+        torch.manual_seed(recipe.seed)
+        codec = ReportCodec(ReportCodecConfig(floor_db=store.config.floor_db, downsamplings=recipe.downsamplings))
+        if init_from is not None:
+            mel, loaded = load_codec(init_from)
+            codec = expect(loaded, ReportCodec, init_from)
+            check_mel(mel, store)
+            check_recipe(recipe, {"downsamplings": codec.config.downsamplings}, init_from)
+        return cls(recipe, store.config, codec, train, validation, features)
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        return self._draw(self.train, np.random.default_rng((self.recipe.seed, step)), self.recipe.batch_size)
+        return self._draw(self.train, self.rng(step), self.recipe.batch_size)
 
     def _draw(self, windows: Windows, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         batch = {"mel": windows.single(rng, size)}
@@ -105,24 +147,19 @@ class ReportAutoencoderStage:
         return {"loss": loss, **terms, "rms_db": mse.sqrt() * -self.mel_config.floor_db / 2}
 
     def validate(self) -> dict[str, float]:
-        batch = _to_device(self._draw(self.validation, np.random.default_rng(0), 32), self.codec)
+        batch = self.to_device(self._draw(self.validation, np.random.default_rng(0), 32))
         return {name: float(value) for name, value in self.loss(batch, 0).items()}
 
     def samples(self) -> dict[str, Tensor]:
-        mel = self.validation.single(np.random.default_rng(1), 1).to(self.codec.scale.device)
+        mel = self.validation.single(np.random.default_rng(1), 1).to(self.device)
         return {"mel and reconstruction": _side_by_side(mel, self.codec.decode(self.codec.encode(mel)))}
 
     def save(self, folder: Path) -> None:
-        info = {
-            "purpose": "mel autoencoder of report 001",
-            "training": f"stage autoencoder, recipe report, at most {self.recipe.steps} steps",
-            "figures": self.validate(),
-            "recipe": _recipe(self.recipe, self.features),
-        }
+        info = self.info("mel autoencoder of report 001", self.validate())
         save_codec(folder, self.mel_config, self.codec, info)
 
 
-class ReportTransferStage:
+class ReportTransferStage(_ReportStage):
     """Stage 2: trains style encoder, denoiser and decoder by equation 9; the encoder stays as it is.
 
     The diffusion loss, equation 11, is on v. The squared error is of the mel through the codec and back, and "accounts
@@ -131,65 +168,51 @@ class ReportTransferStage:
     The label term, of the report's outlook (section 5.2), trains the style encoder alone.
     """
 
+    name = "transfer, recipe report"
+    recipe: ReportTransferRecipe
+
     def __init__(
         self,
+        recipe: ReportTransferRecipe,
+        model: ReportModel,
+        train: Windows,
+        validation: Windows,
+        features: FeatureMaps | None = None,
+    ) -> None:
+        modules: dict[str, nn.Module] = {"codec": model.codec, "style": model.style, "denoiser": model.denoiser}
+        if recipe.label_weight:
+            modules["labels"] = LabelLoss(train.labels, 12 * model.style.config.num_filters)
+        for module in modules.values():
+            module.train().requires_grad_(True)
+        model.codec.freeze_encoder()
+        super().__init__(recipe, modules, train, validation, features)
+        self.model = model
+
+    @classmethod
+    def prepare(
+        cls,
         recipe: ReportTransferRecipe,
         data: str | Path,
         *,
         codec: str | Path | None = None,
         init_from: str | Path | None = None,
-    ) -> None:
-        if recipe.noise_levels < 1:
-            raise InputError(f"noise_levels is {recipe.noise_levels}; expected 1 or more timesteps for a pair of clips")
-        self.recipe = recipe
-        store = MelStore(data)
-        self.train, self.validation = _windows(recipe, store)
-        self.features = _features(recipe, self.train)
-        self.frozen: dict[str, nn.Module] = {"features": self.features} if self.features else {}
-        self.model = self._initial_model(codec, init_from)
-        check_mel(self.model, store)
-        self.modules: dict[str, nn.Module] = {
-            "codec": self.model.codec,
-            "style": self.model.style,
-            "denoiser": self.model.denoiser,
-        }
-        if recipe.label_weight:
-            self.modules["labels"] = LabelLoss(self.train.labels, 12 * self.model.style.config.num_filters)
-        for module in self.modules.values():
-            module.train().requires_grad_(True)
-        self.model.codec.freeze_encoder()
+    ) -> ReportTransferStage:
+        """From a mel store, with a model that is new over a codec or goes on from another.
 
-    def _initial_model(self, codec: str | Path | None, init_from: str | Path | None) -> ReportModel:
-        recipe = self.recipe
-        if init_from is not None:
-            model = expect(load_transfer_model(init_from), ReportModel, init_from)
-            found = dataclasses.asdict(model.schedule_config) | dataclasses.asdict(model.denoiser.config)
-            check_recipe(recipe, found, init_from)
-            _check_sides(recipe, self.train.store, model.codec.factor)
-            return model
-        if codec is None:
-            raise InputError("there is no codec; train one with `timbrel train autoencoder report`, or give init_from")
-        mel, loaded = load_codec(codec)
-        report = expect(loaded, ReportCodec, codec)
-        _check_sides(recipe, self.train.store, report.factor)
-        report.fit_scale(self.train.single(np.random.default_rng(recipe.seed), 256))
-        torch.manual_seed(recipe.seed)
-        schedule = ScheduleConfig(
-            recipe.schedule,
-            recipe.num_train_timesteps,
-            recipe.prediction_type,
-            zero_terminal_snr=recipe.prediction_type != "epsilon",
-        )
-        unet = ReportUNetConfig(
-            latent_channels=report.config.latent_channels,
-            num_filters=recipe.num_filters,
-            time_embedding=recipe.time_embedding,
-            num_timesteps=recipe.num_train_timesteps,
-        )
-        return ReportModel.build(mel, report, ReportStyleConfig(recipe.num_filters), unet, schedule)
+        Raises:
+            InputError: neither codec nor model; mels, sizes or a feature network that do not fit; otherwise as
+                `Windows`.
+            ModelError: as `load_codec`, `load_transfer_model` and `load_feature_maps`.
+        """
+        store = MelStore(data)
+        train, validation = split_windows(store, recipe.frames)
+        features = _features(recipe, train)
+        model = _new_model(recipe, codec, train) if init_from is None else _known_model(recipe, init_from, store)
+        check_mel(model.mel, store)
+        return cls(recipe, model, train, validation, features)
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        return self._draw(self.train, np.random.default_rng((self.recipe.seed, step)), self.recipe.batch_size)
+        return self._draw(self.train, self.rng(step), self.recipe.batch_size)
 
     def _draw(self, windows: Windows, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         mels, levels = windows.transfer(rng, size, None), self.recipe.noise_levels
@@ -253,7 +276,7 @@ class ReportTransferStage:
         return figures | {"diffusion_wrong_style": float(wrong)}
 
     def _held_out(self, size: int) -> dict[str, Tensor]:
-        return _to_device(self._draw(self.validation, np.random.default_rng(0), size), self.model.codec)
+        return self.to_device(self._draw(self.validation, np.random.default_rng(0), size))
 
     def samples(self) -> dict[str, Tensor]:
         model, batch = self.model, self._held_out(2)
@@ -269,13 +292,7 @@ class ReportTransferStage:
         return {"content, style, result": _side_by_side(content, style, model.codec.decode(latents))}
 
     def save(self, folder: Path) -> None:
-        self.model.info = {
-            "purpose": "timbre transfer, the system of report 001",
-            "training": f"stage transfer, recipe report, at most {self.recipe.steps} steps of {self.recipe.batch_size}",
-            "figures": {},
-            "sampling": SAMPLING,
-            "recipe": _recipe(self.recipe, self.features),
-        }
+        self.model.info = self.info("timbre transfer, the system of report 001") | {"sampling": SAMPLING}
         self.model.instruments = named_instruments(self.model, self.train)
         save_transfer_model(folder, self.model)
 
@@ -313,8 +330,44 @@ class LabelLoss(nn.Module):
         return (F.cross_entropy(scores, labels) + of_names) / 2
 
 
-SAMPLING = {"steps": 20}
-FIRST_LOG_VARIANCE = -4.0  # of latents with a variance of about 1
+def _log_variance(channels: int) -> nn.Module:
+    """Latents -> the logarithm of their variance, at first `FIRST_LOG_VARIANCE` everywhere."""
+    head = nn.Conv2d(channels, channels, 1)
+    for parameter, start in zip(head.parameters(), (0.0, FIRST_LOG_VARIANCE), strict=True):
+        nn.init.constant_(parameter, start)
+    return head
+
+
+def _new_model(recipe: ReportTransferRecipe, codec: str | Path | None, windows: Windows) -> ReportModel:
+    """Fresh weights over a codec, whose latents' scale is the data's."""
+    if codec is None:
+        raise InputError("there is no codec; train one with `timbrel train autoencoder report`, or give init_from")
+    mel, loaded = load_codec(codec)
+    report = expect(loaded, ReportCodec, codec)
+    _check_sides(recipe, windows.store, report.factor)
+    report.fit_scale(windows.single(np.random.default_rng(recipe.seed), 256))
+    torch.manual_seed(recipe.seed)
+    schedule = ScheduleConfig(
+        recipe.schedule,
+        recipe.num_train_timesteps,
+        recipe.prediction_type,
+        zero_terminal_snr=recipe.prediction_type != "epsilon",
+    )
+    unet = ReportUNetConfig(
+        latent_channels=report.config.latent_channels,
+        num_filters=recipe.num_filters,
+        time_embedding=recipe.time_embedding,
+        num_timesteps=recipe.num_train_timesteps,
+    )
+    return ReportModel.build(mel, report, ReportStyleConfig(recipe.num_filters), unet, schedule)
+
+
+def _known_model(recipe: ReportTransferRecipe, folder: str | Path, store: MelStore) -> ReportModel:
+    model = expect(load_transfer_model(folder), ReportModel, folder)
+    settings = dataclasses.asdict(model.schedule_config) | dataclasses.asdict(model.denoiser.config)
+    check_recipe(recipe, settings, folder)
+    _check_sides(recipe, store, model.codec.factor)
+    return model
 
 
 def _check_sides(recipe: Recipe, store: MelStore, factor: float) -> None:
@@ -328,19 +381,10 @@ def _check_sides(recipe: Recipe, store: MelStore, factor: float) -> None:
         )
 
 
-def _windows(recipe: Recipe, store: MelStore) -> tuple[Windows, Windows]:
-    """Those of training and validation."""
-    train, validation = (Windows(store, split, recipe.frames, recipe.frames) for split in ("train", "validation"))
-    return train, validation
-
-
 def _features(recipe: ReportAutoencoderRecipe | ReportTransferRecipe, windows: Windows) -> FeatureMaps | None:
     """The network of the terms that need one, or none where their weights are 0."""
-    weights = {name: weight for name, weight in dataclasses.asdict(recipe).items() if name.endswith("_weight")}
-    for name, weight in weights.items():
-        if weight < 0:
-            raise InputError(f"{name} is {weight:g}; expected 0 (without that term) or more")
-    needed = [f"{name} is {weights[name]:g}" for name in ("perceptual_weight", "style_weight") if weights.get(name)]
+    fields = dataclasses.asdict(recipe)
+    needed = [f"{name} is {fields[name]:g}" for name in ("perceptual_weight", "style_weight") if fields.get(name)]
     if not needed:
         return None
     if recipe.feature_network is None:
@@ -353,21 +397,12 @@ def _features(recipe: ReportAutoencoderRecipe | ReportTransferRecipe, windows: W
     return load_feature_maps(recipe.feature_network, mel, windows.store.config)
 
 
-def _recipe(recipe: Recipe, features: FeatureMaps | None) -> dict[str, Any]:
-    """For the model's config.json: with the network's name, not the place where it was."""
-    return dataclasses.asdict(recipe) | {"feature_network": features.name if features else None}
-
-
 def _noise(rng: np.random.Generator, codec: ReportCodec, mel: torch.Size, *sizes: int) -> Tensor:
     """[*sizes, c, h, w], for latents of mels of that shape."""
     height, width = (side // codec.factor for side in mel[2:])
     return torch.from_numpy(
         rng.standard_normal((*sizes, codec.config.latent_channels, height, width), dtype=np.float32)
     )
-
-
-def _to_device(batch: dict[str, Tensor], codec: ReportCodec) -> dict[str, Tensor]:
-    return {name: value.to(codec.scale.device) for name, value in batch.items()}
 
 
 def _side_by_side(*mels: Tensor) -> Tensor:

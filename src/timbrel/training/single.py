@@ -26,100 +26,82 @@ from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.unet import UNetConfig
 from timbrel.training.recipes import SingleRecipe
-from timbrel.training.transfer import check_mel, check_recipe, latent_moments
-
-TUNING_SEMITONES = 0.5  # recordings are not all tuned to 440 Hz, and voices to nothing
-GAIN_DB = 3.0
+from timbrel.training.shared import check_mel, check_recipe, latent_moments, split_windows
+from timbrel.training.stage import Stage
 
 
-class SingleStage:
+class SingleStage(Stage):
     """Trains a `SingleModel` on one label of a mel store: the mean absolute error (report 003, section 4.2.4) of what
     the recipe says is predicted. No other instrument is heard.
+
+    Raises:
+        InputError: the codec does not divide the recipe's `frames`.
     """
 
-    def __init__(
-        self,
+    name = "single"
+    recipe: SingleRecipe
+
+    def __init__(self, recipe: SingleRecipe, model: SingleModel, train: Windows, validation: Windows) -> None:
+        if recipe.frames % model.codec.factor:
+            raise InputError(f"frames is {recipe.frames}; expected a multiple of {model.codec.factor}")
+        super().__init__(
+            recipe,
+            {"denoiser": model.denoiser.train().requires_grad_(True)},
+            frozen={"codec": model.codec},
+            identity={"instrument": model.instrument, "codec": fingerprint(model.codec)},
+        )
+        self.model, self.train, self.validation = model, train, validation
+
+    @classmethod
+    def prepare(
+        cls,
         recipe: SingleRecipe,
         data: str | Path,
         *,
         instrument: str,
         codec: str | Path = "default",
         init_from: str | Path | None = None,
-    ) -> None:
-        self.recipe = recipe
-        store = MelStore(data)
-        labels = sorted({e.label for e in store.entries})
-        store.entries = [e for e in store.entries if e.label == instrument and not e.degraded]
-        if not store.entries:
-            raise InputError(
-                f"{store.folder} has no recording of {instrument!r}; expected one of {', '.join(labels) or 'none'}: "
-                "name one of those, or add recordings with `timbrel data prepare`"
-            )
-        self.train = Windows(store, "train", recipe.frames, recipe.frames)
-        self.validation = Windows(store, "validation", recipe.frames, recipe.frames)
-        self.model = self._initial_model(instrument, codec, init_from)
-        if recipe.frames % self.model.codec.factor:
-            raise InputError(f"frames is {recipe.frames}; expected a multiple of {self.model.codec.factor}")
-        self.identity = {"instrument": instrument, "codec": fingerprint(self.model.codec)}
-        self.modules: dict[str, torch.nn.Module] = {"denoiser": self.model.denoiser}
-        self.frozen: dict[str, torch.nn.Module] = {"codec": self.model.codec}
-        self.model.denoiser.train().requires_grad_(True)
+    ) -> SingleStage:
+        """From one label of a mel store, with a model that is new over a codec or goes on from another.
 
-    def _initial_model(self, instrument: str, codec: str | Path, init_from: str | Path | None) -> SingleModel:
-        recipe = self.recipe
-        if init_from is not None:
-            model = dataclasses.replace(load_single_model(init_from), instrument=instrument)
-            check_mel(model, self.train.store)
-            found = {"widths": model.denoiser.config.widths}
-            check_recipe(recipe, found | dataclasses.asdict(model.schedule_config), init_from)
-            self._fit_scale(model)
-            return model
-        mel, loaded = load_codec(codec)
-        loaded = expect(loaded, MelAutoencoder, codec)
-        torch.manual_seed(recipe.seed)
-        model = SingleModel.build(
-            instrument,
-            mel,
-            loaded,
-            UNetConfig(
-                latent_channels=loaded.config.latent_channels,
-                latent_height=mel.n_mels // loaded.factor,
-                widths=recipe.widths,
-            ),
-            ScheduleConfig(
-                kind=recipe.schedule,
-                num_train_timesteps=recipe.num_train_timesteps,
-                prediction_type=recipe.prediction_type,
-                zero_terminal_snr=recipe.prediction_type != "epsilon",
-            ),
-        )
-        check_mel(model, self.train.store)
-        self._fit_scale(model)
-        return model
-
-    def _fit_scale(self, model: SingleModel) -> None:
-        mean, std = latent_moments(model.codec, self.train, self.recipe.seed)
+        Raises:
+            InputError: no recording of the instrument; sizes other than the recipe's, mels other than the store's;
+                otherwise as `Windows`.
+            ModelError: as `load_codec` and `load_single_model`.
+        """
+        store = _of_instrument(MelStore(data), instrument)
+        train, validation = split_windows(store, recipe.frames)
+        if init_from is None:
+            model = _new_model(recipe, instrument, codec, store)
+        else:
+            model = _known_model(recipe, instrument, init_from, store)
+        mean, std = latent_moments(model.codec, train, recipe.seed)
         model.denoiser.mean.copy_(mean)
         model.denoiser.std.copy_(std)
+        return cls(recipe, model, train, validation)
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        return self._draw(self.train, np.random.default_rng((self.recipe.seed, step)), self.recipe.augment)
+        return self._draw(self.train, self.rng(step), self.recipe.augment)
 
     def _draw(self, windows: Windows, rng: np.random.Generator, augment: bool) -> dict[str, Tensor]:
         size, codec = self.recipe.batch_size, self.model.codec
         mel = windows.single(rng, size)
         if augment:
-            factor = 2 ** (rng.uniform(-TUNING_SEMITONES, TUNING_SEMITONES, (size, 1)) / 12)
-            gain = torch.from_numpy(rng.uniform(-GAIN_DB, GAIN_DB, (size, 1, 1, 1))).float()
-            floor = self.model.mel.floor_db
-            mel = warp(mel[:, 0], torch.from_numpy(factor), self.model.mel)[:, None]
-            mel = torch.where(mel > floor + 0.5, mel + gain, mel).clamp(floor, 0)
+            mel = self._varied(mel, rng)
         shape = (size, codec.config.latent_channels, mel.shape[2] // codec.factor, mel.shape[3] // codec.factor)
         return {
             "mel": mel,
             "timesteps": torch.from_numpy(rng.integers(self.model.schedule.num_train_timesteps, size=size)),
             "noise": torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)),
         }
+
+    def _varied(self, mel: Tensor, rng: np.random.Generator) -> Tensor:
+        """Mels [batch, 1, n_mels, frames] in other tunings and at other levels."""
+        recipe, size, floor = self.recipe, len(mel), self.model.mel.floor_db
+        factor = 2 ** (rng.uniform(-recipe.tuning_semitones, recipe.tuning_semitones, (size, 1)) / 12)
+        gain = torch.from_numpy(rng.uniform(-recipe.gain_db, recipe.gain_db, (size, 1, 1, 1))).float()
+        mel = warp(mel[:, 0], torch.from_numpy(factor), self.model.mel)[:, None]
+        return torch.where(mel > floor + 0.5, mel + gain, mel).clamp(floor, 0)
 
     def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         model = self.model
@@ -134,33 +116,74 @@ class SingleStage:
     def validate(self) -> dict[str, float]:
         """The loss on held-out recordings as they are, and how near, as RMS in dB of mel, the model comes back to them
         from noise half-way: content that is kept, and detail that is made up, both count."""
-        model, schedule = self.model, self.model.schedule
-        device = model.codec.basis.device
         drawn = [self._draw(self.validation, np.random.default_rng((0, k)), augment=False) for k in range(8)]
-        batches = [{name: value.to(device) for name, value in batch.items()} for batch in drawn]
+        batches = [self.to_device(batch) for batch in drawn]
         losses = [float(self.loss(batch, 0)["loss"]) for batch in batches]
-
-        batch = batches[0]
-        timesteps = inference_timesteps(schedule, min(50, schedule.num_train_timesteps))
-        half = timesteps[len(timesteps) // 2 :]
-        latents = model.codec.encode(batch["mel"])
-        noise = seeded_noise(latents.shape[1:], range(len(latents)), device=device)
-        mel = model.codec.decode(ddim(model.denoiser, schedule.add_noise(latents, noise, half[0]), schedule, half))
-        made = model.codec.decode(ddim(model.denoiser, noise[:1], schedule, timesteps))
-        self._last = torch.cat([batch["mel"][0], mel[0], made[0]], dim=-1)[0].flip(0).cpu()
+        truth = batches[0]["mel"]
+        mel, made = self._from_half_way(truth)
+        self._last = torch.cat([truth[0], mel[0], made[0]], dim=-1)[0].flip(0).cpu()
         return {
             "loss": sum(losses) / len(losses),
-            "half_way_rms_db": float((mel - batch["mel"]).square().mean().sqrt()),
+            "half_way_rms_db": float((mel - truth).square().mean().sqrt()),
         }
+
+    def _from_half_way(self, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Mels [batch, 1, n_mels, frames] in dB, noised half-way and back; and one that is made of noise alone."""
+        model, schedule = self.model, self.model.schedule
+        timesteps = inference_timesteps(schedule, min(50, schedule.num_train_timesteps))
+        half = timesteps[len(timesteps) // 2 :]
+        latents = model.codec.encode(truth)
+        noise = seeded_noise(latents.shape[1:], range(len(latents)), device=truth.device)
+        mel = model.codec.decode(ddim(model.denoiser, schedule.add_noise(latents, noise, half[0]), schedule, half))
+        return mel, model.codec.decode(ddim(model.denoiser, noise[:1], schedule, timesteps))
 
     def samples(self) -> dict[str, Tensor]:
         return {"recording, back from half-way, from noise": 1 - self._last / self.model.mel.floor_db}
 
     def save(self, folder: Path) -> None:
-        self.model.info = {
-            "purpose": f"cross-diffusion and duets: {self.model.instrument} alone",
-            "training": f"stage single, at most {self.recipe.steps} steps of {self.recipe.batch_size}",
-            "figures": {},
-            "recipe": dataclasses.asdict(self.recipe),
-        }
+        self.model.info = self.info(f"cross-diffusion and duets: {self.model.instrument} alone")
         save_single_model(folder, self.model)
+
+
+def _of_instrument(store: MelStore, instrument: str) -> MelStore:
+    """The store with the undegraded recordings of one label alone."""
+    labels = sorted({e.label for e in store.entries})
+    store.entries = [e for e in store.entries if e.label == instrument and not e.degraded]
+    if not store.entries:
+        raise InputError(
+            f"{store.folder} has no recording of {instrument!r}; expected one of {', '.join(labels) or 'none'}: "
+            "name one of those, or add recordings with `timbrel data prepare`"
+        )
+    return store
+
+
+def _known_model(recipe: SingleRecipe, instrument: str, folder: str | Path, store: MelStore) -> SingleModel:
+    model = dataclasses.replace(load_single_model(folder), instrument=instrument)
+    check_mel(model.mel, store)
+    settings = {"widths": model.denoiser.config.widths} | dataclasses.asdict(model.schedule_config)
+    check_recipe(recipe, settings, folder)
+    return model
+
+
+def _new_model(recipe: SingleRecipe, instrument: str, codec: str | Path, store: MelStore) -> SingleModel:
+    """Fresh weights over a codec."""
+    mel, loaded = load_codec(codec)
+    loaded = expect(loaded, MelAutoencoder, codec)
+    check_mel(mel, store)
+    torch.manual_seed(recipe.seed)
+    return SingleModel.build(
+        instrument,
+        mel,
+        loaded,
+        UNetConfig(
+            latent_channels=loaded.config.latent_channels,
+            latent_height=mel.n_mels // loaded.factor,
+            widths=recipe.widths,
+        ),
+        ScheduleConfig(
+            kind=recipe.schedule,
+            num_train_timesteps=recipe.num_train_timesteps,
+            prediction_type=recipe.prediction_type,
+            zero_terminal_snr=recipe.prediction_type != "epsilon",
+        ),
+    )

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from timbrel.audio.mel import MelConfig
 from timbrel.checkpoint import (
     DefaultModel,
     ScheduleConfig,
-    SingleModel,
-    TransferModel,
     expect,
     fingerprint,
     load_codec,
     load_transfer_model,
     save_transfer_model,
 )
-from timbrel.data.augmentation import Augmentation
 from timbrel.data.datasets import Windows
-from timbrel.data.render import LIBRARIES
-from timbrel.data.store import MelStore, dequantise
+from timbrel.data.store import MelStore
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.denoiser import Condition, DenoiserConfig
 from timbrel.models.style import StyleConfig
-from timbrel.training.recipes import Recipe, TransferRecipe
+from timbrel.training.recipes import TransferRecipe
+from timbrel.training.shared import check_mel, check_recipe, latent_moments, named_instruments, split_windows
+from timbrel.training.stage import Stage
+
+# The loss of a sample weighs 1.02 / sqrt(sigma^2 + 0.05): about 1 at pure noise and 4.6 at the data, where the error is
+# small by itself.
+WEIGHT, WEIGHT_FLOOR = 1.02, 0.05
+LOSS_DB = 10  # of error are a loss of about 1
+UNKNOWN_SHARE = 0.4  # of the latents' deviation: what a new model is taken to leave open
 
 
-class TransferStage:
+class TransferStage(Stage):
     """Trains `DefaultModel.style` and `.denoiser` to give the target's latents.
 
     The loss is the mean absolute error of the clean latents as a mel in dB, and of its differences between bands
@@ -48,96 +51,78 @@ class TransferStage:
     Recordings whose score nothing else plays have no source to learn from. A run that goes on from a model lets that
     model, as it was, play them on its own instruments, and learns the way back (back-translation, Sennrich et al.
     2016, arXiv 1511.06709); one from nothing has only the recording itself.
+
+    Args:
+        recipe: the run's.
+        model: what is trained.
+        train: windows to train on.
+        validation: windows to validate on.
+        others: style tokens [n, width] of the instruments on which the model, as it is now, plays the recordings that
+            have no source; none leaves those recordings as their own source.
     """
+
+    name = "transfer"
+    recipe: TransferRecipe
 
     def __init__(
         self,
+        recipe: TransferRecipe,
+        model: DefaultModel,
+        train: Windows,
+        validation: Windows,
+        others: Sequence[Tensor] = (),
+    ) -> None:
+        frozen: dict[str, torch.nn.Module] = {"codec": model.codec}
+        identity = {"codec": fingerprint(model.codec), "initial": "none"}
+        if others:
+            frozen["initial"] = copy.deepcopy(model.denoiser).eval().requires_grad_(False)
+            identity["initial"] = fingerprint(model.denoiser)
+        modules: dict[str, torch.nn.Module] = {"style": model.style, "denoiser": model.denoiser}
+        super().__init__(recipe, modules, frozen=frozen, identity=identity)
+        for module in modules.values():
+            module.train().requires_grad_(True)
+        self.model, self.train, self.validation, self.others = model, train, validation, others
+
+    @classmethod
+    def prepare(
+        cls,
         recipe: TransferRecipe,
         data: str | Path,
         *,
         codec: str | Path | None = None,
         init_from: str | Path | None = None,
-    ) -> None:
-        self.recipe = recipe
-        store = MelStore(data)
-        self.train = Windows(store, "train", recipe.frames, recipe.style_frames)
-        self.validation = Windows(store, "validation", recipe.frames, recipe.style_frames)
-        self.model = self._initial_model(recipe, codec, init_from)
-        check_mel(self.model, store)
-        self.modules: dict[str, torch.nn.Module] = {
-            "style": self.model.style,
-            "denoiser": self.model.denoiser,
-        }
-        self.frozen: dict[str, torch.nn.Module] = {"codec": self.model.codec}
-        self.identity = {"initial": "none"}
-        own = {e.label for e in (*self.train.alone, *self.validation.alone)}
-        if init_from is not None and own:
-            self.others = [tokens for name, tokens in sorted(self.model.instruments.items()) if name not in own]
-            if not self.others:
-                raise InputError(
-                    f"{init_from} knows no instruments by name but {', '.join(sorted(own))}; expected others, on which "
-                    f"it plays the recordings of {data} to have sources for them: go on from a model that has some"
-                )
-            self.frozen["initial"] = copy.deepcopy(self.model.denoiser).eval().requires_grad_(False)
-            self.identity = {"initial": fingerprint(self.model.denoiser)}
-        if init_from is not None:
-            self.model.denoiser.unknown.copy_(self._regression_rms())
-        for module in self.modules.values():
-            module.train().requires_grad_(True)
+    ) -> TransferStage:
+        """From a mel store, with a model that is new over a codec or goes on from another.
 
-    def _initial_model(
-        self, recipe: TransferRecipe, codec: str | Path | None, init_from: str | Path | None
-    ) -> DefaultModel:
-        if init_from is not None:
-            model = expect(load_transfer_model(init_from), DefaultModel, init_from)
-            denoiser = model.denoiser.config
-            found = dataclasses.asdict(denoiser) | {"style_width": denoiser.token_width}
-            check_recipe(recipe, found | dataclasses.asdict(model.schedule_config), init_from)
-            return model
-        if codec is None:
-            raise InputError("there is no codec; train one with `timbrel train autoencoder`, or give init_from")
-        mel, loaded = load_codec(codec)
-        loaded = expect(loaded, MelAutoencoder, codec)
-        channels, height = loaded.config.latent_channels, mel.n_mels // loaded.factor
-        torch.manual_seed(recipe.seed)
-        model = DefaultModel.build(
-            mel,
-            loaded,
-            StyleConfig(latent_channels=channels, latent_height=height, width=recipe.style_width),
-            DenoiserConfig(
-                latent_channels=channels,
-                latent_height=height,
-                token_width=recipe.style_width,
-                width=recipe.width,
-                dilations=recipe.dilations,
-                picture_width=recipe.picture_width,
-                picture_dilations=recipe.picture_dilations,
-            ),
-            ScheduleConfig(kind=recipe.schedule, num_train_timesteps=recipe.num_train_timesteps),
-        )
-        mean, std = latent_moments(loaded, self.train, recipe.seed)
-        for module in (model.style, model.denoiser):
-            module.mean.copy_(mean)
-            module.std.copy_(std)
-        model.denoiser.unknown.copy_(0.4 * std)
-        return model
+        Raises:
+            InputError: neither codec nor model; sizes other than the recipe's, mels other than the store's; recordings
+                without a source, and no instrument to play them on; otherwise as `Windows`.
+            ModelError: as `load_codec` and `load_transfer_model`.
+        """
+        store = MelStore(data)
+        train, validation = split_windows(store, recipe.frames, recipe.style_frames)
+        if init_from is None:
+            return cls(recipe, _new_model(recipe, codec, train), train, validation)
+        model = _known_model(recipe, init_from, store)
+        own = {e.label for e in (*train.alone, *validation.alone)}
+        others = _others(model, own, init_from, store) if own else []
+        stage = cls(recipe, model, train, validation, others)
+        stage.fit_unknown()
+        return stage
 
     @torch.no_grad()
-    def _regression_rms(self) -> Tensor:
-        """What a trained model's answer to pure noise leaves open: RMS error [c, h, 1] on training windows."""
+    def fit_unknown(self) -> None:
+        """Sets what the model's answer to pure noise leaves open: RMS error [c, h, 1] on training windows."""
         model, size = self.model, 64
         batch = self.train.transfer(np.random.default_rng(self.recipe.seed), size, None)
         target, content, style = (model.codec.encode(batch[k]) for k in ("target", "content", "style"))
         content = self._played_by_others(content, batch["own"], torch.arange(size))
-        tokens = model.style(style)
-        condition = Condition(content, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
-        error = self._answer(model.denoiser, condition) - target
-        return error.square().mean(dim=(0, 3)).sqrt()[..., None].clamp_min(0.02)
+        error = self._answer(model.denoiser, _condition(content, model.style(style))) - target
+        model.denoiser.unknown.copy_(error.square().mean(dim=(0, 3)).sqrt()[..., None].clamp_min(0.02))
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        recipe = self.recipe
-        rng = np.random.default_rng((recipe.seed, step))
-        batch = self.train.transfer(rng, recipe.batch_size, Augmentation() if recipe.augment else None)
+        recipe, rng = self.recipe, self.rng(step)
+        batch = self.train.transfer(rng, recipe.batch_size, recipe.augmentation if recipe.augment else None)
         others = torch.from_numpy(rng.integers(0, 2**31, recipe.batch_size))
         return batch | {"other": others} | self._randomness(rng, recipe.batch_size, batch["style"].shape[-1])
 
@@ -165,16 +150,20 @@ class TransferStage:
         condition = model.denoiser.null(condition, batch["drop"])
         predicted = model.denoiser(noisy, batch["timesteps"], condition)
         with torch.autocast(target.device.type, enabled=False):
-            error = model.codec.decode_difference(predicted.float() - target)
-            absolute = error.abs().mean(dim=(1, 2, 3))
-            blur = error.diff(dim=2).abs().mean(dim=(1, 2, 3)) + error.diff(dim=3).abs().mean(dim=(1, 2, 3))
-        # Near the data the error is small by itself; the weight keeps those steps from being neglected.
-        sigma = model.schedule.sigma(batch["timesteps"].cpu()).to(error)
-        weight = 1.02 / (sigma.square() + 0.05).sqrt()
-        loss = (weight * (absolute + self.recipe.difference_weight * blur)).mean() / 10
+            absolute, blur = self._errors_db(predicted.float() - target)
+        sigma = model.schedule.sigma(batch["timesteps"].cpu()).to(absolute)
+        weight = WEIGHT / (sigma.square() + WEIGHT_FLOOR).sqrt()
+        loss = (weight * (absolute + self.recipe.difference_weight * blur)).mean() / LOSS_DB
         pure = batch["timesteps"] == model.schedule.num_train_timesteps - 1
-        mae_db = absolute[pure].mean() if bool(pure.any()) else error.new_zeros(())
+        mae_db = absolute[pure].mean() if bool(pure.any()) else absolute.new_zeros(())
         return {"loss": loss, "pure_noise_mae_db": mae_db}
+
+    def _errors_db(self, difference: Tensor) -> tuple[Tensor, Tensor]:
+        """Of latents that differ by [batch, c, h, w]: mean absolute error of the mel, and of its differences along
+        both axes, each [batch]."""
+        error = self.model.codec.decode_difference(difference)
+        blur = error.diff(dim=2).abs().mean(dim=(1, 2, 3)) + error.diff(dim=3).abs().mean(dim=(1, 2, 3))
+        return error.abs().mean(dim=(1, 2, 3)), blur
 
     def _played_by_others(self, content: Tensor, own: Tensor, other: Tensor) -> Tensor:
         """Latents [batch, c, h, w], where `own` [batch] played by the initial model on instrument `other` [batch]."""
@@ -199,98 +188,89 @@ class TransferStage:
         """Squared errors as RMS in dB of mel, without augmentation, for 1 and 4 steps, and how much worse the
         style of another recording (of the batch's next sample) makes it."""
         model, size = self.model, 48
-        device = model.codec.basis.device
         drawn = self.validation.transfer(np.random.default_rng(0), size, None)
-        batch = {name: mel.to(device) for name, mel in drawn.items()}
+        batch = self.to_device(drawn)
         target, content, style = (model.codec.encode(batch[k]) for k in ("target", "content", "style"))
         content = self._played_by_others(content, drawn["own"], torch.arange(size))
-        tokens = model.style(style)
-        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=device)
+        tokens, truth = model.style(style), batch["target"][..., : target.shape[-1] * model.codec.factor]
         figures = {}
-        for name, steps, chosen in (
-            ("1", 1, tokens),
-            ("4", 4, tokens),
-            ("1_wrong_style", 1, tokens.roll(1, 0)),
-        ):
-            condition = Condition(content, chosen, mask)
-
-            def denoise(x: Tensor, t: Tensor, condition: Condition = condition) -> Tensor:
-                return model.denoiser(x, t, condition)
-
-            noise = seeded_noise(target.shape[1:], range(size), device=device)
-            result = ddim(denoise, noise, model.schedule, inference_timesteps(model.schedule, steps))
-            mel, truth = (
-                model.codec.decode(result),
-                batch["target"][..., : result.shape[-1] * model.codec.factor],
-            )
+        for name, steps, chosen in (("1", 1, tokens), ("4", 4, tokens), ("1_wrong_style", 1, tokens.roll(1, 0))):
+            mel = self._sampled(_condition(content, chosen), steps)
             figures[f"rms_db_{name}"] = float((mel - truth).square().mean().sqrt())
             figures[f"detail_{name}"] = float(mel.diff(dim=2).abs().mean() / truth.diff(dim=2).abs().mean())
         self._last = torch.cat([model.codec.decode(content[:1])[0], truth[0], mel[0]], dim=-1)[0].flip(0).cpu()
         return figures
 
+    def _sampled(self, condition: Condition, steps: int) -> Tensor:
+        """Mels in dB that the model makes of noise, a seed a sample."""
+        schedule, content = self.model.schedule, condition.content
+        noise = seeded_noise(content.shape[1:], range(len(content)), device=content.device)
+        latents = ddim(
+            lambda x, t: self.model.denoiser(x, t, condition), noise, schedule, inference_timesteps(schedule, steps)
+        )
+        return self.model.codec.decode(latents)
+
     def samples(self) -> dict[str, Tensor]:
         return {"content, target, result": 1 - self._last / self.model.mel.floor_db}
 
     def save(self, folder: Path) -> None:
-        self.model.info = {
-            "purpose": "timbre transfer",
-            "training": f"stage transfer, at most {self.recipe.steps} steps of {self.recipe.batch_size}",
-            "figures": {},
-            "recipe": dataclasses.asdict(self.recipe),
-        }
+        self.model.info = self.info("timbre transfer")
         self.model.instruments |= named_instruments(self.model, self.train)
         save_transfer_model(folder, self.model)
 
 
-@torch.no_grad()
-def latent_moments(codec: MelAutoencoder, windows: Windows, seed: int) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel and band of latents of 512 windows, each [c, h, 1]."""
-    latents = codec.encode(windows.single(np.random.default_rng(seed), 512))
-    return latents.mean(dim=(0, 3))[..., None], latents.std(dim=(0, 3))[..., None].clamp_min(0.02)
+def _new_model(recipe: TransferRecipe, codec: str | Path | None, windows: Windows) -> DefaultModel:
+    """Fresh weights over a codec; its latents' moments are the data's."""
+    if codec is None:
+        raise InputError("there is no codec; train one with `timbrel train autoencoder`, or give init_from")
+    mel, loaded = load_codec(codec)
+    loaded = expect(loaded, MelAutoencoder, codec)
+    check_mel(mel, windows.store)
+    channels, height = loaded.config.latent_channels, mel.n_mels // loaded.factor
+    torch.manual_seed(recipe.seed)
+    model = DefaultModel.build(
+        mel,
+        loaded,
+        StyleConfig(latent_channels=channels, latent_height=height, width=recipe.style_width),
+        DenoiserConfig(
+            latent_channels=channels,
+            latent_height=height,
+            token_width=recipe.style_width,
+            width=recipe.width,
+            dilations=recipe.dilations,
+            picture_width=recipe.picture_width,
+            picture_dilations=recipe.picture_dilations,
+        ),
+        ScheduleConfig(kind=recipe.schedule, num_train_timesteps=recipe.num_train_timesteps),
+    )
+    mean, std = latent_moments(loaded, windows, recipe.seed)
+    for module in (model.style, model.denoiser):
+        module.mean.copy_(mean)
+        module.std.copy_(std)
+    model.denoiser.unknown.copy_(UNKNOWN_SHARE * std)
+    return model
 
 
-def check_mel(of: TransferModel | SingleModel | MelConfig, store: MelStore) -> None:
-    """Raises InputError where a model, or a codec of that MelConfig, works on other mels than the store holds."""
-    mel = of if isinstance(of, MelConfig) else of.mel
-    if mel != store.config:
+def _known_model(recipe: TransferRecipe, folder: str | Path, store: MelStore) -> DefaultModel:
+    model = expect(load_transfer_model(folder), DefaultModel, folder)
+    denoiser = model.denoiser.config
+    settings = dataclasses.asdict(denoiser) | {"style_width": denoiser.token_width}
+    check_recipe(recipe, settings | dataclasses.asdict(model.schedule_config), folder)
+    check_mel(model.mel, store)
+    return model
+
+
+def _others(model: DefaultModel, own: set[str], folder: str | Path, store: MelStore) -> list[Tensor]:
+    """Tokens of the model's instruments that are not among the labels `own` of recordings without a source."""
+    others = [tokens for name, tokens in sorted(model.instruments.items()) if name not in own]
+    if not others:
         raise InputError(
-            f"the codec works on {mel}, but {store.folder} holds {store.config}; prepare the data with the "
-            "codec's settings, or train a codec on this data"
+            f"{folder} knows no instruments by name but {', '.join(sorted(own))}; expected others, on which it plays "
+            f"the recordings of {store.folder} to have sources for them: go on from a model that has some"
         )
+    return others
 
 
-def check_recipe(recipe: Recipe, found: dict[str, Any], init_from: str | Path) -> None:
-    """Raises InputError where a recipe asks for other sizes than the model that it goes on from has.
-
-    Args:
-        found: the model's settings by the names of the recipe's fields; "kind" is its schedule.
-    """
-    found = found | {"schedule": found.get("kind")}
-    asked = dataclasses.asdict(recipe)
-    if other := [name for name, value in found.items() if name in asked and asked[name] != value]:
-        listed = ", ".join(f"{name} {found[name]} (the recipe: {asked[name]})" for name in other)
-        raise InputError(f"{init_from} has {listed}; give the model's values, or train from nothing")
-
-
-def named_instruments(model: TransferModel, windows: Windows, clips: int = 2) -> dict[str, Tensor]:
-    """Style tokens of each label: a name and a clip take one path.
-
-    They are those of the label's most typical clips (whose mean mels are nearest to the mean of all), of recordings or
-    recorded notes where there are any, else of the first soundfont in `LIBRARIES` that plays it.
-    """
-    named, device = {}, next(model.style.parameters()).device
-    order = list(LIBRARIES)
-    for label in sorted({e.label for e in windows.targets if e.library != "virtual"}):
-        libraries = [e.library for e in windows.targets if e.label == label]
-        library = min(
-            sorted(set(libraries), key=str),
-            key=lambda name: (order.index(name) if name in order else -1, -libraries.count(name)),
-        )
-        entries = windows.voices[label, library]
-        middles = [(entry.frames - windows.style_frames) // 2 for entry in entries]
-        levels = [windows.window(e, m, windows.style_frames) for e, m in zip(entries, middles, strict=True)]
-        means = np.stack([one.mean(axis=0) for one in levels])
-        typical = np.square(means - means.mean(axis=0)).mean(axis=1).argsort(kind="stable")[:clips]
-        mels = [dequantise(levels[i], model.mel.floor_db)[None, None].to(device) for i in typical]
-        named[label] = torch.cat([model.style_tokens(mel) for mel in mels])
-    return named
+def _condition(content: Tensor, tokens: Tensor) -> Condition:
+    """Latents [batch, c, h, w] with all of their tokens [batch, n, d]."""
+    return Condition(content, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
