@@ -14,7 +14,7 @@ from timbrel.cli import main
 from timbrel.data.render import LIBRARIES
 from timbrel.data.scores import CORPUS_LICENCES
 from timbrel.data.splits import HELD_OUT_COMPOSERS, HELD_OUT_LIBRARIES
-from timbrel.experiments import manifest, page
+from timbrel.experiments.benchmark import manifest, measures
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -98,7 +98,7 @@ def test_links_lead_somewhere(name: str):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_files_named_in_code_exist(name: str):
-    for path in re.findall(r"`((?:src|docs|examples|benchmarks)/[\w./-]+)`", PAGES[name]):
+    for path in re.findall(r"`((?:src|docs|examples|benchmarks|tools)/[\w./-]+)`", PAGES[name]):
         assert (ROOT / path).exists(), f"{name} names {path}"
     for path in re.findall(r"`((?:audio|models|diffusion|experiments)/[\w.]*)`", PAGES[name]):
         assert (ROOT / "src" / "timbrel" / path).exists(), f"{name} names {path}"
@@ -123,7 +123,7 @@ def test_the_benchmark_is_as_described():
     scores = {excerpt.score for t in manifest.triplets() for excerpt in (t.content, t.style)}
     assert f"{len(manifest.triplets())} *triplets*" in text
     assert f"{len(scores)} scores" in text
-    assert {heading for heading, _ in page.COLUMNS.values()} >= {"LSD dB", "detail", "both at once"}
+    assert {column.heading for column in measures.COLUMNS} >= {"LSD dB", "detail", "both at once"}
 
 
 def test_the_benchmark_table_is_filled_once_a_model_ships():

@@ -21,3 +21,9 @@ class ModelError(TimbrelError):
 
 class MissingDependencyError(TimbrelError, ImportError):
     """An extra or a system program that is not installed."""
+
+
+class InterruptedRunError(TimbrelError):
+    """Long work that the user stopped, and that goes on where it was when it is started again."""
+
+    exit_code = 130

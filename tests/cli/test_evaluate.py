@@ -11,15 +11,15 @@ from timbrel.audio.io import write_audio
 from timbrel.audio.mel import MelConfig
 from timbrel.checkpoint import save_features
 from timbrel.cli.main import main
-from timbrel.experiments import benchmark
+from timbrel.experiments.benchmark import cases, evaluate
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork
 
 
 @pytest.fixture
 def calls(monkeypatch):
     made = []
-    monkeypatch.setattr(benchmark, "build", lambda *args, **kw: made.append((args, kw)) or [1, 2, 3])
-    monkeypatch.setattr(benchmark, "evaluate", lambda *args, **kw: made.append((args, kw)))
+    monkeypatch.setattr(cases, "build", lambda *args, **kw: made.append((args, kw)) or [1, 2, 3])
+    monkeypatch.setattr(evaluate, "evaluate", lambda *args, **kw: made.append((args, kw)))
     return made
 
 

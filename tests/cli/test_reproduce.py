@@ -6,10 +6,10 @@ from timbrel.cli.main import main
 
 
 def test_001_is_asked_as_the_command_says(monkeypatch):
-    from timbrel.experiments import report_001
+    from timbrel.experiments.report_001 import run
 
     made = []
-    monkeypatch.setattr(report_001, "reproduce", lambda *args, **options: made.append((args, options)))
+    monkeypatch.setattr(run, "reproduce", lambda *args, **options: made.append((args, options)))
     assert main(["reproduce", "001", "--out", "o"]) == 0
     words = ["--budget", "cpu", "--data", "d", "--networks", "v.pth", "hf:a/b/c", "--workers", "1"]
     assert main(["reproduce", "001", "--out", "o", *words]) == 0
@@ -30,10 +30,10 @@ def test_001_says_what_is_wrong_and_leaves_nothing(tmp_path, capsys):
 
 
 def test_003_is_asked_as_the_command_says(monkeypatch):
-    from timbrel.experiments import report_003
+    from timbrel.experiments.report_003 import run
 
     made = []
-    monkeypatch.setattr(report_003, "reproduce", lambda *args, **options: made.append((args, options)))
+    monkeypatch.setattr(run, "reproduce", lambda *args, **options: made.append((args, options)))
     assert main(["reproduce", "003", "--out", "o"]) == 0
     words = ["--quick", "--models", "runs", "--starts", "0", "20", "--forward-steps", "500", "--clips", "30"]
     words += ["--encoder", "vggish", "--weights", "v.pth", "--precision", "bf16"]

@@ -38,7 +38,7 @@ def test_features_are_those_of_the_definition():
     m = librosa.feature.mfcc(S=librosa.power_to_db(power, ref=np.max), n_mfcc=20)[1:]
     envelope = librosa.onset.onset_strength(S=librosa.power_to_db(power, ref=np.max), sr=22050)[1:]
     got = instrument.features(waveform)
-    assert got.shape == (instrument.NUM_FEATURES,)
+    assert got.shape == (59,)
     expected = [m.mean(1), m.std(1), np.abs(np.diff(m)).mean(1)]
     np.testing.assert_allclose(got[:57], np.concatenate(expected), atol=0.02)
     np.testing.assert_allclose(got[57], envelope[: -2 or None].std(), rtol=0.1)

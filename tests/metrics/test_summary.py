@@ -18,7 +18,11 @@ def test_interval_covers_the_mean_as_theory_says():
 def test_ratio_draws_both_together():
     values = np.random.default_rng(4).uniform(0.5, 1, 50)
     assert summary.ratio_interval(0.8 * values, values)[:3] == pytest.approx((0.8, 0.8, 0.8))
-    assert summary.evaluate({"a": [1.0, 1.0]})["a"][:3] == (1, 1, 1)
+
+
+def test_the_same_values_and_one_alone_leave_nothing_to_draw():
+    assert summary.mean_interval([1.0, 1.0]) == (1, 1, 1, 2)
+    assert summary.mean_interval([3.0]) == (3, 3, 3, 1)
 
 
 def test_bad_values_are_refused():

@@ -13,7 +13,7 @@ import pytest
 from timbrel.checkpoint import DEFAULT_MODEL, PRETRAINED
 from timbrel.data.render import find_library, render
 from timbrel.errors import MissingDependencyError
-from timbrel.experiments import benchmark, manifest
+from timbrel.experiments.benchmark import manifest, measures
 from timbrel.metrics import notes, spectral
 
 SECONDS = 6.0
@@ -64,7 +64,7 @@ def outputs():
 
 
 def test_the_instrument_is_the_styles(outputs):
-    judge = benchmark.classifier()
+    judge = measures.classifier()
     hits = [piece == target for _, target, _, result, _ in outputs for piece in judge.predict(result)[1]]
     assert np.mean(hits) >= 0.9
 

@@ -28,9 +28,9 @@ def build(benchmark: Benchmark, *, limit: Number = None, workers: Number = None)
         limit: Only the first so many triplets, for a quick look.
         workers: Processors to use.
     """
-    from timbrel.experiments import benchmark as module
+    from timbrel.experiments.benchmark import cases
 
-    print(f"{benchmark}: {len(module.build(benchmark, workers=workers, limit=limit))} triplets")
+    print(f"{benchmark}: {len(cases.build(benchmark, workers=workers, limit=limit))} triplets")
 
 
 def model(
@@ -59,7 +59,7 @@ def model(
         limit: Only the first so many triplets, without seams and speed.
         workers: Processors to use.
     """
-    from timbrel.experiments.benchmark import evaluate
+    from timbrel.experiments.benchmark.evaluate import evaluate
 
     evaluate(benchmark, out, model=model, rows=rows or None, limit=limit, workers=workers)
 
@@ -89,7 +89,7 @@ def outputs(
         limit: Only the first so many triplets.
         workers: Processors to use.
     """
-    from timbrel.experiments.benchmark import evaluate
+    from timbrel.experiments.benchmark.evaluate import evaluate
 
     evaluate(benchmark, out, outputs=outputs, rows=rows or None, limit=limit, workers=workers)
 
@@ -121,7 +121,7 @@ def beyond(
         tables: Some of variations, sources, targets.
         workers: Processors to use.
     """
-    from timbrel.experiments.beyond import evaluate
+    from timbrel.experiments.benchmark.beyond import evaluate
 
     evaluate(benchmark, out, model=model, per_direction=per_direction, tables=tables, workers=workers)
 

@@ -39,7 +39,7 @@ def report_001(
         networks: Weights of VGGish or LPIPS (files, or hf:OWNER/REPO/FILE), each compared as a judge of style.
         workers: Processes that render.
     """
-    from timbrel.experiments.report_001 import reproduce
+    from timbrel.experiments.report_001.run import reproduce
 
     reproduce(out, quick=quick, budget=budget, data=data, networks=networks, workers=workers)
 
@@ -82,7 +82,7 @@ def report_003(
         seed: Other passages and other noise.
         workers: Processors to use.
     """
-    from timbrel.experiments.report_003 import reproduce
+    from timbrel.experiments.report_003.run import reproduce
 
     reproduce(
         out,

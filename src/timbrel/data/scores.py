@@ -116,14 +116,6 @@ def _load_music21(path: Path, index: int | None) -> list[Note]:
     return notes
 
 
-def num_tunes(name: str) -> int:
-    """How many scores a corpus file holds (collections in ABC hold many)."""
-    from music21 import converter, stream
-
-    score = converter.parse(_corpus_root() / name)
-    return len(list(score.scores)) if isinstance(score, stream.Opus) else 1
-
-
 def excerpt(notes: Sequence[Note], start_s: float, duration_s: float) -> list[Note]:
     """The notes that begin within a span, from its start; what rings past its end is cut."""
     stop = start_s + duration_s

@@ -42,8 +42,3 @@ def chroma_cosine(reference: NDArray, estimated: NDArray) -> float:
     norm = np.linalg.norm(reference, axis=0) * np.linalg.norm(estimated, axis=0)
     silent = (reference.max(0) == 0) & (estimated.max(0) == 0)
     return float(np.where(silent, 1.0, product / np.maximum(norm, 1e-12)).mean())
-
-
-def evaluate(reference: NDArray, estimated: NDArray) -> dict[str, float]:
-    """Chroma cosine of two prepared waveforms [samples] of the same length."""
-    return {"chroma": chroma_cosine(chromagram(reference), chromagram(estimated))}

@@ -22,7 +22,6 @@ from timbrel.metrics import require
 from timbrel.metrics.spectral import SAMPLE_RATE, mel_db, mfcc
 
 PIECE_S = 3.0
-NUM_FEATURES = 59
 
 
 def pieces(waveform: NDArray, length: int = int(PIECE_S * SAMPLE_RATE)) -> NDArray:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import bootstrap
 
 from timbrel.errors import InputError
 
@@ -54,13 +55,22 @@ def ratio_interval(
     validate(below)
     if len(above) != len(below):
         raise InputError(f"there are {len(above)} values and {len(below)} references; expected as many of both")
-    draws = np.random.default_rng(seed).integers(len(above), size=(resamples, len(above)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = above[draws].mean(1) / below[draws].mean(1)
-        low, high = np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2])
-        return Summary(float(above.mean() / below.mean()), float(low), float(high), len(above))
+        ratio = float(_ratio(above, below))
+        if len(above) == 1:  # nothing to draw from
+            return Summary(ratio, ratio, ratio, 1)
+        drawn = bootstrap(
+            (above, below),
+            _ratio,
+            paired=True,
+            vectorized=True,
+            n_resamples=resamples,
+            confidence_level=confidence,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
+    return Summary(ratio, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high), len(above))
 
 
-def evaluate(columns: dict[str, ArrayLike]) -> dict[str, Summary]:
-    """The mean and interval of each column of values."""
-    return {name: mean_interval(values) for name, values in columns.items()}
+def _ratio(above: NDArray, below: NDArray, axis: int = -1) -> NDArray:
+    return above.mean(axis) / below.mean(axis)

@@ -6,7 +6,7 @@ import pytest
 from timbrel.data.scores import Note
 from timbrel.data.splits import HELD_OUT_COMPOSERS
 from timbrel.errors import InputError
-from timbrel.experiments import manifest
+from timbrel.experiments.benchmark import manifest
 
 
 def test_it_is_what_the_design_says():

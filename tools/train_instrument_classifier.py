@@ -1,12 +1,13 @@
-"""Trains the benchmark's judge of instruments: `python -m timbrel.experiments.instrument_classifier`.
+"""Trains the benchmark's judge of instruments: `python tools/train_instrument_classifier.py FILE`.
 
-Done once; `instrument_classifier.safetensors` beside this file is the result, frozen with the benchmark. It
+Done once; `src/timbrel/experiments/benchmark/instrument_classifier.safetensors` is the result, frozen. It
 hears three families of sample libraries, the benchmark's among them, playing scores outside the benchmark.
 """
 
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,17 @@ from numpy.typing import NDArray
 
 from timbrel.data import scores
 from timbrel.data.render import render
-from timbrel.experiments.benchmark import CLASSIFIER, parallel
-from timbrel.experiments.manifest import DURATION_S, PROGRAMS, Excerpt
+from timbrel.experiments.benchmark.manifest import DURATION_S, PROGRAMS, Excerpt
 from timbrel.metrics import spectral
 from timbrel.metrics.instrument import InstrumentClassifier, features, pieces
+from timbrel.parallel import answers
 
 LIBRARIES = ("fluidr3", "timgm6mb", "freepats")
 COMPOSERS = ("bach", "ryansMammoth")
 
 
 def train_instrument_classifier(
-    path: Path = CLASSIFIER,
+    path: Path,
     *,
     num_scores: int = 80,
     seed: int = 0,
@@ -38,8 +39,8 @@ def train_instrument_classifier(
     """
     rng = random.Random(seed)
     names = [name for composer in COMPOSERS for name in rng.sample(scores.corpus_scores([composer]), num_scores // 2)]
-    answers = parallel(_examples, [(name, seed) for name in names], workers, progress and "listening")
-    found = sorted((example for answer in answers for example in answer), key=lambda e: (e[0], e[1].tolist()))
+    heard = answers(_examples, [(name, seed) for name in names], workers=workers, progress=progress, name="listening")
+    found = sorted((example for examples in heard for example in examples), key=lambda e: (e[0], e[1].tolist()))
     classifier = InstrumentClassifier.train(np.stack([x for _, x in found]), [label for label, _ in found])
     classifier.save(path)
     return classifier
@@ -63,4 +64,4 @@ def _examples(job: tuple[str, int]) -> list[tuple[str, NDArray]]:
 
 
 if __name__ == "__main__":
-    train_instrument_classifier()
+    train_instrument_classifier(Path(sys.argv[1]))

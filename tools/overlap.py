@@ -1,6 +1,6 @@
 """Has training heard the benchmark's music under another name?
 
-    python benchmarks/overlap.py DATA
+    python tools/overlap.py DATA
 
 DATA is the mel store that a model was trained on. Of every score in it, and of every score of the benchmark, the
 highest notes are taken as a melody, and every run of 12 intervals in it with more than three different ones. Printed is
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from timbrel.data.scores import load_score
 from timbrel.data.store import MelStore
-from timbrel.experiments.manifest import manifest
+from timbrel.experiments.benchmark.manifest import manifest
 
 INTERVALS = 12
 

@@ -27,14 +27,14 @@ from timbrel.checkpoint import ReportModel
 from timbrel.data.render import LIBRARIES
 from timbrel.data.scores import corpus_scores
 from timbrel.data.splits import assign_split
-from timbrel.data.store import write_text
 from timbrel.data.synth import CORE
 from timbrel.diffusion import ddim, inference_timesteps, seeded_noise
 from timbrel.errors import InputError
-from timbrel.experiments import benchmark
-from timbrel.experiments.manifest import places
-from timbrel.metrics import spectral
-from timbrel.metrics.instrument import evaluate as judge_instrument
+from timbrel.experiments.benchmark import cases
+from timbrel.experiments.benchmark.manifest import places
+from timbrel.experiments.benchmark.measures import classifier
+from timbrel.files import write_text
+from timbrel.metrics import instrument, spectral
 from timbrel.metrics.summary import mean_interval
 
 MEL = MelConfig(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128)
@@ -105,9 +105,9 @@ def make_clips(
         source, target = directions[k % len(directions)]
         with_both = able(libraries, source, target)
         library, style = with_both[k % len(with_both)], passages[(k + 1) % count]
-        for kind, played, instrument in zip(KINDS, (passage, style, passage), (source, target, target), strict=True):
-            waveform = benchmark.play(played.notes(), instrument, library, played.duration_s)
-            write_audio(clip_path(folder, k, kind), waveform, benchmark.SAMPLE_RATE, overwrite=True)
+        for kind, played, name in zip(KINDS, (passage, style, passage), (source, target, target), strict=True):
+            waveform = cases.play(played.notes(), name, library, played.duration_s)
+            write_audio(clip_path(folder, k, kind), waveform, cases.SAMPLE_RATE, overwrite=True)
         asked.append({"source": source, "target": target, "library": library})
     write_text(folder / "clips.json", json.dumps(asked, indent=1) + "\n")
     return [passage.score for passage in passages]
@@ -140,13 +140,12 @@ def sound(mel: Tensor) -> NDArray:
 
 def judged(clips: Sequence[Clip], waveforms: Sequence[NDArray]) -> dict[str, Any]:
     """Means with intervals of what each clip's waveform [SAMPLES] is against its answer."""
-    judge = benchmark.classifier()
-    found = []
+    measured = []
     for clip, waveform in zip(clips, waveforms, strict=True):
         answer, made = (spectral.prepare(x, MEL.sample_rate) for x in (clip.answer, waveform))
-        found.append(spectral.evaluate(answer, made) | judge_instrument(judge, clip.target, made))
+        measured.append(spectral.evaluate(answer, made) | instrument.evaluate(classifier(), clip.target, made))
     names = ("lsd_db", "mfcc_distance", "detail", "instrument_accuracy")
-    return {name: mean_interval([measures[name] for measures in found])._asdict() for name in names}
+    return {name: mean_interval([clip[name] for clip in measured])._asdict() for name in names}
 
 
 def rms_db(made: Tensor, answers: Tensor) -> dict[str, Any]:

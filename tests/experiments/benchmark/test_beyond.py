@@ -8,9 +8,10 @@ import pytest
 from timbrel.data.render import LIBRARIES
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
-from timbrel.experiments import benchmark, beyond
-from timbrel.experiments.benchmark import SAMPLE_RATE, Case
-from timbrel.experiments.manifest import triplets
+from timbrel.experiments.benchmark import beyond, rows, variations
+from timbrel.experiments.benchmark import cases as rendered
+from timbrel.experiments.benchmark.cases import SAMPLE_RATE, Case
+from timbrel.experiments.benchmark.manifest import triplets
 from timbrel.instruments import INSTRUMENTS, UNSEEN_INSTRUMENTS
 
 SCORE = [Note(0.2 + 0.5 * i, 0.6 + 0.5 * i, 60 + i, 80) for i in range(12)]
@@ -20,7 +21,9 @@ plays = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("change", [beyond.rubato, beyond.legato, beyond.dynamics, beyond.swell, beyond.loose])
+@pytest.mark.parametrize(
+    "change", [variations.rubato, variations.legato, variations.dynamics, variations.swell, variations.loose]
+)
 def test_a_performance_keeps_its_notes_and_changes_something(change):
     one, same = (change(SCORE, np.random.default_rng(0)) for _ in range(2))
     assert one == same != SCORE
@@ -29,19 +32,21 @@ def test_a_performance_keeps_its_notes_and_changes_something(change):
 
 
 def test_legato_reaches_into_the_next_note():
-    played = beyond.legato([Note(0, 0.2, 60), Note(0, 0.2, 64), Note(0.5, 0.7, 62)], np.random.default_rng(0))
+    played = variations.legato([Note(0, 0.2, 60), Note(0, 0.2, 64), Note(0.5, 0.7, 62)], np.random.default_rng(0))
     assert [n.end_s for n in played] == pytest.approx([0.6, 0.6, 0.7])
 
 
 def test_rubato_moves_time_forward_only():
-    starts = [n.start_s for n in beyond.rubato(SCORE, np.random.default_rng(3))]
+    starts = [n.start_s for n in variations.rubato(SCORE, np.random.default_rng(3))]
     assert starts == sorted(starts)
     steps = np.diff(starts)
     assert 0.5 * 0.84 < steps.min() < 0.49
     assert 0.51 < steps.max() < 0.5 * 1.16
 
 
-@pytest.mark.parametrize("change", [beyond.room, beyond.noise, beyond.telephone, beyond.compression, beyond.mp3])
+@pytest.mark.parametrize(
+    "change", [variations.room, variations.noise, variations.telephone, variations.compression, variations.mp3]
+)
 def test_a_recording_keeps_time_and_length(change):
     x = np.zeros(2 * SAMPLE_RATE)
     t = np.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
@@ -73,10 +78,10 @@ def test_questions_ask_what_they_say(tmp_path):
 def test_doing_nothing_leaves_the_distance_and_the_truth_none(tmp_path, monkeypatch, capsys):
     case = Case(triplets()[0], tmp_path)  # piano to guitar
     monkeypatch.setattr(Case, "score", lambda self, excerpt=None: SCORE)
-    monkeypatch.setattr(benchmark, "load", lambda folder, limit: [case])
+    monkeypatch.setattr(rendered, "load", lambda folder, limit: [case])
     monkeypatch.setattr(beyond, "VARIATIONS", {k: beyond.VARIATIONS[k] for k in ("clean", "all-style")})
     monkeypatch.setattr(
-        benchmark, "pipeline", lambda model: lambda x, **_: SimpleNamespace(waveform=x, sample_rate=SAMPLE_RATE)
+        rows, "pipeline", lambda model: lambda x, **_: SimpleNamespace(waveform=x, sample_rate=SAMPLE_RATE)
     )
     found = beyond.evaluate(tmp_path, tmp_path / "out", tables=["variations"], workers=1, progress=False)
     assert found["variations"]["clean"]["of_unchanged"]["mean"] == pytest.approx(1)
@@ -85,7 +90,7 @@ def test_doing_nothing_leaves_the_distance_and_the_truth_none(tmp_path, monkeypa
     assert json.loads((tmp_path / "out" / "beyond.json").read_text())["variations"]["clean"]["clips"] == 1
     assert "clean: as the benchmark" in capsys.readouterr().out
     true = beyond.Question("t", case, 24, 24, "guitar")
-    assert beyond.answer(None, true)[2]["lsd_db"] == pytest.approx(0, abs=1e-6)
+    assert beyond.answer(None, true)["lsd_db"] == pytest.approx(0, abs=1e-6)
 
 
 def test_wrong_settings_are_named(tmp_path):

@@ -20,10 +20,13 @@ from timbrel.checkpoint import ReportModel, ScheduleConfig
 from timbrel.data.render import LIBRARIES
 from timbrel.data.splits import assign_split
 from timbrel.data.store import Entry, StoreWriter, write_text
-from timbrel.errors import InputError
-from timbrel.experiments import benchmark, report_001, report_001_clips
-from timbrel.experiments.report_001 import Run
-from timbrel.experiments.report_001_clips import (
+from timbrel.errors import InputError, InterruptedRunError
+from timbrel.experiments.benchmark import cases
+from timbrel.experiments.report_001 import budget
+from timbrel.experiments.report_001 import clips as report_clips
+from timbrel.experiments.report_001 import parts as report_parts
+from timbrel.experiments.report_001 import run as report_run
+from timbrel.experiments.report_001.clips import (
     MEL,
     SAMPLES,
     clip_path,
@@ -33,22 +36,24 @@ from timbrel.experiments.report_001_clips import (
     read_clips,
     transferred,
 )
+from timbrel.experiments.report_001.parts import Run
+from timbrel.experiments.report_001.run import reproduce
 from timbrel.models.report import ReportCodec, ReportCodecConfig, ReportStyleConfig, ReportUNetConfig
 from timbrel.training import recipes
 from timbrel.training.report import ReportTransferStage
 
 TINY = dataclasses.replace(
-    report_001.QUICK,
+    budget.QUICK,
     clips=2,
     features_steps=1,
     codec_steps=1,
     transfer_steps=1,
     variant_steps=1,
 )
-VARIANTS = {name: report_001.VARIANTS[name] for name in ("recipe", "label", "small-latents")}
+VARIANTS = {name: budget.VARIANTS[name] for name in ("recipe", "label", "small-latents")}
 LEVELS = {"piano": 200, "violin": 60}
-DOCS = Path(__file__).parents[2] / "docs" / "report-001.md"
-EVERY = report_001.VARIANTS
+DOCS = Path(__file__).parents[3] / "docs" / "report-001.md"
+EVERY = budget.VARIANTS
 
 
 def make_store(folder, config=MEL):
@@ -66,9 +71,9 @@ def make_tones(folder, *rest):
     folder.mkdir()
     for k, (source, target) in enumerate((("piano", "guitar"), ("piano", "harp"))):
         for i, kind in enumerate(("content", "style", "answer")):
-            time = np.arange(3 * benchmark.SAMPLE_RATE) / benchmark.SAMPLE_RATE
+            time = np.arange(3 * cases.SAMPLE_RATE) / cases.SAMPLE_RATE
             tone = np.sin(2 * np.pi * 220 * (1 + k + i) * time) * np.exp(-4 * (time % 0.5))
-            write_audio(clip_path(folder, k, kind), tone[None].astype(np.float32) / 2, benchmark.SAMPLE_RATE)
+            write_audio(clip_path(folder, k, kind), tone[None].astype(np.float32) / 2, cases.SAMPLE_RATE)
         asked.append({"source": source, "target": target, "library": "none"})
     write_text(folder / "clips.json", json.dumps(asked))
     return ["tones"]
@@ -77,20 +82,20 @@ def make_tones(folder, *rest):
 @pytest.fixture(scope="module")
 def patched():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report_001, "QUICK", TINY)
-        patch.setattr(report_001, "VARIANTS", VARIANTS)
-        patch.setattr(report_001, "DDIM_STEPS", (1, 3))
-        patch.setattr(report_001, "SHOWN", 1)
-        for module in (report_001, report_001_clips):
+        patch.setattr(budget, "QUICK", TINY)
+        patch.setattr(budget, "VARIANTS", VARIANTS)
+        patch.setattr(budget, "DDIM_STEPS", (1, 3))
+        patch.setattr(budget, "SHOWN", 1)
+        for module in (report_parts, report_clips):
             patch.setattr(module, "invert_mel", partial(invert_mel, num_iters=1))
         held_out = ReportTransferStage._held_out
         patch.setattr(ReportTransferStage, "_held_out", lambda stage, size: held_out(stage, min(size, 4)))
         small = dataclasses.replace(recipes.TRANSFER_RECIPES["report"], num_filters=16)
         patch.setitem(recipes.TRANSFER_RECIPES, "report", small)
-        patch.setattr(report_001, "BANDS", (64, 128))
-        patch.setattr(report_001, "make_clips", make_tones)
-        patch.setattr(report_001, "corpus_scores", lambda composers: [])
-        patch.setattr(report_001, "find_library", lambda name: LIBRARIES[name])
+        patch.setattr(budget, "BANDS", (64, 128))
+        patch.setattr(report_parts, "make_clips", make_tones)
+        patch.setattr(report_run, "corpus_scores", lambda composers: [])
+        patch.setattr(report_run, "find_library", lambda name: LIBRARIES[name])
         yield patch
 
 
@@ -102,7 +107,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(patched, data, tmp_path_factory):
     out = tmp_path_factory.mktemp("made") / "out"
-    return out, report_001.reproduce(out, quick=True, data=data, progress=False)
+    return out, reproduce(out, quick=True, data=data, progress=False)
 
 
 def table(out, name):
@@ -162,31 +167,31 @@ def test_checkpoints_are_not_kept(made):
 def test_a_second_call_only_writes_the_page(made, data, patched, monkeypatch):
     out, parts = made
     (out / "index.html").unlink()
-    monkeypatch.setattr(report_001, "fit", lambda *args: pytest.fail("trained again"))
-    assert report_001.reproduce(out, quick=True, data=data, progress=False) == parts
+    monkeypatch.setattr(report_parts, "fit", lambda *args: pytest.fail("trained again"))
+    assert reproduce(out, quick=True, data=data, progress=False) == parts
     assert (out / "index.html").exists()
 
 
 def test_other_settings_are_refused(made, data, patched, monkeypatch):
-    monkeypatch.setattr(report_001, "QUICK", dataclasses.replace(TINY, codec_steps=2))
+    monkeypatch.setattr(budget, "QUICK", dataclasses.replace(TINY, codec_steps=2))
     with pytest.raises(InputError, match="was made with codec_steps 1; now codec_steps is 2"):
-        report_001.reproduce(made[0], quick=True, data=data, progress=False)
+        reproduce(made[0], quick=True, data=data, progress=False)
     monkeypatch.undo()
     with pytest.raises(InputError, match=r"was made with data .*store; now data is None"):
-        report_001.reproduce(made[0], quick=True, progress=False)
+        reproduce(made[0], quick=True, progress=False)
 
 
 def test_damaged_settings_are_said(patched, data, tmp_path):
     (tmp_path / "settings.json").write_text('{"budget": ')
     with pytest.raises(InputError, match=r"settings\.json is damaged"):
-        report_001.reproduce(tmp_path, quick=True, data=data, progress=False)
+        reproduce(tmp_path, quick=True, data=data, progress=False)
 
 
 def test_libraries_without_an_instrument_are_refused():
     lacking = next(name for name, library in LIBRARIES.items() if "piano" in library.without)
-    assert report_001_clips.able([lacking], "guitar", "violin") == [lacking]
+    assert report_clips.able([lacking], "guitar", "violin") == [lacking]
     with pytest.raises(InputError, match="has piano and violin; install another"):
-        report_001_clips.able([lacking], "piano", "violin")
+        report_clips.able([lacking], "piano", "violin")
 
 
 def test_the_long_budget_needs_cuda_or_to_be_asked_for(monkeypatch, tmp_path):
@@ -196,11 +201,11 @@ def test_the_long_budget_needs_cuda_or_to_be_asked_for(monkeypatch, tmp_path):
         found.append(run.budget.name)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(report_001, "_check", check)
+    monkeypatch.setattr(report_run, "_check", check)
     for cuda, asked in ((False, None), (True, None), (True, "cpu"), (False, "gpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
         with pytest.raises(KeyboardInterrupt):
-            report_001.reproduce(tmp_path, budget=asked, progress=False)
+            reproduce(tmp_path, budget=asked, progress=False)
     assert found == ["cpu", "gpu", "cpu", "gpu"]
 
 
@@ -216,9 +221,9 @@ def test_no_clip_is_of_a_score_that_training_hears(tmp_path, monkeypatch):
 
     names = [f"bach/{k}.mxl" for k in range(40)]
     kept = [name for name in names if assign_split(name, 0.5) == "validation"]
-    monkeypatch.setattr(report_001_clips, "corpus_scores", lambda composers: names)
-    monkeypatch.setattr(report_001_clips, "places", lambda name, *rest: iter([Passage(name)]))
-    monkeypatch.setattr(benchmark, "play", lambda *args: np.zeros((1, 100), np.float32))
+    monkeypatch.setattr(report_clips, "corpus_scores", lambda composers: names)
+    monkeypatch.setattr(report_clips, "places", lambda name, *rest: iter([Passage(name)]))
+    monkeypatch.setattr(cases, "play", lambda *args: np.zeros((1, 100), np.float32))
     heard, libraries = kept[:3], [next(n for n, x in LIBRARIES.items() if not x.without)]
     assert set(make_clips(tmp_path, len(kept) - 3, ("bach",), 0.5, libraries, heard)) == set(kept) - set(heard)
     with pytest.raises(InputError, match="that no training hears give"):
@@ -228,10 +233,10 @@ def test_no_clip_is_of_a_score_that_training_hears(tmp_path, monkeypatch):
 def test_data_that_do_not_fit_are_refused_before_anything_is_written(patched, tmp_path):
     wide = make_store(tmp_path / "wide", MelConfig(n_mels=128))
     with pytest.raises(InputError, match="expected the report's: make them with"):
-        report_001.reproduce(tmp_path / "out", quick=True, data=wide, progress=False)
+        reproduce(tmp_path / "out", quick=True, data=wide, progress=False)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file; expected a folder"):
-        report_001.reproduce(tmp_path / "file", quick=True, progress=False)
+        reproduce(tmp_path / "file", quick=True, progress=False)
     assert not (tmp_path / "out").exists()
 
 
@@ -240,19 +245,19 @@ def test_an_interrupted_part_is_not_taken_for_done(patched, data, made, tmp_path
     for folder in ("parts", "clips", "runs/features", "runs/codec"):
         shutil.copytree(made[0] / folder, out / folder)
     (out / "parts" / "variant-label.json").unlink()
-    monkeypatch.setattr(report_001, "fit", lambda *args: False)
-    with pytest.raises(KeyboardInterrupt):
-        report_001.reproduce(out, quick=True, data=data, progress=False)
+    monkeypatch.setattr(report_parts, "fit", lambda *args: False)
+    with pytest.raises(InterruptedRunError, match="stopped while variant-label was trained"):
+        reproduce(out, quick=True, data=data, progress=False)
     assert not (out / "parts" / "variant-label.json").exists()
     assert not (out / "index.html").exists()
 
 
 def test_a_variant_changes_one_thing_and_costs_what_it_says(patched, tmp_path, monkeypatch):
-    monkeypatch.setattr(report_001, "VARIANTS", EVERY)
-    run = Run(tmp_path, report_001.CPU, tmp_path, (), None, False)
-    found = {name: report_001.variant_recipe(run, name) for name in EVERY}
+    monkeypatch.setattr(budget, "VARIANTS", EVERY)
+    run = Run(tmp_path, budget.CPU, tmp_path, (), None, False)
+    found = {name: report_parts.variant_recipe(run, name) for name in EVERY}
     assert found["levels"].batch_size * found["levels"].noise_levels == found["recipe"].batch_size
-    assert found["recipe"].steps == report_001.CPU.variant_steps
+    assert found["recipe"].steps == budget.CPU.variant_steps
     for name, recipe in found.items():
         changed = [f for f in dataclasses.asdict(recipe) if getattr(recipe, f) != getattr(found["recipe"], f)]
         assert len(changed) == {"recipe": 0, "small-latents": 0, "levels": 2}.get(name, 1), name

@@ -7,8 +7,12 @@ import pytest
 import soundfile
 
 from timbrel.errors import InputError
-from timbrel.experiments import benchmark, manifest
-from timbrel.experiments.benchmark import SAMPLE_RATE, Case
+from timbrel.experiments.benchmark import evaluate as benchmark
+from timbrel.experiments.benchmark import longer, measures, rows
+from timbrel.experiments.benchmark.cases import SAMPLE_RATE, Case, load
+from timbrel.experiments.benchmark.manifest import triplets
+from timbrel.experiments.benchmark.measures import measure
+from timbrel.metrics import notes
 
 NOTES = [[0.25 + 0.5 * k, 0.7 + 0.5 * k, 60 + (5 * k) % 17, 80] for k in range(7)]
 
@@ -29,7 +33,7 @@ def cases(tmp_path_factory):
     """Two triplets of a benchmark whose sounds are made up, four seconds each."""
     folder = tmp_path_factory.mktemp("benchmark")
     backwards = [[a, b, p, v] for (a, b, _, v), (_, _, p, _) in zip(NOTES, NOTES[::-1], strict=True)]
-    made = [Case(t, folder) for t in manifest.triplets()[:2]]
+    made = [Case(t, folder) for t in triplets()[:2]]
     (folder / "notes").mkdir()
     for k, case in enumerate(made):
         (folder / "notes" / f"{case.triplet.content.digest}.json").write_text(json.dumps(NOTES))
@@ -45,16 +49,21 @@ def perfect(case, **_):
 
 
 def test_the_truth_scores_full_marks_and_the_rest_what_it_should(cases):
-    truth = benchmark.judge(cases, perfect, workers=1)
-    nothing = benchmark.judge(cases, {case.id: case.read("content") for case in cases}, workers=1)
-    piece = benchmark.judge(cases, lambda case: case.read("style"), workers=1)
-    for key in (case.id for case in cases):
-        assert truth[key]["lsd_db"] == truth[key]["mfcc_distance"] == 0
-        assert truth[key]["detail"] == pytest.approx(1)
-        assert truth[key]["chroma"] == pytest.approx(1)
-        assert nothing[key]["mfcc_distance"] > piece[key]["mfcc_distance"] > 0
-        assert nothing[key]["chroma"] > 0.9 > piece[key]["chroma"]
-        assert nothing[key]["onset_f1"] > 0.5
+    for case in cases:
+        truth, nothing, piece = (measure(case, case.read(kind)) for kind in ("target", "content", "style"))
+        assert truth["lsd_db"] == truth["mfcc_distance"] == 0
+        assert truth["detail"] == pytest.approx(1)
+        assert truth["chroma"] == pytest.approx(1)
+        assert nothing["mfcc_distance"] > piece["mfcc_distance"] > 0
+        assert nothing["chroma"] > 0.9 > piece["chroma"]
+        assert nothing["onset_f1"] > 0.5
+
+
+def test_every_measure_has_a_column_and_every_column_a_measure(cases):
+    clip = measure(cases[0], cases[0].read("content"))
+    measured = {*clip, *measures.against_truth(clip, clip), *measures.left_out()} - {"clip_is_instrument"}
+    columns = {column.name for column in measures.COLUMNS if not column.name.endswith("_ratio")}
+    assert measured == columns - (set() if notes.available() else {"both"})
 
 
 def test_a_model_is_measured_by_clip_by_name_and_by_a_strange_clip(cases, tmp_path, monkeypatch, capsys):
@@ -69,11 +78,12 @@ def test_a_model_is_measured_by_clip_by_name_and_by_a_strange_clip(cases, tmp_pa
         sound = case.read(answers[to]) + noise if to in answers else np.zeros_like(noise)
         return SimpleNamespace(waveform=sound, sample_rate=SAMPLE_RATE)
 
-    monkeypatch.setattr(benchmark, "pipeline", lambda model: pipe)
-    rows = ["unchanged", "model-clip", "model-name", "model-other-style"]
-    results = benchmark.evaluate(cases[0].folder, tmp_path, model="fake", rows=rows, limit=2, workers=1, progress=False)
+    monkeypatch.setattr(rows, "pipeline", lambda model: pipe)
+    names = ["unchanged", "model-clip", "model-name", "model-other-style"]
+    options = {"model": "fake", "rows": names, "limit": 2, "workers": 1, "progress": False}
+    results = benchmark.evaluate(cases[0].folder, tmp_path, **options)
     assert cases[0].triplet.target in asked
-    assert list(results["rows"]) == ["target", *rows]
+    assert list(results["rows"]) == ["target", *names]
     clip, name = results["rows"]["model-clip"], results["rows"]["model-name"]
     assert results["rows"]["target"]["lsd_db"] == {"mean": 0, "low": 0, "high": 0, "clips": 2}
     assert clip["onset_f1_ratio"]["mean"] == pytest.approx(1, abs=0.1)
@@ -90,8 +100,8 @@ def test_a_model_is_measured_by_clip_by_name_and_by_a_strange_clip(cases, tmp_pa
     printed = capsys.readouterr().out
     assert "PARTIAL: only 2 triplets" in printed
     assert "the model, by clip" in printed
-    kept = (cases[0].folder / "cache" / f"unchanged-{benchmark._measured_by()}.jsonl").read_text()
-    assert all(case.id in kept for case in cases)
+    kept = cases[0].folder / "cache" / f"unchanged-{measures.measured_by()}"
+    assert {path.stem for path in kept.iterdir()} == {case.id for case in cases}
 
 
 def test_a_folder_of_outputs_is_judged_whatever_its_format(cases, tmp_path):
@@ -107,20 +117,24 @@ def test_a_folder_of_outputs_is_judged_whatever_its_format(cases, tmp_path):
 
 
 def test_what_is_remembered_is_not_measured_again(cases, monkeypatch):
-    row = benchmark.Row("remembered", "", perfect, kept=True)
-    first = benchmark._judge_row(row, cases, 1, False)
-    with open(cases[0].folder / "cache" / f"remembered-{benchmark._measured_by()}.jsonl", "a") as file:
-        file.write('\n{"torn')
-    monkeypatch.setattr(benchmark, "measure", lambda *_: pytest.fail("measured again"))
-    assert benchmark._judge_row(row, cases, 1, False) == first
-    monkeypatch.setattr(benchmark, "_measured_by", lambda: "other measures")
+    row = rows.Row("remembered", "", perfect, kept=True)
+    first = benchmark._measure(row, cases, 1, False)
+    monkeypatch.setattr(measures, "measure", lambda *_: pytest.fail("measured again"))
+    assert benchmark._measure(row, cases, 1, False) == first
+    monkeypatch.setattr(measures, "measured_by", lambda: "other measures")
     with pytest.raises(pytest.fail.Exception):
-        benchmark._judge_row(row, cases, 1, False)
+        benchmark._measure(row, cases, 1, False)
+
+
+def test_other_measures_are_needed_where_others_can_be_taken(monkeypatch):
+    before = measures.measured_by.__wrapped__()
+    monkeypatch.setattr(measures, "left_out", lambda: {"something": "else"})
+    assert measures.measured_by.__wrapped__() != before
 
 
 def test_both_at_once_needs_both():
     truth = {"note_f1": 0.5}
-    both = partial(benchmark._with_both, truth=truth)
+    both = partial(measures.against_truth, truth=truth)
     assert both({"note_f1": 0.41, "clip_is_instrument": 1.0})["both"] == 1
     assert both({"note_f1": 0.39, "clip_is_instrument": 1.0})["both"] == 0
     assert both({"note_f1": 0.41, "clip_is_instrument": 0.0})["both"] == 0
@@ -137,34 +151,34 @@ def test_a_seam_is_heard_as_one(cases, monkeypatch):
         noise[:, at] *= 10 if glitch and len(calls) % 2 else 1
         return SimpleNamespace(waveform=sound + noise, sample_rate=SAMPLE_RATE)
 
-    monkeypatch.setattr(benchmark, "pipeline", lambda model: pipe)
-    monkeypatch.setattr(benchmark, "_joins", lambda pipe, duration_s: [(1.9, 2.1)])
+    monkeypatch.setattr(rows, "pipeline", lambda model: pipe)
+    monkeypatch.setattr(longer, "_joins", lambda pipe, duration_s: [(1.9, 2.1)])
     glitch, calls = False, []
-    assert benchmark.seams(None, cases[:1])["unjoined"].mean == pytest.approx(1)
+    assert longer.seams(None, cases[:1])["unjoined"].mean == pytest.approx(1)
     glitch, calls = True, []
-    heard = benchmark.seams(None, cases[:1])
+    heard = longer.seams(None, cases[:1])
     assert heard["unjoined"].mean > 1.2
     assert heard["elsewhere"].mean > 1.1
-    monkeypatch.setattr(benchmark, "_joins", lambda pipe, duration_s: [])
-    assert benchmark.seams(None, cases[:1]) is None
+    monkeypatch.setattr(longer, "_joins", lambda pipe, duration_s: [])
+    assert longer.seams(None, cases[:1]) is None
 
 
 def test_joins_are_where_the_pipeline_fades():
     mel, codec = SimpleNamespace(frame_rate=43.0), SimpleNamespace(factor=4)
     model = SimpleNamespace(codec=codec, mel=mel, window=256, overlap=16)
-    joins = benchmark._joins(SimpleNamespace(model=model), 60.0)
+    joins = longer._joins(SimpleNamespace(model=model), 60.0)
     assert joins[0] == pytest.approx((240 * 4 / 43, 256 * 4 / 43))
     assert joins[1][0] == pytest.approx(2 * joins[0][0])
-    assert benchmark._joins(SimpleNamespace(model=model), 8.0) == []
+    assert longer._joins(SimpleNamespace(model=model), 8.0) == []
 
 
 def test_mistakes_are_explained(cases, tmp_path):
     folder = cases[0].folder
     with pytest.raises(InputError, match="timbrel evaluate build"):
-        benchmark.load(folder)
+        load(folder)
     with pytest.raises(InputError, match="at least 1"):
-        benchmark.load(folder, limit=0)
+        load(folder, limit=0)
     with pytest.raises(InputError, match="'nonsense' is unknown"):
         benchmark.evaluate(folder, tmp_path, rows=["nonsense"], limit=2)
     with pytest.raises(InputError, match=r"expected 4\.00 s"):
-        benchmark.measure(cases[0], cases[0].read("target")[:, : 3 * SAMPLE_RATE])
+        measure(cases[0], cases[0].read("target")[:, : 3 * SAMPLE_RATE])

@@ -6,17 +6,17 @@ from safetensors import safe_open
 
 from timbrel.data.render import LIBRARIES, render
 from timbrel.data.scores import compose
-from timbrel.experiments import benchmark, instrument_classifier
-from timbrel.experiments.manifest import PROGRAMS
+from timbrel.experiments.benchmark import measures
+from timbrel.experiments.benchmark.manifest import PROGRAMS
 from timbrel.metrics import spectral
-from timbrel.metrics.instrument import NUM_FEATURES
+from tools import train_instrument_classifier
 
 
 def test_the_frozen_judge_knows_the_four_instruments():
-    judge = benchmark.classifier()
+    judge = measures.classifier()
     assert set(judge.labels) == set(PROGRAMS)
-    assert judge.support_vectors.shape == (judge.num_support.sum(), NUM_FEATURES)
-    with safe_open(benchmark.CLASSIFIER, "numpy") as file:
+    assert judge.support_vectors.shape == (judge.num_support.sum(), 59)
+    with safe_open(measures.CLASSIFIER, "numpy") as file:
         assert set(file.keys()) >= {"mean", "scale", "support_vectors", "dual_coef", "intercept", "num_support"}
 
 
@@ -29,7 +29,7 @@ def test_it_tells_them_apart_on_a_score_it_never_heard():
     heard = []
     for name, program in PROGRAMS.items():
         waveform = render(notes, program, "freepats", duration_s=8.0)
-        heard.append(benchmark.classifier().predict(spectral.prepare(waveform, 44100))[0] == name)
+        heard.append(measures.classifier().predict(spectral.prepare(waveform, 44100))[0] == name)
     assert all(heard)
 
 
@@ -38,14 +38,14 @@ def test_training_gives_a_judge_of_what_it_heard(tmp_path, monkeypatch):
 
     def examples(job):
         rng = np.random.default_rng(job[1] + int(job[0][-1]))
-        return [(name, rng.normal(k, 0.5, NUM_FEATURES)) for k, name in enumerate(PROGRAMS)]
+        return [(name, rng.normal(k, 0.5, 59)) for k, name in enumerate(PROGRAMS)]
 
-    monkeypatch.setattr(instrument_classifier, "_examples", examples)
+    monkeypatch.setattr(train_instrument_classifier, "_examples", examples)
     monkeypatch.setattr(
-        instrument_classifier.scores, "corpus_scores", lambda composers: [f"{composers[0]}/{k}" for k in range(9)]
+        train_instrument_classifier.scores, "corpus_scores", lambda composers: [f"{composers[0]}/{k}" for k in range(9)]
     )
     path = tmp_path / "judge.safetensors"
-    judge = instrument_classifier.train_instrument_classifier(path, num_scores=8, workers=1, progress=False)
+    judge = train_instrument_classifier.train_instrument_classifier(path, num_scores=8, workers=1, progress=False)
     assert path.exists()
-    means = np.stack([np.full(NUM_FEATURES, float(k)) for k in range(4)])
+    means = np.stack([np.full(59, float(k)) for k in range(4)])
     assert [judge.labels[i] for i in judge.scores(means).argmax(1)] == list(PROGRAMS)

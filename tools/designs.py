@@ -1,6 +1,6 @@
 """What a transfer model should be made of: designs and training variations, each trained alike at a small scale.
 
-    python benchmarks/designs.py [--steps 700] DATA OUT [NAME...]
+    python tools/designs.py [--steps 700] DATA OUT [NAME...]
 
 DATA is a mel store with recordings by several libraries, some of them recorded notes (`timbrel data synth --samples`).
 The recorded notes are the unheard library: nothing but the row "recorded-notes" is trained on them. Each NAME (default:
@@ -34,7 +34,7 @@ from timbrel.data.datasets import Windows
 from timbrel.data.store import MelStore, write_text
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import cosine_schedule, inference_timesteps
-from timbrel.experiments.benchmark import classifier
+from timbrel.experiments.benchmark.measures import classifier
 from timbrel.metrics import notes, spectral
 from timbrel.metrics.instrument import evaluate as judge
 from timbrel.metrics.summary import mean_interval

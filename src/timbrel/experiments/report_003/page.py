@@ -1,32 +1,17 @@
-"""What `report_003` found, to read: tables as text and CSV, heat maps, a page."""
+"""What the run of report 003 measured, to read: tables as text and CSV, heat maps, a page."""
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 
 from timbrel.experiments import page
-from timbrel.pipelines.cross import START, STEPS
+from timbrel.experiments.page import Block, Figure, Heading, Table, Text
+from timbrel.experiments.report_003.cells import DIRECTIONS, ROWS, cell_name, cell_of, matched
 
-DIRECTIONS = {"guitar-to-violin": "5.1", "violin-to-guitar": "5.2"}
-"""Of what table each is."""
-ROWS = {
-    "unchanged": "the source unchanged",
-    "answer": "the true answers",
-    "misdealt": "the true answers, each to another source",
-    "codec": "the true answers through the codec",
-    "main": "the main method, by name",
-    "equalised": "the source equalised first, 300 forward steps, start 20",
-    "shipped": f"the source equalised first, matched, start {START}: the default",
-}
-"""Rows whose quality is known, or that stand beside the cells for comparison -> title."""
 MEASURES = {
     "fad": "FAD",
     "kad": "KAD",
@@ -45,22 +30,6 @@ KNOWN = {
     "main": "main method",
 }
 """Rows that are named below the maps."""
-
-
-def cell_name(forward: int, start: int) -> str:
-    """What a cell is called among the rows."""
-    return f"{forward:03d}-{start:02d}"
-
-
-def cell_of(name: str) -> tuple[int, int]:
-    """Forward steps and start of a cell's name."""
-    forward, start = name.split("-")
-    return int(forward), int(start)
-
-
-def matched(forward: int, start: int) -> bool:
-    """Whether the source is noised as far as the start expects, of the report's 500 steps."""
-    return forward * STEPS == 500 * (STEPS - start)
 
 
 def _value(figure: dict[str, Any]) -> tuple[float, float]:
@@ -84,50 +53,55 @@ def _text(figure: dict[str, Any], *, with_error: bool = True) -> str:
 def _remarks(results: dict[str, Any]) -> list[str]:
     clips, encoder = results["settings"]["clips"], results["settings"]["encoder"]
     counted = next(iter(results["directions"].values()))["answer"].get("both", {"clips": 0})["clips"]
-    said = [
+    lines = [
         f"{clips} clips of 5 s a row, against {clips} true ones of other scores; notes in the first {counted}. FAD and "
         f"KAD by {encoder}, ± the standard error; the others ± half the 95 % interval."
     ]
     if results["partial"]:
-        said.insert(0, "PARTIAL: a quick look, not the tables' figures.")
-    said += [f"FAD: {results['warning']}."] if "warning" in results else []
-    return said + [f"Left out: {name}: {why}." for name, why in results["left_out"].items()]
+        lines.insert(0, "PARTIAL: a quick look, not the tables' figures.")
+    lines += [f"FAD: {results['warning']}."] if "warning" in results else []
+    return lines + [f"Left out: {name}: {why}." for name, why in results["left_out"].items()]
 
 
-def tables(results: dict[str, Any]) -> str:
-    """All figures as text: for each direction the rows whose quality is known, and a grid a measure."""
-    lines = [*_remarks(results)]
+def text(results: dict[str, Any]) -> str:
+    """All figures as Markdown: for each direction the rows whose quality is known, and a grid a measure."""
+    parts = ["\n".join(_remarks(results))]
     for name, direction in results["directions"].items():
-        used = _used(direction)
-        lines += ["", f"### {name.replace('-', ' ')} (table {DIRECTIONS[name]})", ""]
-        lines += _markdown("", [MEASURES[key] for key in used], _row_cells(direction, ROWS, used))
-        for key in used:
-            grid = [
-                (str(forward), [_text(direction[cell_name(forward, k)][key]) for k in results["starts"]])
-                for forward in results["forward_steps"]
-            ]
-            lines += ["", *_markdown(MEASURES[key], [f"start {k}" for k in results["starts"]], grid)]
-    lines += ["", "### speed and memory", ""]
-    return "\n".join([*lines, *_markdown("", _SPEED_HEADINGS, _speed_cells(results["speed"]))])
+        parts.append(f"### {name.replace('-', ' ')} (table {DIRECTIONS[name]})")
+        parts += [_known_rows(direction).markdown(), *(_grid(results, direction, key) for key in _used(direction))]
+    return "\n\n".join([*parts, "### speed and memory", speed_table(results["speed"]).markdown()])
 
 
-_SPEED_HEADINGS = ["s for 1 s of music", "CPU s for it", "shortest file, s", "memory, MB", "parameters", "threads"]
+def _known_rows(direction: dict[str, Any]) -> Table:
+    measures = _used(direction)
+    rows = [[title, *(_text(direction[name][key]) for key in measures)] for name, title in ROWS.items()]
+    return Table(["", *(MEASURES[key] for key in measures)], rows)
 
 
-def _speed_cells(speed: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    decimals = {"seconds_a_second": 3, "cpu_seconds_a_second": 3, "shortest_file_s": 1, "peak_mb": 0}
-    rows = {way: taken for way, taken in speed.items() if way != "seconds"}
-    cells = {way: [f"{taken[key]:.{n}f}" for key, n in decimals.items()] for way, taken in rows.items()}
-    return [(way, [*cells[way], f"{taken['parameters']:,}", str(taken["threads"])]) for way, taken in rows.items()]
+def _grid(results: dict[str, Any], direction: dict[str, Any], key: str) -> str:
+    """One measure, forward steps down and starts across."""
+    rows = [
+        [str(forward), *(_text(direction[cell_name(forward, k)][key]) for k in results["starts"])]
+        for forward in results["forward_steps"]
+    ]
+    return Table([MEASURES[key], *(f"start {k}" for k in results["starts"])], rows).markdown()
 
 
-def _row_cells(direction: dict[str, Any], titles: dict[str, str], used: Sequence[str]) -> list[tuple[str, list[str]]]:
-    return [(title, [_text(direction[name][key]) for key in used]) for name, title in titles.items()]
+SPEED = {
+    "seconds_a_second": ("s for 1 s of music", ".3f"),
+    "cpu_seconds_a_second": ("CPU s for it", ".3f"),
+    "shortest_file_s": ("shortest file, s", ".1f"),
+    "peak_mb": ("memory, MB", ".0f"),
+    "parameters": ("parameters", ","),
+    "threads": ("threads", ""),
+}
+"""Key in the results -> heading and format."""
 
 
-def _markdown(corner: str, headings: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> list[str]:
-    lines = ["| " + " | ".join([corner, *headings]) + " |", "|---" * (1 + len(headings)) + "|"]
-    return lines + ["| " + " | ".join([title, *cells]) + " |" for title, cells in rows]
+def speed_table(speed: dict[str, Any]) -> Table:
+    ways = {way: taken for way, taken in speed.items() if way != "seconds"}
+    rows = [[way, *(format(taken[key], how) for key, (_, how) in SPEED.items())] for way, taken in ways.items()]
+    return Table(["", *(heading for heading, _ in SPEED.values())], rows)
 
 
 def shown(results: dict[str, Any]) -> dict[str, str]:
@@ -137,37 +111,31 @@ def shown(results: dict[str, Any]) -> dict[str, str]:
     return {"unchanged": "source"} | middle | {"shipped": "equalised", "main": "main method", "answer": "answer"}
 
 
-def html(results: dict[str, Any], maps: Mapping[str, bytes], figures: Mapping[str, Sequence[str]]) -> str:
-    """One self-contained file: for each direction its heat maps (PNG), known rows, and figures as `page.figure` makes
-    them."""
-    parts = [f"<p>{'<br>'.join(escape(remark) for remark in _remarks(results))}</p>"]
+def html(results: dict[str, Any], maps: Mapping[str, bytes], figures: Mapping[str, Sequence[Figure]]) -> str:
+    """One self-contained file: for each direction its heat maps (PNG), known rows, and figures."""
+    blocks: list[Block] = [Text(_remarks(results))]
     for name, direction in results["directions"].items():
-        title, used = name.replace("-", " "), _used(direction)
-        picture = base64.b64encode(maps[name]).decode()
-        parts.append(f'<h2>{title}</h2><img alt="heat maps, {title}" src="data:image/png;base64,{picture}">')
-        parts.append(page.html_table([MEASURES[key] for key in used], _row_cells(direction, ROWS, used)))
-        parts += figures[name]
-    parts += ["<h2>Speed and memory</h2>", page.html_table(_SPEED_HEADINGS, _speed_cells(results["speed"]))]
-    return page.document("Report 003", "\n".join(parts))
+        title = name.replace("-", " ")
+        heat_map = Figure(f"heat maps, {title}", page.data_url(maps[name], "image/png"))
+        blocks += [Heading(title), heat_map, _known_rows(direction), *figures[name]]
+    return page.html("Report 003", [*blocks, Heading("Speed and memory"), speed_table(results["speed"])])
 
 
 def csv_text(direction: dict[str, Any]) -> str:
     """A line for each row and cell; errors are standard errors, low and high the ends of 95 % intervals."""
-    file = io.StringIO()
     means = [key for key in _used(direction) if key not in ("fad", "kad")]
     head = ["row", "forward_steps", "start", "clips"]
     head += [f"{key}{end}" for key in ("fad", "kad") for end in ("", "_error", "_plain")]
     head += [f"{key}{end}" for key in means for end in ("", "_low", "_high", "_clips")]
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(head)
+    lines = []
     for name, row in direction.items():
         steps = ("", "") if name in ROWS else cell_of(name)
         line = [name if name in ROWS else "cross", *steps, row["instrument"]["clips"]]
         line += [f"{row[key][part]:.5g}" for key in ("fad", "kad") for part in ("value", "standard_error", "plain")]
         for key in means:
             line += [*(f"{row[key][part]:.4f}" for part in ("mean", "low", "high")), row[key]["clips"]]
-        writer.writerow(line)
-    return file.getvalue()
+        lines.append([str(cell) for cell in line])
+    return Table(head, lines).csv()
 
 
 def heat_maps(name: str, direction: dict[str, Any], rows: Sequence[int], columns: Sequence[int]) -> bytes:
@@ -194,7 +162,7 @@ def heat_maps(name: str, direction: dict[str, Any], rows: Sequence[int], columns
         axis.set_title(MEASURES[key])
         axis.set_xticks(range(len(columns)), columns)
         axis.set_yticks(range(len(rows)), rows)
-        told = [f"{word}: {_text(direction[row][key])}" for row, word in KNOWN.items()]
-        axis.set_xlabel("start\n" + "\n".join(told))
+        lines = [f"{word}: {_text(direction[row][key])}" for row, word in KNOWN.items()]
+        axis.set_xlabel("start\n" + "\n".join(lines))
     figure.axes[0].set_ylabel("forward steps")
     return page.png(figure)

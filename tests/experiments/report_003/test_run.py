@@ -15,10 +15,18 @@ from timbrel.audio.stereo import Scan
 from timbrel.checkpoint import save_features
 from timbrel.data.splits import assign_split
 from timbrel.errors import InputError, ModelError
-from timbrel.experiments import benchmark, report_003, report_003_page
-from timbrel.experiments.benchmark import SAMPLE_RATE
-from timbrel.experiments.manifest import Excerpt
-from timbrel.experiments.report_003 import Run, _Direction, reproduce
+from timbrel.experiments.benchmark import cases
+from timbrel.experiments.benchmark import rows as benchmark_rows
+from timbrel.experiments.benchmark.cases import SAMPLE_RATE
+from timbrel.experiments.benchmark.manifest import Excerpt
+from timbrel.experiments.report_003 import clips as report_clips
+from timbrel.experiments.report_003 import rows as report_rows
+from timbrel.experiments.report_003 import run as report_run
+from timbrel.experiments.report_003 import speed as report_speed
+from timbrel.experiments.report_003.cells import ROWS
+from timbrel.experiments.report_003.rows import Direction, Run
+from timbrel.experiments.report_003.run import reproduce
+from timbrel.experiments.run import keep_settings
 from timbrel.metrics import notes
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork
 from timbrel.pipelines.transfer import TransferPipeline, load
@@ -27,7 +35,7 @@ counts_notes = pytest.mark.skipif(
     not notes.available(), reason="basic-pitch is not installed: pip install --no-deps basic-pitch"
 )
 
-draw, timed = report_003.draw, report_003._timed
+draw, timed = report_clips.draw, report_speed.timed
 GRID = {"forward_steps": (300,), "starts": (20, 40)}
 TAKEN = {"seconds": 3.0, "cpu_s": 2.0, "peak_bytes": 5e8, "threads": 1}
 
@@ -66,17 +74,19 @@ def reproduced(tiny_singles, tiny_model_folder, ear, tmp_path_factory):
     """A finished run, how to go on with it, and its results."""
     out = tmp_path_factory.mktemp("reproduced") / "003"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report_003, "draw", passages)
-        patch.setattr(report_003, "_questions_settings", lambda run: {"clips": run.clips, "libraries": ["a", "b"]})
-        patch.setattr(report_003, "NOTE_SHARE", 5)
-        patch.setattr(report_003, "DURATION_S", 2.3)
-        patch.setattr(report_003, "SHOWN", 1)
-        patch.setattr(benchmark, "play", sines)
+        patch.setattr(report_clips, "draw", passages)
+        patch.setattr(report_run, "installed_libraries", lambda: ["a", "b"])
+        patch.setattr(report_rows, "NOTE_SHARE", 5)
+        patch.setattr(report_clips, "DURATION_S", 2.3)
+        for module in (report_rows, report_run):
+            patch.setattr(module, "SHOWN", 1)
+        patch.setattr(cases, "play", sines)
         main = TransferPipeline(load(tiny_model_folder).model, {"guitar": torch.randn(5, 16)})
-        patch.setattr(benchmark, "pipeline", lambda model: main)
-        patch.setattr(report_003, "load_transfer_model", lambda: main.model)
+        patch.setattr(benchmark_rows, "pipeline", lambda model: main)
+        for module in (report_run, report_speed):
+            patch.setattr(module, "load_transfer_model", lambda: main.model)
         taken = count(1)
-        patch.setattr(report_003, "_timed", lambda words: TAKEN | {"seconds": 3.0 * next(taken)})
+        patch.setattr(report_speed, "timed", lambda words: TAKEN | {"seconds": 3.0 * next(taken)})
 
         def run(**options):
             settings = {"models": tiny_singles, "weights": ear, "clips": 10, **GRID, "workers": 1, "progress": False}
@@ -86,7 +96,7 @@ def reproduced(tiny_singles, tiny_model_folder, ear, tmp_path_factory):
 
 
 def direction(out, models, ear, name="guitar-to-violin"):
-    return _Direction(Run(out, str(models), weights=str(ear), clips=10), name)
+    return Direction(Run(out, str(models), weights=str(ear), clips=10), name)
 
 
 def test_a_cell_is_what_the_transfer_pipeline_gives_but_for_levels(reproduced, tiny_singles, ear, monkeypatch):
@@ -110,7 +120,7 @@ def test_noise_is_a_clips_own_whatever_the_batch(reproduced, tiny_singles, ear, 
     out, _, _ = reproduced
     one = direction(out, tiny_singles, ear)
     made = list(one.outputs("300-20"))
-    monkeypatch.setattr(report_003, "BATCH", 4)
+    monkeypatch.setattr(report_rows, "BATCH", 4)
     for a, b in zip(made, one.outputs("300-20"), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3)
     assert np.abs(made[0] - next(one.outputs("000-20"))).max() > 0.01
@@ -120,7 +130,7 @@ def test_noise_is_a_clips_own_whatever_the_batch(reproduced, tiny_singles, ear, 
 def test_rows_whose_quality_is_known(reproduced):
     _, _, results = reproduced
     for name, found in results["directions"].items():
-        assert list(found) == [*report_003_page.ROWS, "300-20", "300-40"]
+        assert list(found) == [*ROWS, "300-20", "300-40"]
         misdealt, answer = (found[row]["fad"]["plain"] for row in ("misdealt", "answer"))
         assert misdealt == pytest.approx(answer)  # of the same recordings
         assert found["misdealt"]["instrument"]["mean"] == found["answer"]["instrument"]["mean"]
@@ -142,7 +152,7 @@ def test_tables_maps_and_page(reproduced):
     out, _, results = reproduced
     with open(out / "violin-to-guitar.csv", newline="") as file:
         lines = list(csv.DictReader(file))
-    assert [line["row"] for line in lines] == [*report_003_page.ROWS, "cross", "cross"]
+    assert [line["row"] for line in lines] == [*ROWS, "cross", "cross"]
     last = lines[-1]
     found = results["directions"]["violin-to-guitar"]["300-40"]
     assert (last["row"], last["forward_steps"], last["start"], last["clips"]) == ("cross", "300", "40", "10")
@@ -163,9 +173,9 @@ def test_tables_maps_and_page(reproduced):
 def test_it_goes_on_where_it_stopped(reproduced, monkeypatch):
     out, run, results = reproduced
     asked = []
-    measure = _Direction.measure
-    monkeypatch.setattr(_Direction, "measure", lambda self, row: asked.append((self.target, row)) or measure(self, row))
-    monkeypatch.setattr(benchmark, "play", None)
+    measure = Direction.measure
+    monkeypatch.setattr(Direction, "measure", lambda self, row: asked.append((self.target, row)) or measure(self, row))
+    monkeypatch.setattr(cases, "play", None)
     row = out / "violin-to-guitar" / "rows" / "300-20.json"
     before = row.read_bytes()
     row.unlink()
@@ -188,7 +198,7 @@ def test_other_settings_are_refused_before_anything_is_touched(reproduced):
 def test_damaged_settings_are_said(tmp_path):
     (tmp_path / "settings.json").write_text('{"clips"')
     with pytest.raises(InputError, match=r"settings\.json is damaged"):
-        report_003._same_settings(tmp_path, {"clips": 10}, keep=False)
+        keep_settings(tmp_path, {"clips": 10})
 
 
 @pytest.mark.parametrize(
@@ -225,10 +235,10 @@ def test_a_file_is_no_folder(reproduced, tmp_path):
 
 def test_passages_are_of_scores_that_training_keeps_for_validation(monkeypatch):
     names = [f"bach/{i}" for i in range(400)]
-    monkeypatch.setattr(report_003, "corpus_scores", lambda composers: names)
+    monkeypatch.setattr(report_clips, "corpus_scores", lambda composers: names)
     monkeypatch.setattr(Excerpt, "notes", lambda self: [])
     monkeypatch.setattr(
-        report_003, "places", lambda score, seconds, rest, rng: (Excerpt(score, float(i), 0, seconds) for i in range(3))
+        report_clips, "places", lambda score, span, rest, rng: (Excerpt(score, float(i), 0, span) for i in range(3))
     )
     drawn = draw(20, seed=0)
     content, reference = ([passage["score"] for passage in drawn[kind]] for kind in ("content", "reference"))

@@ -1,0 +1,121 @@
+"""The report's figures, drawn from the trained models, and their sound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from timbrel.audio.io import write_audio
+from timbrel.experiments.page import png
+from timbrel.experiments.report_001 import budget
+from timbrel.experiments.report_001.clips import MEL, generated, mels, noise, sound, transferred
+from timbrel.experiments.report_001.parts import Run, load, rebuilt
+from timbrel.experiments.run import Result
+from timbrel.files import write_bytes
+
+Grid = list[list[tuple[str, Tensor]]]
+"""Titled mels [1, 128, 128] in dB, in rows."""
+LOSSES = {"codec": ("loss", "mse", "perceptual", "kl"), "transfer": ("diffusion", "mse", "perceptual", "style")}
+"""Of figure 2: training run -> terms."""
+
+
+def draw(run: Run) -> Result:
+    """Writes figures/*.png and audio/*.flac.
+
+    Returns:
+        "sounds": for each figure, titles -> files; "validation": what stage 2's log says of held-out recordings.
+    """
+    for folder in ("figures", "audio"):
+        (run.out / folder).mkdir(exist_ok=True)
+    grid, recordings = _figure_1(run)
+    sounds = {"figure-1": _mels(run, "figure-1", grid, recordings)}
+    _figure_2(run)
+    grids, recordings = _figures_3_to_6(run)
+    sounds |= {name: _mels(run, name, grid, recordings) for name, grid in grids.items()}
+    return {"sounds": sounds, "validation": [line for line in run.curves("transfer") if "validation/loss" in line]}
+
+
+def _figure_1(run: Run) -> tuple[Grid, dict[str, Any]]:
+    """Clips, and what the codecs give back; the recordings of the clips by title."""
+    answers = mels(run.clips, "answer")[: budget.SHOWN]
+    made, small = (rebuilt(run, name, answers)[1] for name in ("codec", "codec-8x8"))
+    names = [f"{clip.target} {k + 1}" for k, clip in enumerate(run.clips[: budget.SHOWN])]
+    rows = {"input": answers, "reconstruction": made, "from [32, 8, 8]": small}
+    grid = [[(f"{name}: {row}", mel) for name, mel in zip(names, mels, strict=True)] for row, mels in rows.items()]
+    return grid, {title: clip.answer for (title, _), clip in zip(grid[0], run.clips, strict=False)}
+
+
+def _figure_2(run: Run) -> None:
+    """Losses of both stages: of training as lines, of validation as dots."""
+    drawing = Figure(figsize=(10, 4.5), dpi=90, layout="constrained")
+    axes = drawing.subplots(2, 4)
+    for row, (part, terms) in zip(axes, LOSSES.items(), strict=True):
+        curves = run.curves(part)
+        for axis, term in zip(row, terms, strict=True):
+            for prefix, mark in (("", "-"), ("validation/", "o")):
+                points = [
+                    (line["step"], value)
+                    for line in curves
+                    for key, value in line.items()
+                    if key.split("[")[0] == prefix + term
+                ]
+                axis.plot(*zip(*points, strict=True), mark, markersize=3)
+            axis.set_title(f"{part}: {term}", fontsize=9)
+            axis.set_ylim(bottom=0)
+            axis.tick_params(labelsize=7)
+    _save(run, "figure-2", drawing)
+
+
+def _figures_3_to_6(run: Run) -> tuple[dict[str, Grid], dict[str, Any]]:
+    """Of the first clip; the recordings of what is one by title."""
+    model, clip = load(run, "transfer"), run.clips[0]
+    content, style, answer = (mels(run.clips, kind)[:1] for kind in ("content", "style", "answer"))
+    with torch.inference_mode():
+        latents, chance = model.codec.encode(content), noise(model, 1)
+        last = round(model.full_start * model.schedule.num_train_timesteps) - 1
+        noised = model.decode(model.schedule.add_noise(latents, chance, last))
+        noisiest = model.decode(chance)
+    moved = {steps: transferred(model, content, style, steps) for steps in budget.DDIM_STEPS}
+    made = {steps: generated(model, style, steps) for steps in budget.DDIM_STEPS}
+    given = [(f"content, {clip.source}", content), (f"style, {clip.target}", style)]
+    noisy, random = (f"content at -8 dB (t = {last})", noised), ("noise", noisiest)
+    known = {given[0][0]: clip.content, given[1][0]: clip.style, "answer": clip.answer}
+
+    def by_steps(mels: dict[int, Tensor]) -> list[tuple[str, Tensor]]:
+        return [(f"{steps} step{'s' if steps > 1 else ''}", mel) for steps, mel in mels.items()]
+
+    figures: dict[str, Grid] = {
+        "figure-3": [[*given, ("one prediction", moved[1]), noisy]],
+        "figure-4": [[random, given[1], ("one prediction", made[1])]],
+        "figure-5": [given[1:], by_steps(made)],
+        "figure-6": [[*given, noisy, ("answer", answer)], by_steps(moved)],
+    }
+    return {name: [[(t, m[0]) for t, m in row] for row in rows] for name, rows in figures.items()}, known
+
+
+def _mels(run: Run, name: str, grid: Grid, recordings: Mapping[str, Any]) -> dict[str, str]:
+    """Draws and plays mels; of those in `recordings` the recording is played."""
+    columns = max(map(len, grid))
+    drawing = Figure(figsize=(1.9 * columns, 2.1 * len(grid)), dpi=90, layout="constrained")
+    axes = drawing.subplots(len(grid), columns, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    sounds = {}
+    for i, row in enumerate(grid):
+        for axis, (title, mel) in zip(axes[i], row, strict=False):
+            axis.imshow(mel[0].numpy(), origin="lower", aspect="auto", cmap="magma", vmin=MEL.floor_db, vmax=0)
+            axis.set_title(title, fontsize=8)
+            file = f"{name}-{title}.flac".replace(" ", "-").translate(str.maketrans("", "", ":,[]()="))
+            waveform = recordings[title] if title in recordings else sound(mel)
+            write_audio(run.out / "audio" / file, waveform[None], MEL.sample_rate, overwrite=True)
+            sounds[title] = f"audio/{file}"
+    _save(run, name, drawing)
+    return sounds
+
+
+def _save(run: Run, name: str, drawing: Figure) -> None:
+    write_bytes(run.out / "figures" / f"{name}.png", png(drawing))

@@ -1,0 +1,104 @@
+"""The run: every part that is not done, then the page."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import permutations
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from timbrel.checkpoint import load_picture_network
+from timbrel.data.render import find_library
+from timbrel.data.scores import corpus_scores
+from timbrel.data.store import MelStore, check_settings
+from timbrel.data.synth import CORE
+from timbrel.errors import InputError, MissingDependencyError
+from timbrel.experiments.report_001 import budget as budgets
+from timbrel.experiments.report_001 import figures, page
+from timbrel.experiments.report_001.clips import able
+from timbrel.experiments.report_001.parts import Run, check_data, parts
+from timbrel.experiments.run import Result, keep_settings, measure_row
+
+
+def reproduce(
+    out: str | Path,
+    *,
+    quick: bool = False,
+    budget: Literal["cpu", "gpu"] | None = None,
+    data: str | Path | None = None,
+    networks: Sequence[str] = (),
+    workers: int | None = None,
+    progress: bool = True,
+) -> Result:
+    """Computes the report's table and figures, and the comparisons, into a folder; a second call goes on where the
+    first stopped. Stages 1 and 2 and 13 variants of it are trained.
+
+    Args:
+        out: the folder; one that holds what was made with other settings is refused.
+        quick: minutes, to see that it works.
+        budget: "gpu" trains for the report's epochs; "cpu" for some minutes each. By default "gpu" where CUDA
+            is, else "cpu".
+        data: a mel store to train on, of the report's mels, instead of one that is rendered. Clips are then of none of
+            the scores that its train entries name as their `source`.
+        networks: weights of VGGish or LPIPS (files, or hf:OWNER/REPO/FILE): each is compared as one more variant.
+        workers: processes that render; by default one a core.
+
+    Returns:
+        The figures of all parts, by name.
+
+    Raises:
+        InputError: a folder made with other settings, or data that do not fit.
+        ModelError: `networks` cannot be read.
+        MissingDependencyError: without the extras [train] and [data], TiMidity++ or a sample library.
+        InterruptedRunError: stopped while it trained; the same call goes on.
+    """
+    if quick and budget:
+        raise InputError(f"quick is a budget of its own, and budget is {budget!r}; give one of them")
+    if budget not in (None, "cpu", "gpu"):
+        raise InputError(f"budget is {budget!r}; expected 'cpu', 'gpu' or None")
+    on_gpu = budget == "gpu" or (budget is None and torch.cuda.is_available())
+    of_run = budgets.QUICK if quick else budgets.GPU if on_gpu else budgets.CPU
+    run = Run(Path(out).absolute(), of_run, None if data is None else Path(data), networks, workers, progress)
+    _check(run)
+    jobs = {**parts(run), "figures": figures.draw}
+    done = {}
+    for number, (name, part) in enumerate(jobs.items(), 1):
+        if progress:
+            print(f"part {number} of {len(jobs)}: {name}", file=sys.stderr, flush=True)
+        run.forget_checkpoints(but=name)
+        done[name] = measure_row(partial(_timed, part, run), run.out / "parts", name)
+    page.write(run.out, of_run, done)
+    print(f"the page is {run.out / 'index.html'}")
+    return done
+
+
+def _timed(part: Callable[[Run], Result], run: Run) -> Result:
+    begin = time.monotonic()
+    return part(run) | {"minutes": round((time.monotonic() - begin) / 60, 2)}
+
+
+def _check(run: Run) -> None:
+    """Everything that can be wrong, before anything long; then the settings are written down."""
+    for network in run.networks:
+        load_picture_network(network)
+    if run.own_data is not None:
+        check_data(MelStore(run.own_data))
+    check_settings(run.out / "settings.json", run.settings())
+    find_library(run.libraries[0])
+    for source, target in permutations(CORE, 2):
+        able(run.libraries, source, target)
+    corpus_scores(run.budget.composers)
+    try:
+        import accelerate  # noqa: F401
+        import pretty_midi  # noqa: F401
+        import tensorboard  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"this trains and renders, and {error}: pip install 'timbrel[train,data]'"
+        ) from error
+    keep_settings(run.out, run.settings())

@@ -1,0 +1,88 @@
+"""A run of rows that goes on where it was stopped.
+
+FOLDER/settings.json   what the rows are measured with; other settings are refused
+FOLDER/NAME.json       a row, as soon as it is measured
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from timbrel.data.store import check_settings
+from timbrel.files import write_text
+from timbrel.parallel import answers
+
+Job = TypeVar("Job")
+Result = dict[str, Any]
+"""JSON."""
+
+
+def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Makes a run's folder and writes down its settings, unless they are there.
+
+    Raises:
+        InputError: the folder was made with other settings, or is a file.
+    """
+    path = folder / "settings.json"
+    check_settings(path, settings)
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(settings, indent=1) + "\n")
+
+
+def measure_rows(
+    measure: Callable[[Job], Any],
+    jobs: Mapping[str, Job],
+    folder: Path | None = None,
+    *,
+    workers: int | None = None,
+    title: str = "",
+) -> Result:
+    """Measures the rows that `folder` does not have, and keeps each there.
+
+    Args:
+        measure: job -> anything that JSON can say; what another process can import, unless `workers` is 1.
+        jobs: for each row's name what `measure` is called with.
+        folder: where rows are kept; None keeps nothing.
+        workers: processes, each with one torch thread; None is one a core.
+        title: of the progress bar; without one there is none.
+
+    Returns:
+        All rows by name, in the order of `jobs`, as they are read back from JSON.
+    """
+    rows = {} if folder is None else {name: _read(folder, name) for name in jobs if _path(folder, name).exists()}
+    missing = [(name, job) for name, job in jobs.items() if name not in rows]
+    options = {"workers": workers, "progress": bool(title and missing), "name": title}
+    for name, row in answers(partial(_named, measure), missing, **options):
+        rows[name] = _keep(folder, name, row)
+    return {name: rows[name] for name in jobs}
+
+
+def measure_row(measure: Callable[[], Any], folder: Path, name: str) -> Any:
+    """One row, measured in this process with all its threads, unless `folder` has it."""
+    return _read(folder, name) if _path(folder, name).exists() else _keep(folder, name, measure())
+
+
+def _named(measure: Callable[[Job], Any], item: tuple[str, Job]) -> tuple[str, Any]:
+    name, job = item
+    return name, measure(job)
+
+
+def _keep(folder: Path | None, name: str, row: Any) -> Any:
+    text = json.dumps(row)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(_path(folder, name), text + "\n")
+    return json.loads(text)
+
+
+def _read(folder: Path, name: str) -> Any:
+    return json.loads(_path(folder, name).read_text(encoding="utf-8"))
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.json"
