@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from timbrel.cli.main import VERBS, main
+from timbrel.cli.main import main
 from timbrel.training import autoencoder, features, loop, single, transfer
 from timbrel.training.recipes import AUTOENCODER_RECIPES, FEATURES_RECIPES, SINGLE_RECIPES, TRANSFER_RECIPES
 
@@ -20,10 +20,20 @@ def fitted(monkeypatch):
     return calls
 
 
-def test_every_recipe_is_a_verb():
-    found = {"autoencoder": AUTOENCODER_RECIPES, "transfer": TRANSFER_RECIPES, "features": FEATURES_RECIPES}
-    for stage, recipes in found.items():
-        assert {f"train {stage} {name}" for name in recipes} <= VERBS.keys()
+def test_every_recipe_is_a_word_with_what_it_is_for(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    stages = {"autoencoder": AUTOENCODER_RECIPES, "transfer": TRANSFER_RECIPES, "features": FEATURES_RECIPES}
+    for stage, recipes in stages.items():
+        assert main(["train", stage, "--help"]) == 0
+        lines = capsys.readouterr().out.split("subcommands")[1].splitlines()
+        for name, recipe in recipes.items():
+            assert any(f"• {name} " in line and type(recipe).__doc__.partition("\n")[0] in line for line in lines)
+
+
+def test_flags_may_stand_before_the_recipe_too(fitted):
+    assert main(["train", "autoencoder", "--data", "d", "--out", "o", "tiny", "--width", "9"]) == 0
+    [((stage, _), _)] = fitted
+    assert stage[0] == (dataclasses.replace(AUTOENCODER_RECIPES["tiny"], width=9), Path("d"))
 
 
 def test_a_field_is_a_flag_over_the_named_recipe(fitted, capsys):
@@ -58,14 +68,14 @@ def test_features_need_data_alone(fitted, monkeypatch):
 
 
 def test_one_instrument_is_named(fitted, capsys):
-    command = "train single d runs/x --instrument violin --steps 7 --widths 8 16 --no-augment"
+    command = "train single --data d --out runs/x --instrument violin --steps 7 --widths 8 16 --no-augment"
     assert main(command.split()) == 0
     [((stage, out), options)] = fitted
     recipe = stage[0][0]
     assert recipe == dataclasses.replace(SINGLE_RECIPES["default"], steps=7, widths=(8, 16), augment=False)
     assert stage == ((recipe, Path("d")), {"instrument": "violin", "codec": "default", "init_from": None})
     assert (out, options) == (Path("runs/x"), {"resume": True})
-    assert main(["train", "single", "d", "o"]) == 2
+    assert main("train single --data d --out o".split()) == 2
     assert "--instrument" in capsys.readouterr().err
 
 

@@ -39,10 +39,10 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "data pairs": data.pairs,
     "data sound": data.sound,
     "train": "Train a model of your own.",
-    "train autoencoder": "Stage 1: a mel autoencoder, the codec that a transfer model works over.",
-    "train transfer": "Stage 2: a transfer model over a codec.",
-    "train features": "A network that tells instruments apart: the ear of `timbrel evaluate distance`.",
-    **train.VERBS,
+    "train autoencoder": train.autoencoder,
+    "train transfer": train.transfer,
+    "train single": train.single,
+    "train features": train.features,
     "evaluate": "Build the benchmark, measure models or other programs on it, and compare sets of recordings.",
     "evaluate build": evaluate.build,
     "evaluate model": evaluate.model,
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(f"timbrel {timbrel.__version__}")
             return 0
-        config = (tyro.conf.FlagCreatePairsOff,)
+        config = (tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs)
         with _stop_signals():
             return _app(args).cli(prog="timbrel", description=DESCRIPTION, args=args, config=config) or 0
     except SystemExit as stop:  # tyro's, after help or a wrong flag

@@ -3,120 +3,146 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
+from tyro.extras import subcommand_type_from_defaults
 
 from timbrel.training import recipes
 
 Folder = Annotated[Path, arg(metavar="FOLDER")]
 Model = Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="")]
 
-ARGS = """
+
+@dataclass(frozen=True)
+class Run:
+    """What every verb takes beside its recipe."""
+
+    data: Folder
+    """Training data, of `timbrel data synth` or `timbrel data prepare`."""
+    out: Folder
+    """The run's folder; the model is in FOLDER/model."""
+    restart: bool = False
+    """Start over, whatever FOLDER holds."""
+
+
+def _choice(named: Mapping[str, recipes.Recipe]) -> Any:
+    """The recipes as words of the command line, whose fields are flags."""
+    about = {name: str(type(recipe).__doc__).partition("\n")[0] for name, recipe in named.items()}
+    return arg(name="", constructor=subcommand_type_from_defaults(named, descriptions=about, prefix_names=False))
+
+
+Flags = Annotated[Run, arg(name="")]
+
+
+def autoencoder(
+    recipe: Annotated[recipes.Recipe, _choice(recipes.AUTOENCODER_RECIPES)], run: Flags, *, init_from: Model = None
+) -> int:
+    """Train a mel autoencoder by a recipe.
+
+    For example:
+
+        timbrel train autoencoder default --data data/synth --out runs/autoencoder
+
     It shows its progress, and logs to FOLDER/metrics.jsonl and FOLDER/tensorboard. Killed at any moment, the
     same command goes on where it was; Ctrl-C finishes the step and keeps it. On several GPUs or processes:
 
-        torchrun --nproc_per_node 2 -m timbrel train ...
+        torchrun --nproc_per_node 2 -m timbrel train autoencoder ...
 
     Args:
         recipe: The recipe's fields; they are written into the model.
-        data: Training data, of `timbrel data synth` or `timbrel data prepare`.
-        out: The run's folder; the model is in FOLDER/model.
+        run: The run.
         init_from: Start from this model's weights: a folder, or the name of a shipped model.
-        restart: Start over, whatever FOLDER holds.
-"""
-
-
-def _autoencoder(name: str, default: recipes.Recipe) -> Callable[..., int]:
-    def train(
-        *,
-        data: Folder,
-        out: Folder,
-        init_from: Model = None,
-        restart: bool = False,
-        recipe: recipes.Recipe = default,
-    ) -> int:
-        return _fit(recipe, out, restart, data, init_from=init_from)
-
-    train.__annotations__["recipe"] = Annotated[type(default), arg(name="")]  # its own fields are the flags
-    train.__doc__ = f"""Train a mel autoencoder by the recipe {name!r}.
-
-    For example:
-
-        timbrel train autoencoder {name} --data data/synth --out runs/autoencoder
-    {ARGS}"""
-    return train
-
-
-def _transfer(name: str, default: recipes.Recipe) -> Callable[..., int]:
-    def train(
-        *,
-        data: Folder,
-        out: Folder,
-        codec: Model = None,
-        init_from: Model = None,
-        restart: bool = False,
-        recipe: recipes.Recipe = default,
-    ) -> int:
-        return _fit(recipe, out, restart, data, codec=codec, init_from=init_from)
-
-    train.__annotations__["recipe"] = Annotated[type(default), arg(name="")]
-    train.__doc__ = f"""Train a transfer model by the recipe {name!r}, over a codec or on from another model.
-
-    For example:
-
-        timbrel train transfer {name} --data data/synth --codec runs/autoencoder/model --out runs/transfer
-        timbrel train transfer {name} --data data/mine --init-from runs/transfer/model --out runs/mine
-    {ARGS}        codec: The mel autoencoder to work over: a folder, or the name of a shipped model.
     """
-    return train
+    return _fit(recipe, run, init_from=init_from)
+
+
+def transfer(
+    recipe: Annotated[recipes.Recipe, _choice(recipes.TRANSFER_RECIPES)],
+    run: Flags,
+    *,
+    codec: Model = None,
+    init_from: Model = None,
+) -> int:
+    """Train a transfer model by a recipe, over a codec or on from another model.
+
+    For example:
+
+        timbrel train transfer default --data data/synth --codec runs/autoencoder/model --out runs/transfer
+        timbrel train transfer default --data data/mine --init-from runs/transfer/model --out runs/mine
+
+    It logs and goes on as `timbrel train autoencoder` does.
+
+    Args:
+        recipe: The recipe's fields; they are written into the model.
+        run: The run.
+        codec: The mel autoencoder to work over: a folder, or the name of a shipped model.
+        init_from: Start from this model's weights: a folder, or the name of a shipped model.
+    """
+    return _fit(recipe, run, codec=codec, init_from=init_from)
+
+
+def features(recipe: Annotated[recipes.Recipe, _choice(recipes.FEATURES_RECIPES)], run: Flags) -> int:
+    """Train a feature network by a recipe: it tells a store's instruments apart.
+
+    For example:
+
+        timbrel train features default --data data/synth --out runs/features
+        timbrel evaluate distance recordings/violin results --weights runs/features/model
+
+    It logs and goes on as `timbrel train autoencoder` does.
+
+    Args:
+        recipe: The recipe's fields; they are written into the model.
+        run: The run.
+    """
+    return _fit(recipe, run)
 
 
 def single(
-    data: Annotated[Path, Positional, arg(metavar="DATA")],
-    out: Annotated[Path, Positional, arg(metavar="OUT")],
+    run: Flags,
     *,
     instrument: Annotated[str, arg(metavar="LABEL")],
     codec: Annotated[str, arg(metavar="NAME|FOLDER")] = "default",
     init_from: Model = None,
-    restart: bool = False,
-    recipe: Annotated[recipes.SingleRecipe, arg(name="")] = recipes.SINGLE_RECIPES["default"],  # type: ignore[assignment]
+    recipe: Annotated[recipes.SingleRecipe, arg(name="")] = recipes.SINGLE_RECIPES["default"],
 ) -> int:
-    return _fit(recipe, out, restart, data, instrument=instrument, codec=codec, init_from=init_from)
-
-
-single.__doc__ = f"""Train a model of one instrument, for cross-diffusion, duets and accompaniments.
+    """Train a model of one instrument, for cross-diffusion, duets and accompaniments.
 
     For example:
 
-        timbrel train single data/mine runs/violin --instrument violin
+        timbrel train single --data data/mine --out runs/violin --instrument violin
         timbrel transfer song.mp3 --to violin --method cross --models runs
-    {ARGS.replace("FOLDER", "OUT")}        instrument: The label in the data to learn; no other is heard.
+
+    It logs and goes on as `timbrel train autoencoder` does.
+
+    Args:
+        run: The run.
+        instrument: The label in the data to learn; no other is heard.
         codec: The mel autoencoder to work over. Models that play duets share one.
+        init_from: Start from this model's weights: a folder, or the name of a shipped model.
+        recipe: The recipe's fields; they are written into the model.
     """
+    return _fit(recipe, run, instrument=instrument, codec=codec, init_from=init_from)
 
 
-def _features(name: str, default: recipes.Recipe) -> Callable[..., int]:
-    def train(*, data: Folder, out: Folder, restart: bool = False, recipe: recipes.Recipe = default) -> int:
-        return _fit(recipe, out, restart, data)
-
-    train.__annotations__["recipe"] = Annotated[type(default), arg(name="")]
-    train.__doc__ = f"""Train a feature network by the recipe {name!r}: it tells a store's instruments apart.
-
-    For example:
-
-        timbrel train features {name} --data data/synth --out runs/features
-        timbrel evaluate distance recordings/violin results --weights runs/features/model
-    {ARGS}"""
-    return train
-
-
-def _fit(recipe: recipes.Recipe, out: Path, restart: bool, data: Path, **models: str | None) -> int:
-    from timbrel.training import autoencoder, features, report, transfer
+def _fit(recipe: recipes.Recipe, run: Run, **models: str | None) -> int:
     from timbrel.training.loop import fit
-    from timbrel.training.single import SingleStage
+
+    stage = _stage(recipe).prepare(recipe, run.data, **models)
+    if not fit(stage, run.out, resume=not run.restart):
+        return 130
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
+        print(f"the model is in {run.out / 'model'}")
+    return 0
+
+
+def _stage(recipe: recipes.Recipe) -> Any:
+    """The class that trains by a recipe."""
+    from timbrel.training import autoencoder, features, report, single, transfer
 
     stages: dict[type, Any] = {
         recipes.AutoencoderRecipe: autoencoder.AutoencoderStage,
@@ -124,18 +150,6 @@ def _fit(recipe: recipes.Recipe, out: Path, restart: bool, data: Path, **models:
         recipes.ReportAutoencoderRecipe: report.ReportAutoencoderStage,
         recipes.ReportTransferRecipe: report.ReportTransferStage,
         recipes.FeaturesRecipe: features.FeaturesStage,
-        recipes.SingleRecipe: SingleStage,
+        recipes.SingleRecipe: single.SingleStage,
     }
-    if not fit(stages[type(recipe)].prepare(recipe, data, **models), out, resume=not restart):
-        return 130
-    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
-        print(f"the model is in {out / 'model'}")
-    return 0
-
-
-VERBS = {
-    f"train autoencoder {name}": _autoencoder(name, recipe) for name, recipe in recipes.AUTOENCODER_RECIPES.items()
-}
-VERBS |= {f"train transfer {name}": _transfer(name, recipe) for name, recipe in recipes.TRANSFER_RECIPES.items()}
-VERBS["train single"] = single
-VERBS |= {f"train features {name}": _features(name, recipe) for name, recipe in recipes.FEATURES_RECIPES.items()}
+    return stages[type(recipe)]

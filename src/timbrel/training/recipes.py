@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from timbrel.data.augmentation import Augmentation
 from timbrel.errors import InputError
@@ -45,6 +46,9 @@ class Recipe:
         for name in ("steps", "batch_size", "learning_rate", "clip_norm", "validate_every", "log_every"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; expected more than 0")
+
+
+RecipeT = TypeVar("RecipeT", bound=Recipe)
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ TRANSFER_RECIPES: dict[str, Recipe] = {
     ),
 }
 
-SINGLE_RECIPES: dict[str, Recipe] = {
+SINGLE_RECIPES: dict[str, SingleRecipe] = {
     "default": SingleRecipe(steps=10000, frames=216, learning_rate=6e-4, warmup_steps=500),
     "tiny": SingleRecipe(
         steps=20,
@@ -218,7 +222,7 @@ SINGLE_RECIPES: dict[str, Recipe] = {
 }
 
 
-FEATURES_RECIPES: dict[str, Recipe] = {
+FEATURES_RECIPES: dict[str, FeaturesRecipe] = {
     "default": FeaturesRecipe(steps=4000, batch_size=32, frames=128, learning_rate=1e-3),
     "tiny": FeaturesRecipe(
         steps=20,
@@ -233,7 +237,7 @@ FEATURES_RECIPES: dict[str, Recipe] = {
 }
 
 
-def find_recipe(recipes: dict[str, Recipe], name: str, **changes: object) -> Recipe:
+def find_recipe(recipes: Mapping[str, RecipeT], name: str, **changes: object) -> RecipeT:
     """The recipe of that name, with fields changed.
 
     Raises:
