@@ -75,7 +75,7 @@ def test_one_instrument_is_named(fitted, capsys):
     assert recipe == dataclasses.replace(SINGLE_RECIPES["default"], steps=7, widths=(8, 16), augment=False)
     assert stage == ((recipe, Path("d")), {"instrument": "violin", "codec": "default", "init_from": None})
     assert (out, options) == (Path("runs/x"), {"resume": True})
-    assert main("train single --data d --out o".split()) == 2
+    assert main(["train", "single", "--data", "d", "--out", "o"]) == 2
     assert "--instrument" in capsys.readouterr().err
 
 
