@@ -250,6 +250,19 @@ def test_nothing_is_left_of_an_interrupted_file(tmp_path, exception):
     assert (tmp_path / "a.wav").read_text() == "old"
 
 
+def test_a_recording_that_came_meanwhile_and_a_link_to_nothing_stay(tmp_path):
+    writer = io.AudioWriter(tmp_path / "a.wav", 44100, 1).__enter__()
+    writer.write(tone())
+    (tmp_path / "a.wav").write_text("theirs")
+    with pytest.raises(InputError, match="exists"):
+        writer.__exit__(None, None, None)
+    assert (tmp_path / "a.wav").read_text() == "theirs"
+    (tmp_path / "b.wav").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="exists"):
+        io.write_audio(tmp_path / "b.wav", tone(), 44100)
+    assert sorted(os.listdir(tmp_path)) == ["a.wav", "b.wav"]
+
+
 def test_a_written_file_replaces_an_old_one_and_has_plain_permissions(tmp_path):
     (tmp_path / "plain").touch()
     (tmp_path / "a.wav").write_text("old")

@@ -49,8 +49,7 @@ def test_degrading_keeps_the_time(seed):
 
 
 @plays
-def test_a_group_is_one_piece_on_many_instruments_and_a_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(synth, "ProcessPoolExecutor", _Here)
+def test_a_group_is_one_piece_on_many_instruments_and_a_run_goes_on(tmp_path):
     config = SynthConfig(**SMALL, composed_share=1.0)
     assert synthesise(config, tmp_path / "one", mel=MEL, workers=1, progress=False) == 7
     store = MelStore(tmp_path / "one")
@@ -84,7 +83,6 @@ def test_a_group_is_one_piece_on_many_instruments_and_a_run_goes_on(tmp_path, mo
 
 @plays
 def test_a_folder_of_samples_is_a_library(tmp_path, monkeypatch):
-    monkeypatch.setattr(synth, "ProcessPoolExecutor", _Here)
     (tmp_path / "mine" / "harp").mkdir(parents=True)
     for octave in range(1, 8):
         tone = np.sin(2 * np.pi * 27.5 * 2**octave * np.arange(16000) / 16000) * np.exp(-np.arange(16000) / 8000)
@@ -116,29 +114,6 @@ def test_libraries_that_share_samples_count_as_one():
     assert 150 < drawn.count("fluidr3") + drawn.count("musescore") < 250
     assert set(drawn) == set(config.libraries)
     assert "musescore" not in {synth._draw_library(config, "piano", notes, random.Random(seed)) for seed in range(100)}
-
-
-class _Here:
-    """A process pool without processes: starting one takes longer than the work."""
-
-    def __init__(self, *_, **__):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def submit(self, work, *args):
-        from concurrent.futures import Future
-
-        future = Future()
-        future.set_result(work(*args))
-        return future
-
-    def shutdown(self, **_):
-        pass
 
 
 def test_a_users_own_scores_are_named_from_their_folder(tmp_path):

@@ -8,7 +8,6 @@ A waveform here is a float32 array [channels, samples], full scale at 1.
 from __future__ import annotations
 
 import os
-import secrets
 import struct
 import subprocess
 import tempfile
@@ -22,6 +21,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from timbrel import files
 from timbrel.errors import AudioError, InputError
 
 Waveform = npt.NDArray[np.float32]
@@ -288,7 +288,7 @@ def check_output(
             raise InputError(f"{path} is an input; expected another name: an input is never overwritten")
     if path.is_dir():
         raise AudioError(f"{path} is a folder; expected the name of a file to write")
-    if path.exists() and not overwrite:
+    if files.exists(path) and not overwrite:
         raise InputError(f"{path} exists; name another file, or overwrite it (--overwrite, overwrite=True)")
     if not path.parent.is_dir():
         raise AudioError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
@@ -307,8 +307,8 @@ def _same_file(one: PathLike, other: PathLike) -> bool:
 class AudioWriter:
     """Writes a recording block by block: wav and flac of 24 bits, ogg and mp3 at a high variable rate.
 
-    A context manager. Blocks go to a temporary file beside `path` that takes its name at the end; on any
-    exception, Ctrl-C included, nothing is left. Beyond full scale is clipped; a wav over 4 GB is RF64.
+    A context manager; `path` is there at its end, whole or not at all (`files.whole`). Beyond full scale is clipped; a
+    wav over 4 GB is RF64.
 
     Args:
         path: its suffix, one of .wav .flac .ogg .mp3, says the format.
@@ -323,21 +323,33 @@ class AudioWriter:
 
     def __init__(self, path: PathLike, sample_rate: int, channels: int, *, overwrite: bool = False) -> None:
         self.path = check_output(path, overwrite=overwrite, sample_rate=sample_rate, channels=channels)
-        self.sample_rate, self.channels = sample_rate, channels
+        self.sample_rate, self.channels, self.overwrite = sample_rate, channels, overwrite
         self._format = dict(_WRITERS[self.path.suffix.lower()])
         self._bytes = 0
-        self._temporary, self._file = self._create()
 
-    def _create(self) -> tuple[Path, Any]:
-        temporary = self.path.with_name(f".timbrel-{secrets.token_hex(6)}{self.path.suffix}")
+    def __enter__(self) -> Self:
+        with ExitStack() as undo:
+            self._temporary = undo.enter_context(files.whole(self.path, overwrite=self.overwrite))
+            self._open()
+            undo.callback(self._close)
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
         try:
-            file = soundfile.SoundFile(
-                os.fsencode(temporary), "w", samplerate=self.sample_rate, channels=self.channels, **self._format
-            )
+            self._undo.__exit__(*error)
+        except (OSError, RuntimeError) as problem:  # soundfile's errors are RuntimeErrors
+            raise AudioError(f"{self.path} cannot be written: {problem}; is the disk full?") from problem
+
+    def _close(self) -> None:
+        self._file.close()
+
+    def _open(self) -> None:
+        name, size = os.fsencode(self._temporary), {"samplerate": self.sample_rate, "channels": self.channels}
+        try:
+            self._file = soundfile.SoundFile(name, "w", **size, **self._format)
         except soundfile.LibsndfileError as error:
-            temporary.unlink(missing_ok=True)
             raise AudioError(f"{self.path} cannot be written: {error}") from error
-        return temporary, file
 
     def write(self, block: Waveform) -> None:
         """Appends a block [channels, n]. Raises InputError for another shape, NaN or infinite samples."""
@@ -360,27 +372,13 @@ class AudioWriter:
 
     def _become_rf64(self) -> None:
         self._file.close()
-        small, self._format["format"] = self._temporary, "RF64"
-        try:
-            self._temporary, self._file = self._create()
+        self._format["format"] = "RF64"
+        with files.temporary_folder(self.path.parent) as folder:
+            small = self._temporary.rename(folder / self._temporary.name)
+            self._open()
             with soundfile.SoundFile(small) as file:
                 for part in file.blocks(_WRITE_FRAMES, dtype="float32", always_2d=True):
                     self._append(part)
-        finally:
-            small.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            self._file.close()
-            if kind is None:
-                os.replace(self._temporary, self.path)
-        except (OSError, RuntimeError) as error:  # soundfile's errors are RuntimeErrors
-            raise AudioError(f"{self.path} cannot be written: {error}; is the disk full?") from error
-        finally:
-            self._temporary.unlink(missing_ok=True)
 
 
 def write_audio(path: PathLike, waveform: Waveform, sample_rate: int, *, overwrite: bool = False) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from collections.abc import Sequence
-from pathlib import Path
 
 from torch import Tensor
 
 from timbrel.audio.mel import MelConfig, band_centres_hz, hz_to_mel
-from timbrel.errors import AudioError, InputError
+from timbrel.errors import AudioError
+from timbrel.files import write_bytes
 
 
 def draw_mels(
@@ -34,9 +33,6 @@ def draw_mels(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists; name another file, or overwrite it")
     longest = max(mel.shape[-1] for _, mel in panels) / config.frame_rate
     figure = Figure(figsize=(10, 2.6 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -57,10 +53,7 @@ def draw_mels(
     figure.axes[len(panels) - 1].set_xlabel("seconds")
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=110)
-    temporary = path.with_name(f".timbrel-{secrets.token_hex(6)}.png")
     try:
-        temporary.write_bytes(drawn.getvalue())
-        os.replace(temporary, path)
+        write_bytes(path, drawn.getvalue(), overwrite=overwrite)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise AudioError(f"{path} cannot be written: {error.strerror}") from error

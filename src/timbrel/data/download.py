@@ -26,8 +26,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from timbrel.audio.io import open_audio
-from timbrel.data.store import write_text
 from timbrel.errors import AudioError, InputError, MissingDependencyError
+from timbrel.files import write_text
 
 COLUMNS = ("label", "title", "url")
 MAX_NAME_BYTES = 200  # of the 255 that file systems allow: the rest is for a suffix, also of what is made of it

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from timbrel.audio.mel import MelConfig
 from timbrel.errors import InputError
+from timbrel.files import whole, write_bytes, write_text  # noqa: F401
 
 
 @dataclass(frozen=True)
@@ -141,11 +141,8 @@ class MelStore:
 
 def write_levels(folder: Path, entry_id: str, levels: np.ndarray) -> None:
     """Writes one mel of the store at `folder`, whole or not at all."""
-    final = folder / "mels" / f"{entry_id}.npy"
-    temporary = final.with_suffix(".tmp")
-    with open(temporary, "wb") as file:
-        np.save(file, levels)
-    os.replace(temporary, final)
+    with whole(folder / "mels" / f"{entry_id}.npy") as temporary:
+        np.save(temporary, levels)
 
 
 def write_manifest(folder: Path, entries: Iterable[Entry]) -> None:
@@ -185,15 +182,3 @@ def refuse_other_settings(
                 f"{folder} was made with {name} {before.get(name)}; now {name} is {value}. Use the same settings{but}, "
                 "or another folder"
             )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a small file whole or not at all."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a small file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)

@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import random
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +34,12 @@ from timbrel.data.store import (
     quantise,
     refuse_other_settings,
     write_manifest,
-    write_text,
 )
 from timbrel.data.virtual import render_virtual
 from timbrel.errors import InputError
+from timbrel.files import write_text
 from timbrel.instruments import INSTRUMENTS
+from timbrel.parallel import answers
 
 CORE = ("piano", "guitar", "harp", "violin")
 NUM_VIRTUAL = 120
@@ -82,8 +81,6 @@ def synthesise(
         InputError: held-out composers or libraries, unknown names, an empty folder of scores.
         MissingDependencyError: a synthesiser or library that is not installed.
     """
-    from tqdm import tqdm
-
     _check(config)
     for name in config.libraries:
         if is_held_out(library=name):
@@ -110,20 +107,10 @@ def synthesise(
     writer = StoreWriter(out, mel or MelConfig())
     _same_settings(config, writer.folder / "synth.json")
     todo = [k for k in range(config.num_groups) if not _complete(config, k, writer.done)]
-    workers = workers or os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        jobs = [pool.submit(_make_group, config, writer.config, str(out), k, pieces) for k in todo]
-        bar = tqdm(total=config.num_groups, initial=config.num_groups - len(todo), unit="group",
-                   disable=None if progress else True)  # fmt: skip
-        try:
-            for job in as_completed(jobs):
-                job.result()
-                bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            bar.close()
+    _writer.cache_clear()  # of an earlier call in this process
+    make = partial(_make_group, config, writer.config, str(out), pieces)
+    done = config.num_groups - len(todo)
+    deque(answers(make, todo, workers=workers, progress=progress, unit="group", done=done), maxlen=0)
     entries = MelStore(out).entries
     write_manifest(writer.folder, sorted(entries, key=lambda entry: entry.id))  # whoever was ready first
     return len(entries)
@@ -182,10 +169,6 @@ def _check_samples(folders: Sequence[str]) -> None:
 def library_name(folder: str) -> str:
     """What a folder of samples is called as a library."""
     return Path(folder).resolve().name
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
@@ -276,7 +259,7 @@ def _draw_library(config: SynthConfig, label: str, played: Sequence[Note], rng: 
     return rng.choice(families[rng.choice(sorted(families))])
 
 
-def _make_group(config: SynthConfig, mel: MelConfig, out: str, index: int, pieces: list[_Piece]) -> None:
+def _make_group(config: SynthConfig, mel: MelConfig, out: str, pieces: list[_Piece], index: int) -> None:
     rng = random.Random(_seed(config.seed, index))
     for _ in range(20):
         if not pieces or rng.random() < config.composed_share:

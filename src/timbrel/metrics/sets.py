@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from timbrel.audio.io import read_audio
 from timbrel.data.prepare import SUFFIXES, only_recordings
-from timbrel.data.store import write_bytes, write_text
 from timbrel.errors import InputError, TimbrelError
+from timbrel.files import write_bytes, write_text
 from timbrel.metrics.encoders import Encoder
 
 GROUPS = 10  # of recordings, for the standard error
