@@ -114,20 +114,20 @@ def shares(model: Path, source: Path, output: Path, seconds: float) -> None:
         from timbrel import load
         from timbrel.audio import io
         from timbrel.audio.inversion import StreamInverter
-        from timbrel.pipelines import transfer
+        from timbrel.audio.stereo import StereoImage
+        from timbrel.pipelines import windows
 
         pipe = load(model)
     clock.watch(io.AudioReader, "_read", "read")
     clock.watch(io.StreamResampler, "push", "resample")
     clock.watch(io.StreamResampler, "finish", "resample")
-    clock.watch(transfer, "mel_spectrogram", "mel")
-    clock.watch(transfer, "transposed_mel", "mel")
+    clock.watch(windows, "transposed_mel", "mel")
     clock.watch(pipe.model.codec, "encode", "encode")
     clock.watch(pipe.model, "sample", "sample")
     clock.watch(pipe.model.codec, "decode", "decode")
     clock.watch(StreamInverter, "push", "invert")
     clock.watch(StreamInverter, "finish", "invert")
-    clock.watch(transfer._Image, "apply", "stereo image")
+    clock.watch(StereoImage, "apply", "stereo image")
     clock.watch(io.AudioWriter, "write", "write")
     start = time.perf_counter()
     pipe.transfer_file(source, output, to="violin")

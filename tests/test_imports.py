@@ -29,6 +29,7 @@ CORE = {
     "soxr",
     "imageio_ffmpeg",
     "safetensors",
+    "lazy_loader",
     "tyro",
     "tqdm",
     "rich",

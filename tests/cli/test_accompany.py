@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 
-import timbrel
 from timbrel.audio.io import read_audio, write_audio
 from timbrel.cli.main import main
+from timbrel.pipelines.accompany import AccompanyPipeline
 
 RATE = 16000
 
@@ -37,7 +37,9 @@ def test_the_files_are_named_after_voice_and_instruments(tiny_singles, capsys):
 
 def test_instruments_move_by_semitones_or_into_their_range(tiny_singles, monkeypatch):
     asked = []
-    monkeypatch.setitem(timbrel.__dict__, "accompany", lambda *_, transpose, **__: asked.append(transpose) or {})
+    monkeypatch.setattr(
+        AccompanyPipeline, "accompany_file", lambda *_, settings, **__: asked.append(settings.transpose) or {}
+    )
     for flags in ([], ["--transpose", "auto"], ["--transpose", "-12"]):
         assert main(["accompany", "voice.wav", "--with", "violin", "--models", str(tiny_singles), *flags]) == 0
     assert asked == [0, "auto", -12]
@@ -56,14 +58,17 @@ def test_by_the_main_model(tiny_model_folder):
         ("accompany voice.wav --with lute", "no model of 'lute', only of guitar"),
         ("accompany none.wav --with violin", "none.wav does not exist"),
         ("accompany voice.wav --with violin --level-db 40", "level_db is 40.0; expected -60"),
-        ("accompany voice.wav --with violin --transpose up", "--transpose is 'up'; expected 'auto' or a number"),
+        ("accompany voice.wav --with violin --transpose up", "no type matching INT|{auto} could be instantiated"),
         ("accompany voice.wav --with violin --start 50", "start is 50; expected 0 to 49"),
         ("accompany voice.wav --with violin --model default", "model is given, which the method 'cross'"),
         ("transfer voice.wav --method cross --to lute", "no model of 'lute', only of guitar"),
         ("transfer voice.wav --method cross --to voice.wav", "no model of 'voice.wav', only of guitar"),
         ("transfer voice.wav --method cross --to violin --start 50", "start is 50; expected 0 to 49"),
         ("transfer voice.wav --method cross --to violin --forward-steps 501", "forward_steps is 501; expected 0"),
-        ("transfer voice.wav --method cross --to violin --guidance 2", "guidance is given, which the method 'cross'"),
+        (
+            "transfer voice.wav --method cross --to violin --guidance 2",
+            "guidance is 2.0; a model of one instrument",
+        ),
         ("transfer voice.wav --to violin --start 3", "start, models is given, which the method 'default'"),
     ],
 )

@@ -2,8 +2,8 @@
 
 import os
 
-import timbrel
 from timbrel.cli.main import main
+from timbrel.pipelines.duet import DuetPipeline
 
 FAST = ["--steps", "3", "--split", "1", "--seconds", "0.5"]
 
@@ -26,14 +26,14 @@ def test_what_is_wrong_is_said_before_anything_is_made(tiny_singles, tmp_path, m
     for words, said in (
         ("duet violin", "1 instruments are named; expected at least 2"),
         ("duet violin lute", "no model of 'lute', only of guitar"),
-        ("duet violin guitar --split 50", "split is 50; expected 0 to 49"),
+        ("duet violin guitar --split 50", "split is 50; expected a whole number, 0 to 49"),
         ("duet violin guitar --seconds 0", "seconds is 0.0"),
     ):
         assert main([*words.split(), "--models", str(tiny_singles)]) == 2
         assert said in capsys.readouterr().err
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "mix.wav").write_text("mine")
-    monkeypatch.setattr(timbrel, "duet", None)  # it is said without
+    monkeypatch.setattr(DuetPipeline, "load", None)  # it is said without
     assert main(["duet", "violin", "guitar", "--models", str(tiny_singles), *FAST, "-o", "d"]) == 2
     assert "d/mix.wav exists" in capsys.readouterr().err
     assert os.listdir() == ["d"]

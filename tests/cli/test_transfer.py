@@ -2,23 +2,24 @@
 
 import os
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-import timbrel
 from timbrel.audio.io import AudioWriter, open_audio, read_audio, write_audio
 from timbrel.cli.main import main
 from timbrel.errors import AudioError
+from timbrel.pipelines import cross
+from timbrel.pipelines.transfer import TransferPipeline
 
 
-class Halves:
+class Halves(TransferPipeline):
     """A pipeline that halves; it fails on a file named fail."""
 
-    instruments = ("piano", "violin")
-
     def __init__(self):
-        self.calls = []
+        self._instruments = dict.fromkeys(("violin", "piano"))
+        self.calls, self.models = [], []
 
     def transfer_file(self, source, output, *, overwrite, progress, **options):
         self.calls.append((source, output, options))
@@ -39,8 +40,7 @@ class Halves:
 def pipe(tmp_path, monkeypatch):
     """The pipeline, and a current folder with recordings a.wav, b.wav, fail.wav and stop.wav."""
     made = Halves()
-    made.models = []
-    monkeypatch.setitem(timbrel.__dict__, "load", lambda model: made.models.append(model) or made)
+    monkeypatch.setattr(cross, "load", lambda model: made.models.append(model) or made)
     monkeypatch.chdir(tmp_path)
     for name in ("a.wav", "b.wav", "fail.wav", "stop.wav"):
         write_audio(name, 0.5 * np.ones((2, 4410), "f4"), 44100)
@@ -64,10 +64,9 @@ def test_a_clip_is_a_target_and_options_arrive(pipe):
     [(source, output, options)] = pipe.calls
     assert (source.name, output.name, pipe.models) == ("a.wav", "out.flac", ["m"])
     assert str(options.pop("picture")) == "p.png"
-    assert options == {
-        "to": "b.wav", "strength": 0.5, "steps": 3, "guidance": 2.0, "seed": 7, "transpose": -5,
-        "sample_rate": 48000,
-    }  # fmt: skip
+    settings = {"strength": 0.5, "steps": 3, "guidance": 2.0, "seed": 7, "transpose": -5}
+    assert asdict(options.pop("settings")) == settings
+    assert options == {"to": "b.wav", "output_rate": 48000}
     assert main(["transfer", "a.wav", "--to", "b.wav"]) == 0
     assert os.path.exists("a-b.wav")
 
@@ -116,13 +115,12 @@ def test_an_input_is_never_overwritten(pipe, output, capsys):
     ("args", "said"),
     [
         ("--to violin", "there is no SOURCE"),
-        ("a.wav --to violin --strength 1.1", "--strength is 1.1; expected 0 to 1"),
-        ("a.wav --to violin --strength nan", "--strength is nan; expected 0 to 1"),
-        ("a.wav --to violin --steps 0", "--steps is 0; expected 1 to"),
-        ("a.wav --to violin --transpose up", "--transpose is 'up'; expected 'auto' or a number of semitones"),
-        ("a.wav --to violin --transpose=-37", "--transpose is -37; expected -36 to 36"),
-        ("a.wav --to violin --guidance -1", "--guidance is -1.0; expected 0"),
-        ("a.wav --to violin --seed -1", "--seed is -1; expected 0"),
+        ("a.wav --to violin --strength 1.1", "strength is 1.1; expected 0 to 1"),
+        ("a.wav --to violin --strength nan", "strength is nan; expected 0 to 1"),
+        ("a.wav --to violin --steps 0", "steps is 0; expected a whole number of at least 1"),
+        ("a.wav --to violin --transpose=-37", "transpose is -37; expected a whole number, -36 to 36"),
+        ("a.wav --to violin --guidance -1", "guidance is -1.0; expected 0"),
+        ("a.wav --to violin --seed -1", "seed is -1; expected a whole number, 0"),
         ("a.wav --to violin --sample-rate 0", "sample rate of 0 Hz"),
         ("a.wav --to violin -o x.mp3 --sample-rate 96000", "mp3 has 8000"),
         ("a.wav --to violin -o x.txt", r"'.txt'; expected one of .wav"),
@@ -152,7 +150,8 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(pipe, args, said, capsys
 def test_an_unknown_instrument_names_the_known(pipe, capsys):
     assert main(["transfer", "a.wav", "b.wav", "--to", "violine"]) == 2
     err = capsys.readouterr().err
-    assert "'violine'; expected an instrument (piano, violin) or a recording" in err
+    assert "'violine' is neither an instrument (piano, violin) nor a file" in err
+    assert "timbrel instruments add" in err
     assert err.count("violine") == 1
     assert not pipe.calls
 

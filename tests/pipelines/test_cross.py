@@ -9,7 +9,7 @@ from timbrel.checkpoint import load_single_model
 from timbrel.diffusion.samplers import ddim
 from timbrel.diffusion.schedules import cosine_schedule, inference_timesteps
 from timbrel.errors import InputError, ModelError
-from timbrel.pipelines.cross import CrossModel, check_method, cross_timesteps
+from timbrel.pipelines.cross import CrossModel, cross_timesteps
 
 RATE = 16000  # the tiny models'
 SCHEDULE = cosine_schedule(500, prediction_type="v", zero_terminal_snr=True)
@@ -140,13 +140,3 @@ def test_a_missing_model_names_those_that_exist(tiny_singles, tmp_path):
         load_cross("lute", models=tiny_singles)
     with pytest.raises(ModelError, match="is not a folder"):
         load_cross("violin", models=tmp_path / "none")
-
-
-def test_an_option_of_the_other_method_is_said():
-    check_method("cross", {"start": 3}, {"model": None})
-    with pytest.raises(InputError, match="model is given, which the method 'cross' does not have"):
-        check_method("cross", {"start": 3}, {"model": "x"})
-    with pytest.raises(InputError, match="start is given, which the method 'default' does not have"):
-        check_method("default", {"start": 0}, {"model": "x"})
-    with pytest.raises(InputError, match="'both'; expected 'cross' or 'default'"):
-        check_method("both", {}, {})

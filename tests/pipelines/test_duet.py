@@ -48,23 +48,24 @@ def test_the_more_is_shared_the_more_alike(tiny_singles):
 def test_stems_are_equally_loud_and_the_mix_is_their_sum(tiny_singles):
     made = make(tiny_singles, seconds=1.23)
     assert list(made.stems) == ["violin", "guitar"]
-    assert made.sample_rate == RATE
-    assert {w.shape for w in (made.mix, *made.stems.values())} == {(1, round(1.23 * RATE))}
-    np.testing.assert_allclose(made.mix, sum(made.stems.values()), atol=1e-6)
-    assert np.abs(made.mix).max() < 1
-    one, other = (loudness([stem]) for stem in made.stems.values())
+    assert {audio.sample_rate for audio in (made.mix, *made.stems.values())} == {RATE}
+    mix, stems = made.mix.waveform, [audio.waveform for audio in made.stems.values()]
+    assert {w.shape for w in (mix, *stems)} == {(1, round(1.23 * RATE))}
+    np.testing.assert_allclose(mix, sum(stems), atol=1e-6)
+    assert np.abs(mix).max() < 1
+    one, other = (loudness([stem]) for stem in stems)
     assert one == pytest.approx(other, rel=1e-3)
-    for stem in made.stems.values():  # cleaned
+    for stem in stems:  # cleaned
         power = np.abs(np.fft.rfft(stem[0])) ** 2
         assert power[: round(20 * 1.23)].sum() < 1e-3 * power.sum()
 
 
 def test_the_seed_decides_and_nothing_else_does(tiny_singles):
-    one, same, other = (make(tiny_singles, seed=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one.mix, same.mix)
-    assert np.abs(one.mix - other.mix).max() > 1e-3
-    turned = make(tiny_singles, ("guitar", "violin"), seed=1)
-    assert np.abs(one.mix - turned.mix).max() > 1e-3  # the first takes the shared steps
+    one, same, other = (make(tiny_singles, seed=seed).mix.waveform for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 1e-3
+    turned = make(tiny_singles, ("guitar", "violin"), seed=1).mix.waveform
+    assert np.abs(one - turned).max() > 1e-3  # the first takes the shared steps
     assert not torch.is_inference_mode_enabled()
 
 
@@ -87,7 +88,7 @@ def test_files_are_written_all_or_none(tiny_singles, tmp_path):
     paths = made.save(tmp_path / "deep" / "duet")
     assert sorted(path.name for path in paths.values()) == ["guitar.wav", "mix.wav", "violin.wav"]
     assert sorted(os.listdir(tmp_path / "deep" / "duet")) == ["guitar.wav", "mix.wav", "violin.wav"]
-    np.testing.assert_allclose(read_audio(paths["mix"])[0], made.mix, atol=1e-6)
+    np.testing.assert_allclose(read_audio(paths["mix"])[0], made.mix.waveform, atol=1e-6)
     os.remove(paths["violin"])
     with pytest.raises(InputError, match=r"guitar\.wav exists"):
         made.save(tmp_path / "deep" / "duet")
@@ -103,13 +104,15 @@ def test_files_are_written_all_or_none(tiny_singles, tmp_path):
         ({"instruments": ["violin", "violin"]}, "'violin' is named twice"),
         ({"instruments": ["violin", "mix"]}, "'mix' cannot be an instrument"),
         ({"instruments": ["violin", "../x"]}, "cannot be an instrument"),
-        ({"split": 5}, "split is 5; expected 0 to 4"),
+        ({"split": 5}, "split is 5; expected a whole number, 0 to 4"),
         ({"split": -1}, "split is -1"),
-        ({"steps": 0}, "num_inference_steps is 0"),
+        ({"steps": 0}, "steps is 0"),
+        ({"steps": 501}, "num_inference_steps is 501"),
         ({"seconds": 0}, "seconds is 0"),
         ({"seconds": float("nan")}, "seconds is nan"),
         ({"seconds": 601}, "seconds is 601; expected more than 0, at most 600"),
         ({"seed": -1}, "seed is -1"),
+        ({"seed": 0.5}, "seed is 0.5"),
     ],
 )
 def test_wrong_arguments_are_named(tiny_singles, changes, said):

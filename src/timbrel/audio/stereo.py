@@ -47,12 +47,11 @@ class Scan:
         return (10 ** ((TARGET_RMS_DB - levels) / 20)).astype(np.float32)
 
 
-def scan_blocks(blocks: Iterable[tuple[Waveform, int]]) -> Scan:
-    """Reads a recording through: blocks [channels, n], n a multiple of `HOP` but in the last, and their rate in Hz."""
-    products, sums = [], []
-    samples, rate = 0, 0
-    for block, at_rate in blocks:
-        rate, samples = at_rate, samples + block.shape[1]
+def scan_blocks(blocks: Iterable[Waveform], sample_rate: int) -> Scan:
+    """Reads a recording through: blocks [channels, n], n a multiple of `HOP` but in the last."""
+    products, sums, samples = [], [], 0
+    for block in blocks:
+        samples += block.shape[1]
         points = np.pad(block.astype(np.float64), ((0, 0), (0, -block.shape[1] % HOP))).reshape(len(block), -1, HOP)
         points = points.transpose(1, 0, 2)
         products.append((points @ points.transpose(0, 2, 1)).astype(np.float32))
@@ -61,7 +60,7 @@ def scan_blocks(blocks: Iterable[tuple[Waveform, int]]) -> Scan:
     counts = np.minimum(HOP, samples - HOP * np.arange(len(product)))
     total, whole = product.sum(axis=0, dtype=np.float64), sum_.sum(axis=0)
     offset = whole / samples
-    offset[(offset**2 < 1e-4 * total.diagonal() / samples) | (samples < rate)] = 0  # music's own mean
+    offset[(offset**2 < 1e-4 * total.diagonal() / samples) | (samples < sample_rate)] = 0  # music's own mean
     total += samples * np.outer(offset, offset) - np.outer(whole, offset) - np.outer(offset, whole)
     power = total.diagonal().clip(0) / samples
     loudest, channels = int(power.argmax()), len(power)
@@ -71,7 +70,7 @@ def scan_blocks(blocks: Iterable[tuple[Waveform, int]]) -> Scan:
     mixed = offset @ weights
     mono = (product @ weights @ weights - 2 * mixed * (sum_ @ weights) + counts * mixed**2).clip(0) / counts
     mono_power = max(float(weights @ total @ weights) / samples, 0.0)
-    return Scan(rate, channels, samples, offset[:, None].astype(np.float32), power, mono, mono_power, signs)
+    return Scan(sample_rate, channels, samples, offset[:, None].astype(np.float32), power, mono, mono_power, signs)
 
 
 class StereoImage:

@@ -8,7 +8,10 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from timbrel.cli.transfer import _progress
+from timbrel.cli.shared import FLAGS, progress_bar
+from timbrel.pipelines.settings import DuetSettings
+
+DEFAULTS = DuetSettings()
 
 
 def duet(
@@ -16,10 +19,7 @@ def duet(
         tuple[str, ...], Positional, arg(metavar="INSTRUMENT INSTRUMENT...", help_behavior_hint="(required)")
     ],
     *,
-    split: int = 10,
-    seconds: float = 10.0,
-    steps: int = 50,
-    seed: int = 0,
+    settings: Annotated[DuetSettings, FLAGS] = DEFAULTS,
     output_dir: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR", help_behavior_hint="")] = None,
     overwrite: bool = False,
     models: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None,
@@ -34,24 +34,19 @@ def duet(
 
     Args:
         instruments: Instruments that have a model of their own: `timbrel models` lists those that ship.
-        split: How many denoising steps are shared: the more, the more alike they play.
-        seconds: How much music.
-        steps: Denoising steps in all.
-        seed: The same seed gives the same music; another is another idea.
+        settings: What they play.
         output_dir: The folder for the files; by default named after the instruments.
         overwrite: Replace files that exist.
         models: A folder with models of instruments (of `timbrel train single`), beside those that ship.
     """
-    import timbrel
+    from timbrel.pipelines.duet import DuetPipeline
     from timbrel.pipelines.stems import stem_paths
 
     begin = time.monotonic()
     folder = output_dir or Path("-".join(instruments))
     if folder.exists():  # what stands there is known before there is work
         stem_paths(folder, instruments, overwrite=overwrite)
-    with _progress(folder.name) as progress:
-        made = timbrel.duet(
-            instruments, seconds=seconds, split=split, steps=steps, seed=seed, models=models, progress=progress
-        )
-        paths = made.save(folder, overwrite=overwrite)
+    with progress_bar(folder.name) as progress:
+        stems = DuetPipeline.load(instruments, models)(settings=settings, progress=progress)
+        paths = stems.save(folder, overwrite=overwrite)
     print(f"{', '.join(map(str, paths.values()))} ({time.monotonic() - begin:.1f} s)")

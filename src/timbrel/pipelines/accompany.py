@@ -3,7 +3,7 @@
     voice -> one transfer an instrument -> band-pass -> as loud as the voice, and `level_db` -> stems
     voice + stems -> mix
 
-Transfers wait in files beside the result, and all else flows in blocks: memory does not grow with length.
+Transfers wait in files, and all else flows in blocks: in `accompany_file` memory does not grow with length.
 """
 
 from __future__ import annotations
@@ -11,120 +11,193 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from timbrel.audio.bandpass import BandPass
-from timbrel.audio.io import StreamResampler, Waveform, open_audio
+from timbrel.audio.io import Waveform
 from timbrel.audio.level import SILENT_RMS, headroom, level_gain, loudness
+from timbrel.audio.waveform import Audio
 from timbrel.errors import AudioError, InputError
-from timbrel.pipelines.cross import START, STEPS, check_method, load_cross
-from timbrel.pipelines.stems import (
-    MIX,
-    check_instruments,
-    stem_paths,
-    stem_writers,
-)
-from timbrel.pipelines.transfer import BLOCK, Progress, check_transposition, load
+from timbrel.files import temporary_folder
+from timbrel.pipelines.cross import load_method
+from timbrel.pipelines.listen import Recording
+from timbrel.pipelines.settings import AccompanySettings, Method, Progress, TransferSettings
+from timbrel.pipelines.stems import MIX, Stems, check_instruments, stem_paths, stem_writers
+from timbrel.pipelines.transfer import TransferPipeline
 
-LEVEL_DB = -6.0
+CROSS, DEFAULTS = Method("cross"), AccompanySettings()
+
+
+class AccompanyPipeline:
+    """Instruments, ready to accompany a voice. Make one with `load`.
+
+    Args:
+        pipes: the transfer pipeline that plays each instrument, by its name; all of one sample rate.
+
+    Raises:
+        InputError: no instrument, or one that its pipeline does not know.
+    """
+
+    def __init__(self, pipes: Mapping[str, TransferPipeline]) -> None:
+        check_instruments(list(pipes), least=1)
+        for name, pipe in pipes.items():
+            if name not in pipe.instruments:
+                known = ", ".join(pipe.instruments)
+                raise InputError(f"{name!r} is no instrument of the model; expected one of {known}")
+        self.pipes = dict(pipes)
+
+    @classmethod
+    def load(cls, instruments: Sequence[str], method: Method = CROSS, *, steps: int | None = None) -> Self:
+        """From the names of instruments.
+
+        Args:
+            instruments: who plays.
+            method: which models play: by cross-diffusion one of each instrument, or the main one.
+            steps: of the sampler; None is the method's own.
+
+        Raises:
+            ModelError: an instrument has no model.
+            InputError: an unknown instrument, one twice, or none.
+        """
+        check_instruments(instruments, least=1)
+        return cls(load_method(method, instruments, steps=steps))
+
+    @property
+    def sample_rate(self) -> int:
+        return next(iter(self.pipes.values())).sample_rate
+
+    def __call__(
+        self,
+        voice: str | os.PathLike[str],
+        *,
+        progress: Progress | None = None,
+        settings: AccompanySettings = DEFAULTS,
+        **options: Any,
+    ) -> Stems:
+        """Plays to a recording.
+
+        Args:
+            voice: a recording of any length: a voice, or whatever is to be accompanied.
+            progress: called with the seconds done, of all instruments together, and the seconds in all.
+            settings: see `AccompanySettings`.
+            **options: its fields, in place of those: level_db, transpose, steps, seed.
+
+        Returns:
+            At the models' sample rate, with the voice's channels. The mix is the voice plus the stems; where it would
+            clip, all are alike softer.
+
+        Raises:
+            InputError: a number out of range; "auto" for an instrument whose range is not known.
+            AudioError: a voice that cannot be read or is silent.
+        """
+        recording, settings = Recording.of(voice, None), replace(settings, **options)
+        plays = self._settings(recording, settings)
+        with tempfile.TemporaryDirectory() as folder:
+            blocks = list(self._sounds(recording, plays, settings.level_db, Path(folder), progress))
+        sounds = {name: np.concatenate([block[name] for block in blocks], axis=1) for name in blocks[0]}
+        audio = {name: Audio(waveform, self.sample_rate) for name, waveform in sounds.items()}
+        return Stems({name: audio[name] for name in self.pipes}, audio[MIX])
+
+    def accompany_file(
+        self,
+        voice: str | os.PathLike[str],
+        output_dir: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+        settings: AccompanySettings = DEFAULTS,
+        **options: Any,
+    ) -> dict[str, Path]:
+        """File to files in bounded memory: INSTRUMENT.wav of each, and mix.wav; arguments as for a call.
+
+        Args:
+            output_dir: where the files go; made if it is missing.
+            overwrite: replace results that exist. The voice is never overwritten.
+
+        Returns:
+            The path of each instrument and of "mix".
+
+        Raises:
+            InputError, AudioError: as a call; a file that exists, or cannot be written.
+        """
+        recording, settings = Recording.of(voice, None), replace(settings, **options)
+        plays = self._settings(recording, settings)
+        paths = stem_paths(output_dir, list(self.pipes), overwrite=overwrite, inputs=[voice])
+        with (
+            temporary_folder(output_dir) as folder,
+            stem_writers(paths, self.sample_rate, recording.channels, overwrite=overwrite) as writers,
+        ):
+            for sounds in self._sounds(recording, plays, settings.level_db, folder, progress):
+                for name, block in sounds.items():
+                    writers[name].write(block)
+        return paths
+
+    def _settings(self, voice: Recording, settings: AccompanySettings) -> dict[str, TransferSettings]:
+        """Of each instrument, which moves as far as it has to."""
+        plays = dict.fromkeys(self.pipes, settings.transfer)
+        if settings.transpose == "auto":
+            for name, pipe in self.pipes.items():
+                plays[name] = replace(plays[name], transpose=pipe.find_transposition(voice.audio, name))
+        return plays
+
+    def _sounds(
+        self,
+        voice: Recording,
+        plays: Mapping[str, TransferSettings],
+        level_db: float,
+        folder: Path,
+        progress: Progress | None,
+    ) -> Iterator[dict[str, Waveform]]:
+        """Block by block, each stem and the mix; transfers wait in the folder."""
+        rms = loudness(voice.blocks_at(self.sample_rate))
+        if rms < SILENT_RMS:
+            raise AudioError(f"{voice.name} is silent; expected a recording to play to")
+        raw = {name: folder / f"{number}.wav" for number, name in enumerate(self.pipes)}
+        for number, (name, pipe) in enumerate(self.pipes.items()):
+            part = progress and _part(progress, number, len(self.pipes))
+            pipe.transfer_file(voice.name, raw[name], to=name, settings=plays[name], progress=part)
+        wanted = rms * 10 ** (level_db / 20)
+        gains = {name: np.float32(level_gain(loudness(_cleaned(path)), wanted)) for name, path in raw.items()}
+
+        def mixed() -> Iterator[dict[str, Waveform]]:
+            for heard, *blocks in zip(voice.blocks_at(self.sample_rate), *map(_cleaned, raw.values()), strict=True):
+                stems = {name: block * gains[name] for name, block in zip(raw, blocks, strict=True)}
+                yield stems | {MIX: sum(stems.values(), start=heard)}
+
+        gain = np.float32(headroom(max(map(_peak, mixed()))))
+        for sounds in mixed():
+            yield {name: block * gain for name, block in sounds.items()}
 
 
 def accompany(
     voice: str | os.PathLike[str],
     instruments: Sequence[str],
-    output_dir: str | os.PathLike[str],
     *,
-    level_db: float = LEVEL_DB,
-    transpose: int | Literal["auto"] = 0,
     method: Literal["cross", "default"] = "cross",
+    model: str | os.PathLike[str] | None = None,
+    models: str | os.PathLike[str] | None = None,
     start: int | None = None,
     forward_steps: int | None = None,
     steps: int | None = None,
-    seed: int = 0,
-    models: str | os.PathLike[str] | None = None,
-    model: str | os.PathLike[str] | None = None,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Path]:
-    """Writes an accompaniment to a recording: INSTRUMENT.wav for each, and mix.wav with the recording itself.
+    **options: Any,
+) -> Stems:
+    """One accompaniment, in memory. For several, or for a long voice, make an `AccompanyPipeline`.
+
+    For example `accompany("song.wav", ["violin", "guitar"], level_db=-10).save("song-with-violin-guitar")`.
 
     Args:
-        voice: a recording of any length: a voice, or whatever is to be accompanied.
+        voice: a recording: a voice, or whatever is to be accompanied.
         instruments: who plays.
-        output_dir: where the files go; made if it is missing.
-        level_db: of each instrument against the voice, as RMS where they sound: -6 is half as strong.
-        transpose: semitones to move what they play by; "auto", each by the octaves that bring the voice into its range.
-        method: "cross" makes it by cross-diffusion, with a model for each instrument; "default" by the main transfer.
-        start, forward_steps: of cross-diffusion (`CrossModel`); None is its own.
+        method, model, models, start, forward_steps: see `Method`.
         steps: of the sampler; None is the method's own.
-        seed: another seed is another take.
-        models: a folder with models of instruments, beside those that ship (cross).
-        model: a transfer model's name or folder (default).
-        overwrite: replace results that exist. The voice is never overwritten.
-        progress: called with the seconds done, of all instruments together, and the seconds in all (None if unknown).
-
-    Returns:
-        The path of each instrument and of "mix", at the model's sample rate, with the voice's channels. The mix is the
-        voice plus the stems; where it would clip, all are alike softer.
-
-    Raises:
-        ModelError: an instrument has no model.
-        InputError: an unknown instrument or method, a number out of range, a file that exists; "auto" for an instrument
-            whose range is not known.
-        AudioError: a voice that cannot be read or is silent, or results that cannot be written.
+        **options: as `AccompanyPipeline` takes them: level_db, transpose, seed, progress.
     """
-    check_instruments(instruments, least=1)
-    if not -60 <= level_db <= 20:
-        raise InputError(f"level_db is {level_db}; expected -60 (hardly there) to 20 (ten times as strong)")
-    if transpose != "auto":
-        check_transposition(transpose)
-    check_method(method, {"start": start, "forward_steps": forward_steps, "models": models}, {"model": model})
-    if method == "cross":
-        start, steps = START if start is None else start, STEPS if steps is None else steps
-        pipes = {
-            name: load_cross(name, start=start, forward_steps=forward_steps, steps=steps, models=models)
-            for name in instruments
-        }
-    else:
-        pipes = dict.fromkeys(instruments, load(model))
-    for name, pipe in pipes.items():
-        if name not in pipe.instruments:
-            raise InputError(f"{name!r} is no instrument of the model; expected one of {', '.join(pipe.instruments)}")
-    moves = {
-        name: pipe.find_transposition(voice, name) if transpose == "auto" else transpose for name, pipe in pipes.items()
-    }
-    rate = next(iter(pipes.values())).sample_rate
-    with open_audio(voice) as reader:
-        channels = reader.channels
-    paths = stem_paths(output_dir, instruments, overwrite=overwrite, inputs=[voice])
-
-    voice_rms = loudness(_voice(voice, rate))
-    if voice_rms < SILENT_RMS:
-        raise AudioError(f"{voice} is silent; expected a recording to play to")
-    with tempfile.TemporaryDirectory(dir=output_dir, prefix=".timbrel-") as folder:
-        raw = {name: Path(folder) / f"{number}.wav" for number, name in enumerate(instruments)}
-        for number, (name, pipe) in enumerate(pipes.items()):
-            pipe.transfer_file(
-                voice,
-                raw[name],
-                to=name,
-                transpose=moves[name],
-                steps=steps,
-                seed=seed,
-                sample_rate=rate,
-                progress=progress and _part(progress, number, len(pipes)),
-            )
-        wanted = voice_rms * 10 ** (level_db / 20)
-        gains = {name: level_gain(loudness(_cleaned(path)), wanted) for name, path in raw.items()}
-        gain = np.float32(headroom(max(_peak(sounds) for sounds in _sounds(voice, rate, raw, gains))))
-        with stem_writers(paths, rate, channels, overwrite=overwrite) as writers:
-            for sounds in _sounds(voice, rate, raw, gains):
-                for name, block in sounds.items():
-                    writers[name].write(block * gain)
-    return paths
+    chosen = Method(method, model=model, models=models, start=start, forward_steps=forward_steps)
+    return AccompanyPipeline.load(instruments, chosen, steps=steps)(voice, steps=steps, **options)
 
 
 def _part(progress: Progress, number: int, parts: int) -> Progress:
@@ -136,39 +209,9 @@ def _part(progress: Progress, number: int, parts: int) -> Progress:
     return update
 
 
-def _voice(path: str | os.PathLike[str], sample_rate: int) -> Iterator[Waveform]:
-    """At `sample_rate`, in blocks of `BLOCK` samples."""
-    with open_audio(path) as reader:
-        resampler = StreamResampler(reader.sample_rate, sample_rate, reader.channels)
-
-        def parts() -> Iterator[Waveform]:
-            yield from map(resampler.push, reader.blocks(BLOCK))
-            yield resampler.finish()
-
-        held = np.zeros((reader.channels, 0), np.float32)
-        for part in parts():
-            held = np.concatenate([held, part], axis=1)
-            while held.shape[1] >= BLOCK:
-                yield held[:, :BLOCK]
-                held = held[:, BLOCK:]
-        if held.shape[1]:
-            yield held
-
-
 def _cleaned(path: Path) -> Iterator[Waveform]:
-    with open_audio(path) as reader:
-        band_pass = BandPass(reader.sample_rate, reader.channels)
-        for block in reader.blocks(BLOCK):
-            yield band_pass.push(block)
-
-
-def _sounds(
-    voice: str | os.PathLike[str], sample_rate: int, raw: Mapping[str, Path], gains: Mapping[str, float]
-) -> Iterator[dict[str, Waveform]]:
-    """Block by block, each stem and the mix."""
-    for heard, *blocks in zip(_voice(voice, sample_rate), *map(_cleaned, raw.values()), strict=True):
-        stems = {name: block * np.float32(gains[name]) for name, block in zip(raw, blocks, strict=True)}
-        yield stems | {MIX: sum(stems.values(), start=heard)}
+    recording = Recording.of(path, None)
+    return map(BandPass(recording.sample_rate, recording.channels).push, recording.blocks())
 
 
 def _peak(sounds: Mapping[str, Waveform]) -> float:

@@ -11,7 +11,7 @@ first given the average spectrum that the wanted instrument's model was trained 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ from timbrel.checkpoint import SingleModel, TransferModel, load_single_models
 from timbrel.diffusion.samplers import ddim
 from timbrel.diffusion.schedules import NoiseSchedule, inference_timesteps
 from timbrel.errors import InputError
-from timbrel.pipelines.transfer import TransferPipeline
+from timbrel.pipelines.settings import Method
+from timbrel.pipelines.transfer import TransferPipeline, load
 
 STEPS, START = 50, 15
 SOUNDING_DB = -60.0  # of full scale, in the loudest band of a frame
@@ -121,25 +122,12 @@ def cross_timesteps(schedule: NoiseSchedule, steps: int, start: int, forward_ste
     return noised, timesteps[start:]
 
 
-def check_method(method: str, of_cross: Mapping[str, object], of_default: Mapping[str, object]) -> None:
-    """Says early that an option belongs to the other method.
-
-    Raises:
-        InputError: `method` is neither "cross" nor "default", or an option of the other is not None.
-    """
-    others = {"cross": of_default, "default": of_cross}
-    if method not in others:
-        raise InputError(f"method is {method!r}; expected 'cross' or 'default'")
-    if given := [name for name, value in others[method].items() if value is not None]:
-        raise InputError(f"{', '.join(given)} is given, which the method {method!r} does not have: leave it out")
-
-
 def load_cross(
     instrument: str,
     *,
-    start: int = START,
+    start: int | None = None,
     forward_steps: int | None = None,
-    steps: int = STEPS,
+    steps: int | None = None,
     equalise: bool = True,
     models: str | os.PathLike[str] | None = None,
 ) -> TransferPipeline:
@@ -157,5 +145,33 @@ def load_cross(
         InputError: a number out of range.
     """
     [single] = load_single_models([instrument], models)
+    start, steps = START if start is None else start, STEPS if steps is None else steps
     model = CrossModel(single, start=start, forward_steps=forward_steps, steps=steps, equalise=equalise)
     return TransferPipeline(model)
+
+
+def load_method(method: Method, instruments: Sequence[str], *, steps: int | None = None) -> dict[str, TransferPipeline]:
+    """A pipeline for each instrument, of cross-diffusion, or of the main model, which takes any name or clip.
+
+    Args:
+        method: which model plays.
+        instruments: their names.
+        steps: of the sampler; None is the method's own.
+
+    Raises:
+        ModelError: there is no such model, or none of an instrument.
+        InputError: a number out of range.
+    """
+    if method.method == "default":
+        return dict.fromkeys(instruments, load(method.model))
+    return {
+        name: load_cross(
+            name,
+            start=method.start,
+            forward_steps=method.forward_steps,
+            steps=steps,
+            equalise=method.equalise,
+            models=method.models,
+        )
+        for name in instruments
+    }

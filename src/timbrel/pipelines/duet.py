@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -21,102 +21,102 @@ from timbrel.audio.bandpass import BandPass
 from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import Waveform
 from timbrel.audio.level import TARGET_RMS, headroom, level_gain, loudness
+from timbrel.audio.waveform import Audio
 from timbrel.checkpoint import SingleModel, load_single_models
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
-from timbrel.errors import InputError, ModelError
-from timbrel.pipelines.cross import STEPS
-from timbrel.pipelines.stems import (
-    MIX,
-    check_instruments,
-    stem_paths,
-    stem_writers,
-)
-from timbrel.pipelines.transfer import Progress
+from timbrel.errors import ModelError
+from timbrel.pipelines.settings import DuetSettings, Progress
+from timbrel.pipelines.stems import Stems, check_instruments
 
-SPLIT = 10
-MAX_SECONDS = 600.0
+DEFAULTS = DuetSettings()
 
 
-@dataclass(frozen=True)
-class Duet:
-    """What `duet` gives: waveforms [1, samples] float32 at `sample_rate` in Hz. `mix` is the sum of the `stems`."""
-
-    stems: dict[str, Waveform]
-    mix: Waveform
-    sample_rate: int
-
-    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> dict[str, Path]:
-        """Writes INSTRUMENT.wav and mix.wav into `folder`; returns their paths.
-
-        Raises:
-            InputError, AudioError: the folder cannot be made, or a file cannot be written there.
-        """
-        paths = stem_paths(folder, list(self.stems), overwrite=overwrite)
-        with stem_writers(paths, self.sample_rate, 1, overwrite=overwrite) as writers:
-            for name, waveform in (self.stems | {MIX: self.mix}).items():
-                writers[name].write(waveform)
-        return paths
-
-
-@torch.inference_mode()
-def duet(
-    instruments: Sequence[str],
-    *,
-    seconds: float = 10.0,
-    split: int = SPLIT,
-    steps: int = STEPS,
-    seed: int = 0,
-    models: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
-) -> Duet:
-    """Makes up music that several instruments play together.
+class DuetPipeline:
+    """Two or more instruments, ready to play together. Make one with `load`.
 
     Args:
-        instruments: two or more that have a model of their own; the first one's model takes the shared steps.
-        seconds: of music, up to 600.
-        split: denoising steps that are shared. The more, the more alike; with 0 they share the noise alone.
-        steps: denoising steps in all.
-        seed: another seed is another idea.
-        models: a folder with models of instruments, beside those that ship.
-        progress: called with the seconds done, of all instruments together, and the seconds in all.
-
-    Returns:
-        Stems and mix, band-pass filtered. The stems are equally loud (-20 dB RMS where they sound), or all alike
-        softer where that would clip.
+        models: one of each instrument; the first takes the shared steps.
 
     Raises:
-        ModelError: an instrument has no model, or their models do not share a codec and a schedule.
-        InputError: a number out of range, or fewer than two instruments.
+        InputError: fewer than two instruments, or one twice.
+        ModelError: the models do not share a codec and a schedule.
     """
-    check_instruments(instruments, least=2)
-    if not 0 < seconds <= MAX_SECONDS:
-        raise InputError(f"seconds is {seconds}; expected more than 0, at most {MAX_SECONDS:g}")
-    if not 0 <= seed < 2**63:
-        raise InputError(f"seed is {seed}; expected 0 to {2**63 - 1}")
-    loaded = load_single_models(instruments, models)
-    timesteps = inference_timesteps(loaded[0].schedule, steps)
-    if not 0 <= split < steps:
-        raise InputError(f"split is {split}; expected 0 to {steps - 1}: of {steps} steps each instrument needs one")
-    for other in loaded[1:]:
-        _check_alike(loaded[0], other)
 
-    mel, codec = loaded[0].mel, loaded[0].codec
-    samples = max(1, round(seconds * mel.sample_rate))
-    frames = mel.num_frames(samples)
-    shape = (codec.config.latent_channels, mel.n_mels // codec.factor, -(-frames // codec.factor))
-    stems = {}
-    for number, (model, latents) in enumerate(zip(loaded, _sample(loaded, shape, timesteps, split, seed), strict=True)):
-        made = model.decode(latents)[..., :frames]
-        waveform = invert_mel(made, mel, length=samples, seed=seed)[0].numpy()
-        waveform = BandPass(mel.sample_rate, 1).push(waveform)
-        gain = level_gain(loudness([waveform]), TARGET_RMS)
-        stems[model.instrument] = waveform * np.float32(gain)
-        if progress is not None:
-            progress((number + 1) * seconds, len(loaded) * seconds)
-    mix = np.sum(list(stems.values()), axis=0)
-    common = np.float32(headroom(max(float(np.abs(x).max()) for x in (mix, *stems.values()))))
-    return Duet({name: stem * common for name, stem in stems.items()}, mix * common, mel.sample_rate)
+    def __init__(self, models: Sequence[SingleModel]) -> None:
+        check_instruments([model.instrument for model in models], least=2)
+        for other in models[1:]:
+            _check_alike(models[0], other)
+        self.models = list(models)
+
+    @classmethod
+    def load(cls, instruments: Sequence[str], models: str | os.PathLike[str] | None = None) -> Self:
+        """From instruments that have a model of their own, in the folder `models` or among those that ship.
+
+        Raises:
+            InputError: fewer than two instruments, or one twice.
+            ModelError: an instrument has no model, or their models do not share a codec and a schedule.
+        """
+        check_instruments(instruments, least=2)
+        return cls(load_single_models(instruments, models))
+
+    @torch.inference_mode()
+    def __call__(self, *, progress: Progress | None = None, settings: DuetSettings = DEFAULTS, **options: Any) -> Stems:
+        """Makes up music.
+
+        Args:
+            progress: called with the seconds done, of all instruments together, and the seconds in all.
+            settings: see `DuetSettings`.
+            **options: its fields, in place of those: seconds, split, steps, seed.
+
+        Returns:
+            Mono, band-pass filtered. The stems are equally loud (-20 dB RMS where they sound), or all alike softer
+            where that would clip; the mix is their sum.
+
+        Raises:
+            InputError: a number out of range.
+        """
+        settings = replace(settings, **options)
+        mel = self.models[0].mel
+        samples = max(1, round(settings.seconds * mel.sample_rate))
+        stems = {}
+        for number, (model, latents) in enumerate(zip(self.models, self._latents(samples, settings), strict=True)):
+            stems[model.instrument] = _sound(model, latents, samples, settings.seed)
+            if progress is not None:
+                progress((number + 1) * settings.seconds, len(self.models) * settings.seconds)
+        mix = np.sum(list(stems.values()), axis=0)
+        gain = np.float32(headroom(max(float(np.abs(x).max()) for x in (mix, *stems.values()))))
+        rate = mel.sample_rate
+        return Stems({name: Audio(stem * gain, rate) for name, stem in stems.items()}, Audio(mix * gain, rate))
+
+    def _latents(self, samples: int, settings: DuetSettings) -> list[Tensor]:
+        """Of each instrument, [1, c, h, w]."""
+        mel, codec = self.models[0].mel, self.models[0].codec
+        frames = mel.num_frames(samples)
+        shape = (codec.config.latent_channels, mel.n_mels // codec.factor, -(-frames // codec.factor))
+        timesteps = inference_timesteps(self.models[0].schedule, settings.steps)
+        return _sample(self.models, shape, timesteps, settings.split, settings.seed)
+
+
+def duet(instruments: Sequence[str], *, models: str | os.PathLike[str] | None = None, **options: Any) -> Stems:
+    """One duet: `DuetPipeline.load(instruments, models)(**options)`. For several, load once.
+
+    For example `duet(["violin", "guitar"], seconds=20, seed=3).save("violin-guitar")`.
+
+    Args:
+        instruments: two or more that have a model of their own.
+        models: a folder with models of instruments, beside those that ship.
+        **options: as `DuetPipeline` takes them: seconds, split, steps, seed, progress.
+    """
+    return DuetPipeline.load(instruments, models)(**options)
+
+
+def _sound(model: SingleModel, latents: Tensor, samples: int, seed: int) -> Waveform:
+    """Latents [1, c, h, w] -> [1, samples], filtered, at the level of all stems."""
+    made = model.decode(latents)[..., : model.mel.num_frames(samples)]
+    waveform = invert_mel(made, model.mel, length=samples, seed=seed)[0].numpy()
+    waveform = BandPass(model.mel.sample_rate, 1).push(waveform)
+    return waveform * np.float32(level_gain(loudness([waveform]), TARGET_RMS))
 
 
 def _sample(

@@ -1,16 +1,44 @@
-"""What duets and accompaniments share: instruments, each in a file, and their mix."""
+"""What duets and accompaniments share: instruments, each with a file of its name, and their mix."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from timbrel.audio.io import AudioWriter, check_output
+from timbrel.audio.waveform import Audio
 from timbrel.errors import InputError
 
 MIX = "mix"
+
+
+@dataclass(frozen=True)
+class Stems:
+    """Several instruments of one length, rate and number of channels.
+
+    Attributes:
+        stems: each instrument alone, by its name.
+        mix: all together, and a voice where they accompany one.
+    """
+
+    stems: dict[str, Audio]
+    mix: Audio
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> dict[str, Path]:
+        """Writes INSTRUMENT.wav and mix.wav into `folder`, all or none; returns their paths by name.
+
+        Raises:
+            InputError, AudioError: the folder cannot be made, or a file cannot be written there.
+        """
+        paths = stem_paths(folder, list(self.stems), overwrite=overwrite)
+        rate, channels = self.mix.sample_rate, len(self.mix.waveform)
+        with stem_writers(paths, rate, channels, overwrite=overwrite) as writers:
+            for name, audio in (self.stems | {MIX: self.mix}).items():
+                writers[name].write(audio.waveform)
+        return paths
 
 
 def check_instruments(instruments: Sequence[str], least: int) -> None:

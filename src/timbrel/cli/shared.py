@@ -1,0 +1,54 @@
+"""What several verbs share: the flags of settings, and a bar that shows how far the work is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from timbrel.pipelines.settings import AccompanySettings, Method, Progress, TransferSettings
+
+MODEL_S = "(default: the model's)"
+SEMITONES = arg(metavar="auto|N")
+FLAGS = arg(name="")  # a dataclass's fields are flags of their own names
+
+
+@dataclass(frozen=True)
+class TransferFlags(TransferSettings):
+    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=MODEL_S)] = TransferSettings.steps
+    guidance: Annotated[float | None, arg(metavar="X", help_behavior_hint=MODEL_S)] = TransferSettings.guidance
+    transpose: Annotated[int | Literal["auto"], SEMITONES] = TransferSettings.transpose
+
+
+@dataclass(frozen=True)
+class AccompanyFlags(AccompanySettings):
+    transpose: Annotated[int | Literal["auto"], SEMITONES] = AccompanySettings.transpose
+    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the method's)")] = None
+
+
+@dataclass(frozen=True)
+class MethodFlags(Method):
+    model: Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="(default: default)")] = None
+    start: Annotated[int | None, arg(metavar="K", help_behavior_hint="(cross; default: 15)")] = None
+    forward_steps: Annotated[int | None, arg(metavar="F", help_behavior_hint="(cross; default: matched)")] = None
+    equalise: Annotated[bool, arg(help_behavior_hint="(cross)")] = Method.equalise
+    models: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(cross)")] = None
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Progress]:
+    """A bar on stderr with the time left, where that is a terminal; what it gives takes seconds of sound."""
+    from tqdm import tqdm
+
+    layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} s, {remaining} left"
+    with tqdm(desc=name, disable=None, leave=False, bar_format=layout) as bar:
+
+        def update(done_s: float, total_s: float | None) -> None:
+            bar.total = total_s and round(total_s)
+            bar.update(round(done_s) - bar.n)
+
+        yield update

@@ -1,0 +1,144 @@
+"""What is read from a recording: its blocks, its levels, its beginning, its pitch, and the part that makes a style."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from torch import Tensor
+
+from timbrel.audio.io import StreamResampler, Waveform, open_audio, resample
+from timbrel.audio.level import HOP, SILENT_RMS, TARGET_RMS
+from timbrel.audio.pitch import pitch_range
+from timbrel.audio.stereo import Scan, loudest_channel, scan_blocks
+from timbrel.errors import AudioError, InputError
+from timbrel.pipelines.settings import check_whole
+from timbrel.pipelines.windows import flow
+
+Source = str | os.PathLike[str] | np.ndarray | Tensor
+
+BLOCK = 1 << 16  # samples read at a time, a multiple of HOP
+CLIP_S = 10.0  # of a style clip: its loudest stretch
+PITCH_S = 60.0  # of a recording, that its range is taken from
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording that can be read more than once, in blocks.
+
+    Attributes:
+        audio: the path of a file, or [channels, samples].
+        sample_rate: in Hz.
+        channels: as many as it has.
+    """
+
+    audio: Path | Waveform
+    sample_rate: int
+    channels: int
+
+    @classmethod
+    def of(cls, source: Source, sample_rate: int | None) -> Self:
+        """A path, or an array [channels, samples] or [samples] at `sample_rate`.
+
+        Raises:
+            InputError: an array that is no waveform, or has no rate.
+            AudioError: a file that cannot be read.
+        """
+        if isinstance(source, str | os.PathLike):
+            with open_audio(source) as reader:
+                return cls(Path(source), reader.sample_rate, reader.channels)
+        if sample_rate is None:
+            raise InputError("source is an array, and sample_rate is missing; give its rate in Hz")
+        waveform = _as_waveform(source)
+        return cls(waveform, check_whole("sample_rate", sample_rate, 1), len(waveform))
+
+    @property
+    def name(self) -> str:
+        """Of the file, or nothing."""
+        return str(self.audio) if isinstance(self.audio, Path) else ""
+
+    def blocks(self) -> Iterator[Waveform]:
+        """Yields [channels, n]."""
+        if isinstance(self.audio, Path):
+            with open_audio(self.audio) as reader:
+                yield from reader.blocks(BLOCK)
+        else:
+            for start in range(0, self.audio.shape[1], BLOCK):
+                yield self.audio[:, start : start + BLOCK]
+
+    def blocks_at(self, sample_rate: int) -> Iterator[Waveform]:
+        """Yields [channels, BLOCK] at another rate, the last block shorter."""
+        left = np.zeros((self.channels, 0), np.float32)
+        for part in flow(self.blocks(), StreamResampler(self.sample_rate, sample_rate, self.channels)):
+            left = np.concatenate([left, part], axis=1)
+            while left.shape[1] >= BLOCK:
+                yield left[:, :BLOCK]
+                left = left[:, BLOCK:]
+        if left.shape[1]:
+            yield left
+
+    def scan(self) -> Scan:
+        """Its levels, of a first pass."""
+        return scan_blocks(self.blocks(), self.sample_rate)
+
+    def beginning(self, seconds: float, sample_rate: int) -> Waveform:
+        """The first seconds of the loudest channel, [samples] at another rate."""
+        wanted, parts, length = int(seconds * sample_rate), [], 0
+        for part in flow(self.blocks(), StreamResampler(self.sample_rate, sample_rate, self.channels)):
+            parts.append(part)
+            length += part.shape[1]
+            if length >= wanted:
+                break
+        return loudest_channel(np.concatenate(parts, axis=1)[:, :wanted])
+
+    def pitch_range(self, sample_rate: int) -> tuple[float, float] | None:
+        """Lowest and highest MIDI pitch of the first minute, or None where hardly anything has a pitch."""
+        found = pitch_range(self.beginning(PITCH_S, sample_rate), sample_rate)
+        return found and (found[0], found[2])
+
+    def style_clip(self, sample_rate: int) -> Waveform:
+        """The loudest 10 s, as mono [1, samples] at another rate, at the level that models are trained with.
+
+        Raises:
+            AudioError: it is silent.
+        """
+        scan = self.scan()
+        if scan.active_rms < SILENT_RMS:
+            raise AudioError(f"the style clip {self.name} is silent; give a recording of the wanted instrument")
+        keep = round(CLIP_S * self.sample_rate / HOP)
+        powers = np.minimum(scan.mono_powers, scan.active_rms**2)
+        start = int(np.convolve(powers, np.ones(min(keep, len(powers))), mode="valid").argmax()) * HOP
+        parts = [scan.mix(part) for part in _between(self.blocks(), start, start + keep * HOP)]
+        loudest = resample(np.concatenate(parts)[None], self.sample_rate, sample_rate)
+        return loudest * np.float32(TARGET_RMS / scan.active_rms)
+
+
+def _between(blocks: Iterator[Waveform], start: int, stop: int) -> Iterator[Waveform]:
+    position = 0
+    for block in blocks:
+        yield block[:, max(0, start - position) : max(0, stop - position)]
+        position += block.shape[1]
+        if position >= stop:
+            return
+
+
+def _as_waveform(array: np.ndarray | Tensor) -> Waveform:
+    """[samples] or [channels, samples], finite -> float32 [channels, samples]."""
+    waveform = np.atleast_2d(np.asarray(array))
+    if waveform.ndim != 2 or not np.issubdtype(waveform.dtype, np.floating):
+        raise InputError(
+            f"waveform is {waveform.dtype} of shape {waveform.shape}; expected floats [channels, samples] in [-1, 1]"
+        )
+    if waveform.shape[0] > waveform.shape[1] and waveform.shape[0] > 64:
+        raise InputError(f"waveform has shape {waveform.shape}; expected [channels, samples]: transpose it")
+    if not waveform.size:
+        raise InputError(f"waveform has shape {waveform.shape}; expected at least one sample")
+    with np.errstate(over="ignore"):
+        waveform = waveform.astype(np.float32)
+    if not np.isfinite(waveform).all():
+        raise InputError("waveform holds NaN or infinite samples; expected finite ones")
+    return waveform

@@ -1,0 +1,176 @@
+"""What a call may ask for, checked once. Needs neither torch nor numpy: the command line takes its flags from here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import index
+from typing import Any, Literal
+
+from timbrel.errors import InputError
+
+Progress = Callable[[float, float | None], None]
+"""Is called with the seconds done and the seconds in all (None if unknown)."""
+
+MOST_SEMITONES = 36
+MOST_GUIDANCE = 20.0
+MOST_SEED = 2**63 - 1
+MOST_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """How a recording is put on another instrument.
+
+    Attributes:
+        strength: From 0 (the source as it is) to 1 (all of the new sound): a line between their mels.
+        steps: Sampler steps. The shipped model is best with 1; 2 give another take for each seed, and lose some notes.
+        guidance: How strongly the style is followed: 1 plainly, more exaggerates, at twice the time.
+        transpose: Semitones to move the music by, time kept, or "auto": by the octaves that bring it into the
+            instrument's range.
+        seed: The same seed gives the same result. With 2 steps or more another seed is another take; with one step the
+            shipped model draws nothing but phases where the source has none, which are hardly heard.
+
+    Raises:
+        InputError: a value is out of range, or no whole number where one is expected.
+    """
+
+    strength: float = 1.0
+    steps: int | None = None
+    guidance: float | None = None
+    transpose: int | Literal["auto"] = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("strength", self.strength, 0, 1)
+        check_range("guidance", 1 if self.guidance is None else self.guidance, 0, MOST_GUIDANCE)
+        _set(self, seed=check_whole("seed", self.seed, 0, MOST_SEED))
+        if self.steps is not None:
+            _set(self, steps=check_whole("steps", self.steps, 1))
+        if self.transpose != "auto":
+            semitones = check_whole("transpose", self.transpose, -MOST_SEMITONES, MOST_SEMITONES, why="or 'auto'")
+            _set(self, transpose=semitones)
+
+
+@dataclass(frozen=True)
+class DuetSettings:
+    """What several instruments make up together.
+
+    Attributes:
+        seconds: How much music, up to 600.
+        split: How many denoising steps are shared: the more, the more alike they play; with 0 the noise alone.
+        steps: Denoising steps in all.
+        seed: The same seed gives the same music; another is another idea.
+
+    Raises:
+        InputError: a value is out of range, or no whole number where one is expected.
+    """
+
+    seconds: float = 10.0
+    split: int = 10
+    steps: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds <= MOST_SECONDS:
+            raise InputError(f"seconds is {self.seconds}; expected more than 0, at most {MOST_SECONDS:g}")
+        steps = check_whole("steps", self.steps, 1)
+        _set(self, steps=steps, seed=check_whole("seed", self.seed, 0, MOST_SEED))
+        _set(
+            self,
+            split=check_whole("split", self.split, 0, steps - 1, why=f"of {steps} steps each instrument needs one"),
+        )
+
+
+@dataclass(frozen=True)
+class AccompanySettings:
+    """How instruments accompany a voice.
+
+    Attributes:
+        level_db: How loud each instrument is against the voice, in dB where they sound: -6 is half as strong.
+        transpose: Semitones to move what they play by, or "auto": each by the octaves that bring it into its range.
+        steps: Sampler steps; 50 in cross-diffusion.
+        seed: The same seed gives the same result; another is another take.
+
+    Raises:
+        InputError: a value is out of range, or no whole number where one is expected.
+    """
+
+    level_db: float = -6.0
+    transpose: int | Literal["auto"] = 0
+    steps: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not -60 <= self.level_db <= 20:
+            raise InputError(f"level_db is {self.level_db}; expected -60 (hardly there) to 20 (ten times as strong)")
+        _ = self.transfer
+
+    @property
+    def transfer(self) -> TransferSettings:
+        """Of each instrument."""
+        return TransferSettings(transpose=self.transpose, steps=self.steps, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Method:
+    """Which model plays.
+
+    Attributes:
+        method: Cross-diffusion instead of the main model: noise the source, and let a model of the wanted instrument
+            alone (one of `timbrel train single`) take the noise away. Slower; see docs/cross-diffusion.md.
+        model: A model that ships (see `timbrel models`) or a model folder.
+        start: How many denoising steps of cross-diffusion (--steps, 50) are skipped: the fewer, the more is made anew.
+        forward_steps: How far the source is noised, of the model's 500 steps; by default as --start expects.
+        equalise: Leave the source's average spectrum, and more of its sound, instead of giving it the instrument's.
+        models: A folder with models of instruments, beside those that ship.
+
+    Raises:
+        InputError: an option of the other method is given.
+    """
+
+    method: Literal["default", "cross"] = "default"
+    model: str | os.PathLike[str] | None = None
+    start: int | None = None
+    forward_steps: int | None = None
+    equalise: bool = True
+    models: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        of_cross = {
+            "start": self.start,
+            "forward_steps": self.forward_steps,
+            "equalise": None if self.equalise else False,
+            "models": self.models,
+        }
+        others: dict[str, dict[str, Any]] = {"cross": {"model": self.model}, "default": of_cross}
+        if self.method not in others:
+            raise InputError(f"method is {self.method!r}; expected 'cross' or 'default'")
+        if given := [name for name, value in others[self.method].items() if value is not None]:
+            names = ", ".join(given)
+            raise InputError(f"{names} is given, which the method {self.method!r} does not have: leave it out")
+
+
+def check_whole(name: str, value: int, low: int, high: int | None = None, *, why: str = "") -> int:
+    """A whole number, numpy's too, as an int of Python's. Raises InputError for another, or one out of range."""
+    try:
+        number = index(value)
+    except TypeError:
+        number = None
+    if number is None or number < low or (high is not None and number > high):
+        expected = f"a whole number of at least {low}" if high is None else f"a whole number, {low} to {high}"
+        raise InputError(f"{name} is {value!r}; expected {expected}{why and f', {why}'}")
+    return number
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raises InputError for a number that is not from `low` to `high`, NaN among them."""
+    if not low <= value <= high:
+        raise InputError(f"{name} is {value}; expected {low:g} to {high:g}")
+
+
+def _set(settings: object, **values: int) -> None:
+    """What was checked, into a frozen dataclass that is being made."""
+    for name, value in values.items():
+        object.__setattr__(settings, name, value)
