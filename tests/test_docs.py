@@ -15,6 +15,7 @@ from timbrel.data.render import LIBRARIES
 from timbrel.data.scores import CORPUS_LICENCES
 from timbrel.data.splits import HELD_OUT_COMPOSERS, HELD_OUT_LIBRARIES
 from timbrel.experiments.benchmark import manifest, measures
+from tools import docs
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -126,13 +127,26 @@ def test_the_benchmark_is_as_described():
     assert {column.heading for column in measures.COLUMNS} >= {"LSD dB", "detail", "both at once"}
 
 
-def test_the_benchmark_table_is_filled_once_a_model_ships():
-    table, _, remark = marked("README.md", "benchmark").partition("\n\n")
-    rows = cells(table)
-    assert len({len(row) for row in rows}) == 1
-    filled = all(cell for row in rows for cell in row[1:])
-    assert filled != ("Not filled in yet" in remark)
-    config = checkpoint.PRETRAINED / checkpoint.DEFAULT_MODEL / "config.json"
-    if config.exists():
-        assert filled
-        assert json.loads(config.read_text())["info"]["figures"], "`timbrel models` has no figures to show"
+@pytest.mark.parametrize("page_name", sorted({page for page, _ in docs.blocks()}))
+def test_measured_tables_are_those_of_the_figures(page_name: str):
+    """`python -m tools.docs` writes them."""
+    text = (ROOT / page_name).read_text()
+    for (page, name), block in docs.blocks().items():
+        if page == page_name:
+            text = docs.filled(text, name, block())
+    assert text == (ROOT / page_name).read_text()
+
+
+def test_prose_says_what_the_figures_say():
+    rows = json.loads((ROOT / docs.MODELS / "default" / "benchmark.json").read_text())["rows"]
+    both = {name: means["both"] for name, means in rows["model-clip"]["directions"].items()}
+    worst, second, *_, best = sorted(both, key=both.__getitem__)
+    readme = " ".join(PAGES["README.md"].split())
+    assert f"weakest from {worst.replace('-', ' ')}: {both[worst]:.0%}".replace("%", " %") in readme
+    assert f"other eleven directions have {100 * both[second]:.0f} to {100 * both[best]:.0f} %" in readme
+    figures = json.loads((checkpoint.PRETRAINED / checkpoint.DEFAULT_MODEL / "config.json").read_text())["info"][
+        "figures"
+    ]
+    measured = {"both_at_once" if name == "both" else name: row for name, row in rows["model-clip"].items()}
+    for name, figure in figures.items():
+        assert figure == pytest.approx(measured[name]["mean"], rel=0.01), name

@@ -7,7 +7,7 @@ The recorded notes are the unheard library: nothing but the row "recorded-notes"
 all) is trained for the same steps of the same batches, and measured on the validation split, whose scores no training
 hears, to the four instruments of the benchmark: LSD, MFCC distance, detail and instrument accuracy as there; notes are
 the F1 against those that a transcriber finds in the true target. Designs that train on the same data do so at once,
-batch by batch. OUT/NAME.json, OUT/designs.md and OUT/variations.md are written; what is there is not made again, what
+batch by batch. OUT/NAME.json, OUT/designs.csv and OUT/variations.csv are written; what is there is not made again, what
 was stopped goes on.
 """
 
@@ -31,10 +31,12 @@ from timbrel.audio.inversion import invert_mel
 from timbrel.audio.mel import MelConfig, band_centres_hz
 from timbrel.data.augmentation import Augmentation
 from timbrel.data.datasets import Windows
-from timbrel.data.store import MelStore, write_text
+from timbrel.data.store import MelStore
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import cosine_schedule, inference_timesteps
 from timbrel.experiments.benchmark.measures import classifier
+from timbrel.experiments.page import Table
+from timbrel.files import write_text
 from timbrel.metrics import notes, spectral
 from timbrel.metrics.instrument import evaluate as judge
 from timbrel.metrics.summary import mean_interval
@@ -118,6 +120,8 @@ class PitchFeatures(nn.Module):
     """Mel in dB [batch, 1, n_mels, frames] -> [batch, 4 * pitches, frames / 4]: how far the partials of each pitch
     (MIDI 40 to 100) stand out of their surroundings, which says little about the timbre."""
 
+    filters: Tensor
+
     def __init__(self, config: MelConfig) -> None:
         super().__init__()
         centres = band_centres_hz(config)
@@ -158,6 +162,9 @@ class VelocityDenoiser(TransferDenoiser):
 class PictureDenoiser(nn.Module):
     """Residual 3 x 3 convolutions over latents [batch, c, h, w], dilated, scaled and shifted by noise level and style
     for each channel and band; at the last timestep, where it is trained and used, the noise does not enter."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, config: DenoiserConfig, width: int = 32) -> None:
         super().__init__()
@@ -400,24 +407,24 @@ def run(
         print(name, found[f"unheard, {trial.design.sampling[0]} steps"], flush=True)
 
 
-def table(names: list[str], out: Path) -> str:
+DIGITS = {"mel_db": 1, "lsd_db": 1, "mfcc_distance": 0, "detail": 2, "instrument_accuracy": 2, "notes": 2}
+HEADINGS = ("mel dB", "LSD dB", "MFCC", "detail", "instr.", "notes")
+
+
+def table(names: list[str], out: Path) -> Table:
     """What is measured of these designs, a line for each and its numbers of steps."""
-    digits = {"mel_db": 1, "lsd_db": 1, "mfcc_distance": 0, "detail": 2, "instrument_accuracy": 2, "notes": 2}
-    heads = ("mel dB", "LSD dB", "MFCC", "detail", "instr.", "notes")
-    heads = ("", "steps", "CPU ms", *(f"{head}, {where}" for where in ("heard", "unheard") for head in heads))
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    found = {
-        f"{where}, 0 steps": json.loads((out / f"nothing-{where}.json").read_text()) for where in ("heard", "unheard")
-    }
-    everything = {"nothing": found | {"design": {"about": "nothing done", "sampling": [0]}, "sample_cpu_ms_0": 0.0}}
-    everything |= {name: json.loads((out / f"{name}.json").read_text()) for name in names}
-    for found in everything.values():
-        for steps in found["design"]["sampling"]:
-            rows = [found[f"{where}, {steps} steps"] for where in ("heard", "unheard")]
-            figures = [f"{row[key][0]:.{places}f}" for row in rows for key, places in digits.items()]
-            cells = (found["design"]["about"], str(steps), f"{found[f'sample_cpu_ms_{steps}']:.0f}", *figures)
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    rows: dict[str, Any] = {"nothing": {"design": {"about": "nothing done", "sampling": [0]}, "sample_cpu_ms_0": 0.0}}
+    for where in ("heard", "unheard"):
+        rows["nothing"][f"{where}, 0 steps"] = json.loads((out / f"nothing-{where}.json").read_text())
+    rows |= {name: json.loads((out / f"{name}.json").read_text()) for name in names}
+    lines = [_line(row, steps) for row in rows.values() for steps in row["design"]["sampling"]]
+    return Table(["", "steps", "CPU ms", *(f"{h}, {where}" for where in ("heard", "unheard") for h in HEADINGS)], lines)
+
+
+def _line(row: dict[str, Any], steps: int) -> list[str]:
+    measured = [row[f"{where}, {steps} steps"] for where in ("heard", "unheard")]
+    figures = [f"{means[key][0]:.{places}f}" for means in measured for key, places in DIGITS.items()]
+    return [row["design"]["about"], str(steps), f"{row[f'sample_cpu_ms_{steps}']:.0f}", *figures]
 
 
 def main() -> None:
@@ -448,8 +455,9 @@ def main() -> None:
         run({name: everything[name] for name in group}, args.steps, data, out, labels, test)
         left = [name for name in left if name not in group]
     for kind, rows in (("designs", [*DESIGNS]), ("variations", ["base", *VARIATIONS])):
-        write_text(out / f"{kind}.md", table([name for name in rows if (out / f"{name}.json").exists()], out))
-        print((out / f"{kind}.md").read_text())
+        made = table([name for name in rows if (out / f"{name}.json").exists()], out)
+        write_text(out / f"{kind}.csv", made.csv())
+        print(f"{made.markdown()}\n")
 
 
 def shared(design: Design) -> tuple[Augmentation | None, tuple[str, ...]]:

@@ -41,11 +41,11 @@ class Column:
         return f"{self.mean(row)} [{low}, {high}]"
 
     def plus_minus(self, row: Mapping[str, Any]) -> str:
-        """The mean and half its interval: 0.95 ± 0.01."""
+        """The mean and half its interval, if that is anything: 0.95 ± 0.01."""
         if not row.get(self.name):
             return ""
         half = (row[self.name]["high"] - row[self.name]["low"]) / 2
-        return f"{self.mean(row)} ± {half:.{self.decimals}f}"
+        return f"{self.mean(row)} ± {half:.{self.decimals}f}" if half else self.mean(row)
 
 
 def used(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> list[Column]:

@@ -26,7 +26,7 @@ Measures = dict[str, float]
 
 COLUMNS = (
     Column("lsd_db", "LSD dB", 1, "lower"),
-    Column("mfcc_distance", "MFCC dist.", 0, "lower"),
+    Column("mfcc_distance", "MFCC distance", 0, "lower"),
     Column("detail", "detail", 2, "1"),
     Column("instrument_accuracy", "instrument", 2, "higher"),
     Column("note_f1", "note F1", 3, "higher"),

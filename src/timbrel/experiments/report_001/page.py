@@ -15,7 +15,7 @@ from timbrel.files import write_text
 
 JUDGED = (
     Column("lsd_db", "LSD dB", 1, "lower"),
-    Column("mfcc_distance", "MFCC dist.", 0, "lower"),
+    Column("mfcc_distance", "MFCC distance", 0, "lower"),
     Column("detail", "detail", 2, "1"),
     Column("instrument_accuracy", "instrument", 2, "higher"),
 )

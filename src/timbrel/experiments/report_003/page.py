@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -68,11 +70,12 @@ def text(results: dict[str, Any]) -> str:
     parts = ["\n".join(_remarks(results))]
     for name, direction in results["directions"].items():
         parts.append(f"### {name.replace('-', ' ')} (table {DIRECTIONS[name]})")
-        parts += [_known_rows(direction).markdown(), *(_grid(results, direction, key) for key in _used(direction))]
+        parts += [known_rows(direction).markdown(), *(_grid(results, direction, key) for key in _used(direction))]
     return "\n\n".join([*parts, "### speed and memory", speed_table(results["speed"]).markdown()])
 
 
-def _known_rows(direction: dict[str, Any]) -> Table:
+def known_rows(direction: dict[str, Any]) -> Table:
+    """The rows whose quality is known, with errors."""
     measures = _used(direction)
     rows = [[title, *(_text(direction[name][key]) for key in measures)] for name, title in ROWS.items()]
     return Table(["", *(MEASURES[key] for key in measures)], rows)
@@ -117,7 +120,7 @@ def html(results: dict[str, Any], maps: Mapping[str, bytes], figures: Mapping[st
     for name, direction in results["directions"].items():
         title = name.replace("-", " ")
         heat_map = Figure(f"heat maps, {title}", page.data_url(maps[name], "image/png"))
-        blocks += [Heading(title), heat_map, _known_rows(direction), *figures[name]]
+        blocks += [Heading(title), heat_map, known_rows(direction), *figures[name]]
     return page.html("Report 003", [*blocks, Heading("Speed and memory"), speed_table(results["speed"])])
 
 
@@ -136,6 +139,21 @@ def csv_text(direction: dict[str, Any]) -> str:
             line += [*(f"{row[key][part]:.4f}" for part in ("mean", "low", "high")), row[key]["clips"]]
         lines.append([str(cell) for cell in line])
     return Table(head, lines).csv()
+
+
+def read_csv(text: str) -> dict[str, Any]:
+    """What `csv_text` was given, of as many digits as it has."""
+    direction: dict[str, Any] = {}
+    for line in csv.DictReader(io.StringIO(text)):
+        name = cell_name(int(line["forward_steps"]), int(line["start"])) if line["row"] == "cross" else line["row"]
+        row = {
+            key: {"value": float(line[key]), "standard_error": float(line[f"{key}_error"])} for key in ("fad", "kad")
+        }
+        for key in ("instrument", "note_f1_ratio", "both"):
+            if key in line:
+                row[key] = {"mean": float(line[key])} | {e: float(line[f"{key}_{e}"]) for e in ("low", "high")}
+        direction[name] = row
+    return direction
 
 
 def heat_maps(name: str, direction: dict[str, Any], rows: Sequence[int], columns: Sequence[int]) -> bytes:

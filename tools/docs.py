@@ -1,0 +1,222 @@
+"""Writes the measured tables into the README, the docs and the model cards: `python -m tools.docs`.
+
+A table stands between <!-- NAME --> and <!-- /NAME --> and is made of a file of figures in the tree: what a run wrote,
+copied there. `python -m tools.docs --check` only says which pages are not as their figures, and a test does.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from timbrel.experiments.benchmark import beyond
+from timbrel.experiments.benchmark.measures import COLUMNS
+from timbrel.experiments.page import Column, Table, used
+from timbrel.experiments.report_003 import page as report_003_page
+from timbrel.experiments.report_003.cells import ROWS, cell_name, cell_of, matched
+
+ROOT = Path(__file__).parents[1]
+MODELS = "src/timbrel/pretrained"
+Block = Callable[[], str]
+
+BENCHMARK_ROWS = {
+    "unchanged": "nothing done",
+    "other-piece": "another piece, right instrument",
+    "transcribe-timgm6mb": "transcribe, render: timgm6mb",
+    "transcribe-freepats": "transcribe, render: freepats (the answer's own library)",
+    "score-fluidr3": "true score on fluidr3",
+    "score-musescore": "true score on musescore",
+    "model-clip": "**the shipped model, by clip**",
+    "model-name": "**the shipped model, by name**",
+    "mel": "target through mel and back",
+    "target": "the true target",
+}
+
+
+def blocks() -> dict[tuple[str, str], Block]:
+    """Page and name of each block -> what it says."""
+    card, report_001, report_003 = f"{MODELS}/default/README.md", "docs/report-001.md", "docs/report-003.md"
+    made: dict[tuple[str, str], Block] = {
+        ("README.md", "benchmark"): benchmark,
+        (card, "benchmark"): benchmark,
+        (card, "directions"): directions,
+        (card, "other figures"): other_figures,
+        ("docs/cross-diffusion.md", "cross"): cross,
+        (report_003, "speed"): lambda: report_003_page.speed_table(_json("docs/report-003/speed.json")).markdown(),
+    }
+    for name in ("variations", "sources", "targets"):
+        made["docs/benchmark.md", name] = partial(beyond_table, name)
+    for name in ("designs", "variations"):
+        made["docs/designs.md", name] = partial(from_csv, f"docs/designs/{name}.csv")
+    for name in ("findings", "table-2", "codecs", "steps", "bands", "variants"):
+        made[report_001, name] = partial(from_csv, f"docs/report-001/{name}.csv")
+    for name in ("guitar-to-violin", "violin-to-guitar"):
+        made[report_003, f"{name} cells"] = partial(cells, name)
+        made[report_003, f"{name} rows"] = partial(known_rows, name)
+    for name in ("violin", "guitar"):
+        made[f"{MODELS}/{name}/README.md", "cross"] = partial(cross_card, name)
+    return made
+
+
+# --- the benchmark
+
+
+def benchmark() -> str:
+    """What README and card show of the shipped model's results.json."""
+    results = _json(f"{MODELS}/default/benchmark.json")
+    rows = {name: results["rows"][name] for name in BENCHMARK_ROWS}
+    columns = used(list(_columns()), list(rows.values()))
+    lines = [[BENCHMARK_ROWS[name], *(column.plus_minus(row) for column in columns)] for name, row in rows.items()]
+    table = Table(["", *(column.heading for column in columns)], lines)
+    return f"{table.markdown()}\n\n*{results['triplets']} triplets; means, ± half the bootstrap 95 % interval.*"
+
+
+def _columns() -> Iterator[Column]:
+    """Those of the benchmark; of what has a ratio to the true target's, that alone."""
+    headings = {column.name: column.heading for column in COLUMNS}
+    for column in COLUMNS:
+        name = column.name.removesuffix("_ratio")
+        if name != column.name:
+            yield replace(column, heading=f"{headings[name]}, ratio")
+        elif f"{name}_ratio" not in headings:
+            yield column
+
+
+def directions() -> str:
+    """The shipped model by clip, each direction."""
+    by_direction = _json(f"{MODELS}/default/benchmark.json")["rows"]["model-clip"]["directions"]
+    columns = used(COLUMNS, list(by_direction.values()))
+    rows = [
+        [name.replace("-", " "), *(f"{means[column.name]:.{column.decimals}f}" for column in columns)]
+        for name, means in by_direction.items()
+    ]
+    return Table(["from, to", *(column.heading for column in columns)], rows).markdown()
+
+
+def other_figures() -> str:
+    """Style, seams and speed."""
+    results = _json(f"{MODELS}/default/benchmark.json")
+    style, seams, speed = results["style_is_heard"], results["seams"], results["speed"]
+    right, other = style["mfcc_distance_right_library"], style["mfcc_distance_other_library"]
+    return f"""\
+- Style is heard: the MFCC distance with a clip of the right instrument from another library is {_mean(style["ratio"])}
+  times that with the right library ({other["mean"]:.0f} against {right["mean"]:.0f}, {right["clips"]} triplets).
+- Seams (30-s excerpts): LSD at the joins of windows over that elsewhere {_mean(seams["elsewhere"])}; over that of the
+  same frames without a join {_mean(seams["unjoined"])}.
+- Speed, 2 CPU cores: real-time factor {speed["real_time_factor"]:.3f} of a 60-s file, start-up apart; a 5-s file in
+  {speed["five_second_file_s"]:.1f} s from process start."""
+
+
+def _mean(summary: dict[str, float]) -> str:
+    return f"{summary['mean']:.2f}"
+
+
+def beyond_table(name: str) -> str:
+    """One table of the shipped model's beyond.json."""
+    return beyond.table(name, _json(f"{MODELS}/default/beyond.json")[name]).markdown()
+
+
+# --- cross-diffusion
+
+
+def cross() -> str:
+    """Both models' first three measures, beside each other."""
+    tables = {name: _csv(f"{MODELS}/{name}/cross.csv") for name in ("violin", "guitar")}
+    headings = [
+        heading for name, ((_, first, *more), *_) in tables.items() for heading in (f"{name}: {first}", *more[:2])
+    ]
+    rows = [[one[0], *one[1:4], *two[1:4]] for one, two in zip(*tables.values(), strict=True)]
+    return Table(["", *headings], rows[1:]).markdown()
+
+
+def cross_card(name: str) -> str:
+    """The rows of cross-diffusion alone, without both at once."""
+    head, *rows = [[*row[:3], *row[4:]] for row in _csv(f"{MODELS}/{name}/cross.csv")]
+    return Table(head, [row for row in rows if row[-1]]).markdown()
+
+
+# --- report 003
+
+
+def cells(direction: str) -> str:
+    """The report's FAD, ours, and both at once, of each cell."""
+    rows, theirs = _direction(direction), _json("docs/report-003/report.json")[direction]
+    pairs = [cell_of(name) for name in rows if name not in ROWS]
+    steps, starts = (sorted({pair[i] for pair in pairs}) for i in (0, 1))
+
+    def cell(forward: int, start: int) -> str:
+        row, report = rows[cell_name(forward, start)], theirs[steps.index(forward)][starts.index(start)]
+        text = f"{report:.3f} / {row['fad']['value']:.0f} / {row['both']['mean']:.2f}"
+        return f"**{text}**" if matched(forward, start) else text
+
+    lines = [[str(forward), *(cell(forward, start) for start in starts)] for forward in steps]
+    return Table(["forward steps", *(f"start {start}" for start in starts)], lines).markdown()
+
+
+def known_rows(direction: str) -> str:
+    return report_003_page.known_rows(_direction(direction)).markdown()
+
+
+def _direction(name: str) -> dict[str, Any]:
+    return report_003_page.read_csv((ROOT / "docs/report-003" / f"{name}.csv").read_text())
+
+
+# --- files
+
+
+def from_csv(path: str) -> str:
+    """A table that a run wrote as it is printed."""
+    head, *rows = _csv(path)
+    return Table(head, rows).markdown()
+
+
+def _csv(path: str) -> list[list[str]]:
+    with (ROOT / path).open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def _json(path: str) -> Any:
+    return json.loads((ROOT / path).read_text(encoding="utf-8"))
+
+
+def filled(text: str, name: str, content: str) -> str:
+    """A page with what stands between a block's marks replaced.
+
+    Raises:
+        ValueError: it has no such marks.
+    """
+    pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(\n<!-- /{re.escape(name)} -->)", re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise ValueError(
+            f"<!-- {name} --> ... <!-- /{name} --> stands {len(pattern.findall(text))} times; expected once"
+        )
+    return pattern.sub(lambda match: match[1] + content + match[2], text)
+
+
+def pages() -> dict[str, str]:
+    """Each page as it should be."""
+    texts: dict[str, str] = {}
+    for (page, name), block in blocks().items():
+        text = texts.get(page) or (ROOT / page).read_text(encoding="utf-8")
+        texts[page] = filled(text, name, block())
+    return texts
+
+
+def main(arguments: Sequence[str]) -> int:
+    changed = {page: text for page, text in pages().items() if (ROOT / page).read_text(encoding="utf-8") != text}
+    for page, text in changed.items():
+        print(page)
+        if "--check" not in arguments:
+            (ROOT / page).write_text(text, encoding="utf-8")
+    return 1 if changed and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
