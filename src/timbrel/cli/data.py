@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
@@ -28,12 +28,16 @@ Synth = Annotated[Any, arg(name="", constructor_factory=_synth_config)]
 Mel = Annotated[Any, arg(name="mel", constructor_factory=_mel_config)]
 
 
+Recordings = Annotated[Path, Positional, arg(metavar="RECORDINGS")]
+Workers = Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a processor)")]
+
+
 def synth(
     out: Annotated[Path, Positional, arg(metavar="OUT")],
     config: Synth,
     mel: Mel,
     *,
-    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a processor)")] = None,
+    workers: Workers = None,
 ) -> None:
     """Render scores on several instruments each, so that every excerpt has its true answer.
 
@@ -93,17 +97,15 @@ def download(
 
 
 def prepare(
-    recordings: Annotated[Path, Positional, arg(metavar="RECORDINGS")],
+    recordings: Recordings,
     out: Annotated[Path, Positional, arg(metavar="OUT")],
     mel: Mel,
     *,
-    format: Literal["shards", "png"] = "shards",
     silence_db: float = -60.0,
     min_seconds: float = 3.0,
-    max_minutes: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: 30, of png alone)")] = None,
     validation_share: float = 0.1,
     seed: int = 0,
-    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a processor)")] = None,
+    workers: Workers = None,
 ) -> None:
     """Turn your own recordings, one folder an instrument, into training data.
 
@@ -111,7 +113,6 @@ def prepare(
 
         timbrel data prepare recordings data/mine
         timbrel train transfer default --data data/mine --out runs/mine --init-from default
-        timbrel data prepare recordings data/pictures --format png
 
     A file that cannot be read is reported and skipped. A run that was stopped goes on where it was.
 
@@ -119,48 +120,58 @@ def prepare(
         recordings: The folder; each folder in it is named after an instrument and holds recordings of it.
         out: The folder for the mels and their manifest.
         mel: The mel spectrograms; a model works with those it was trained on.
-        format: shards, which training reads, or png: grey pictures of 3 s, as report 001 made them.
         silence_db: What is silent, in dB of full scale once a recording is at -20 dB RMS.
         min_seconds: A recording with less sound is skipped.
+        validation_share: The share of each instrument's recordings that training does not see.
+        seed: Another seed chooses other recordings for validation.
+        workers: Processes at work.
+    """
+    from timbrel.data import prepare as module
+
+    report = module.prepare(
+        recordings,
+        out,
+        config=mel,
+        workers=workers,
+        silence_db=silence_db,
+        min_seconds=min_seconds,
+        validation_share=validation_share,
+        seed=seed,
+    )
+    print(report)
+
+
+def pictures(
+    recordings: Recordings,
+    out: Annotated[Path, Positional, arg(metavar="OUT")],
+    *,
+    max_minutes: float = 30.0,
+    validation_share: float = 0.1,
+    seed: int = 0,
+    workers: Workers = None,
+) -> None:
+    """Turn your own recordings, one folder an instrument, into grey pictures of 3 s, as report 001 made them.
+
+    For example, with recordings/cello/*.mp3 and recordings/flute/*.wav:
+
+        timbrel data pictures recordings data/pictures
+
+    A file that cannot be read is reported and skipped. A run that was stopped goes on where it was.
+
+    Args:
+        recordings: The folder; each folder in it is named after an instrument and holds recordings of it.
+        out: The folder for the pictures and their manifest.
         max_minutes: At most so much sound is taken of a recording.
         validation_share: The share of each instrument's recordings that training does not see.
         seed: Another seed chooses other recordings for validation.
         workers: Processes at work.
     """
-    if format == "png":
-        given = {"--mel": mel, "--silence-db": silence_db, "--min-seconds": min_seconds}
-        for (flag, value), default in zip(given.items(), (_mel_config()(), -60.0, 3.0), strict=True):
-            if value != default:
-                raise InputError(f"{flag} is {value}, but the pictures of --format png are fixed; leave it out")
-        from timbrel.data.pictures import prepare_pictures
+    from timbrel.data.report_001.prepare import prepare_pictures
 
-        print(
-            prepare_pictures(
-                recordings,
-                out,
-                max_minutes=30.0 if max_minutes is None else max_minutes,
-                workers=workers,
-                validation_share=validation_share,
-                seed=seed,
-            )
-        )
-        return
-    if max_minutes is not None:
-        raise InputError(f"--max-minutes is {max_minutes}, but shards take all there is; leave it out, or --format png")
-    from timbrel.data import prepare as module
-
-    print(
-        module.prepare(
-            recordings,
-            out,
-            config=mel,
-            workers=workers,
-            silence_db=silence_db,
-            min_seconds=min_seconds,
-            validation_share=validation_share,
-            seed=seed,
-        )
+    report = prepare_pictures(
+        recordings, out, max_minutes=max_minutes, workers=workers, validation_share=validation_share, seed=seed
     )
+    print(report)
 
 
 def pairs(
@@ -177,20 +188,20 @@ def pairs(
 
     For example:
 
-        timbrel data prepare recordings data/pictures --format png
+        timbrel data pictures recordings data/pictures
         timbrel data pairs data/pictures -o pairs.csv
 
     A line of the file is label1, idx1, label2, idx2, split, without a head; idx counts a label's pictures by name,
     from 0. Training and validation get pairs in proportion to their pictures, and any two labels as many as others.
 
     Args:
-        folder: The pictures, from `timbrel data prepare --format png`.
+        folder: The pictures, from `timbrel data pictures`.
         output: The file to write.
         num_pairs: How many pairs, of all splits together.
         seed: The same pictures and seed give the same pairs.
         overwrite: Replace a file that exists.
     """
-    from timbrel.data.pairs import make_pairs
+    from timbrel.data.report_001.pairs import make_pairs
 
     output = output or folder / "pairs.csv"
     counts = make_pairs(folder, output, num_pairs=num_pairs, seed=seed, overwrite=overwrite)
@@ -206,7 +217,7 @@ def sound(
     seed: int = 0,
     overwrite: bool = False,
 ) -> None:
-    """Make sound of pictures: report 001's, and those that `timbrel data prepare --format png` makes.
+    """Make sound of pictures: report 001's, and those that `timbrel data pictures` makes.
 
     For example:
 
@@ -224,7 +235,7 @@ def sound(
     from tqdm import tqdm
 
     from timbrel.audio.io import check_output, write_audio
-    from timbrel.data.pictures import CONFIG, invert_picture, read_mel
+    from timbrel.data.report_001.pictures import CONFIG, invert_picture, read_mel
 
     if not pictures:
         raise InputError("there is no PICTURE.png; expected a picture: timbrel data sound piano_chunk0.png")

@@ -36,6 +36,7 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "data synth": data.synth,
     "data download": data.download,
     "data prepare": data.prepare,
+    "data pictures": data.pictures,
     "data pairs": data.pairs,
     "data sound": data.sound,
     "train": "Train a model of your own.",

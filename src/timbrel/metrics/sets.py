@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbrel.audio.io import read_audio
-from timbrel.data.prepare import SUFFIXES, only_recordings
+from timbrel.data.recordings import SUFFIXES, only_recordings
 from timbrel.errors import InputError, TimbrelError
 from timbrel.files import write_bytes, write_text
 from timbrel.metrics.encoders import Encoder

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from timbrel.audio.io import check_output
-from timbrel.data.pictures import Picture, read_manifest, read_picture
+from timbrel.data.report_001.pictures import Picture, read_manifest, read_picture
 from timbrel.errors import InputError
+from timbrel.files import whole
 
 PathLike = str | os.PathLike[str]
 
@@ -48,16 +49,14 @@ def make_pairs(
     pictures = {split: sum(map(len, of_split.values())) for split, of_split in places.items()}
     counts = {split: num_pairs * count // sum(pictures.values()) for split, count in pictures.items()}
     counts[next(iter(counts))] += num_pairs - sum(counts.values())
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            writer = csv.writer(file)
-            for split, count in counts.items():
-                rng = random.Random(f"{seed}:{split}")
-                writer.writerows((*pair, split) for pair in _draw(places[split], count, rng))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        whole(path, overwrite=overwrite) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        for split, count in counts.items():
+            rng = random.Random(f"{seed}:{split}")
+            writer.writerows((*pair, split) for pair in _draw(places[split], count, rng))
     return counts
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from timbrel.cli.main import main
-from timbrel.data.pairs import PairedPictures, make_pairs
-from timbrel.data.pictures import read_manifest, write_picture
+from timbrel.data.report_001.pairs import PairedPictures, make_pairs
+from timbrel.data.report_001.pictures import read_manifest, write_picture
 from timbrel.errors import AudioError, InputError
 
 COUNTS = {"flute": (12, 3), "harp, old": (6, 2), "violin": (12, 4)}
@@ -181,4 +181,4 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture):
     assert main(["data", "pairs", str(folder), "--num-pairs", "39"]) == 0
     assert capsys.readouterr().out == f"{folder / 'pairs.csv'}: 30 train, 9 validation pairs\n"
     assert main(["data", "pairs", str(folder / "none")]) == 2
-    assert "--format png" in capsys.readouterr().err
+    assert "timbrel data pictures" in capsys.readouterr().err

@@ -1,0 +1,370 @@
+"""Recordings -> report 001's dataset (its section 3.3): a folder of pictures and its manifest.
+
+OUT/LABEL/STEM_chunkN.png    the Nth 3 s of a recording's sound
+OUT/manifest.jsonl           one picture a line (see `Picture`), with its split
+OUT/recordings.jsonl         what is done of each recording: a stopped run goes on from it
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from timbrel.audio.io import open_audio
+from timbrel.audio.mel import mel_spectrogram
+from timbrel.data.recordings import (
+    FAINTEST_DB,
+    GAP_S,
+    Pool,
+    PrepareReport,
+    Recording,
+    find_recordings,
+    label_of,
+    mono_blocks,
+    nothing_usable,
+    warn_alone,
+)
+from timbrel.data.report_001.pictures import CHUNK, CHUNK_S, CONFIG, MANIFEST, Picture, write_picture
+from timbrel.data.splits import assign_split, split_keys
+from timbrel.errors import AudioError, InputError
+from timbrel.files import write_text
+
+TRIM_DB = 20.0
+RECORDINGS = "recordings.jsonl"
+
+
+def prepare_pictures(
+    recordings: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    max_minutes: float = 30.0,
+    workers: int | None = None,
+    validation_share: float = 0.1,
+    seed: int = 0,
+    progress: bool = True,
+) -> PrepareReport:
+    """Makes report 001's pictures of the recordings in `recordings/LABEL/`, folders in it included.
+
+    Each is mixed to mono and resampled to 22,050 Hz, trimmed at both ends to what is within 20 dB of its loudest
+    frame (librosa's `effects.trim`, done here block by block) and cut into chunks of 3 s, the last one padded. No
+    label gets more than the label with the least sound has: of the others, the longest recordings end early.
+
+    Splits are by recording, as `prepare` makes them; a label with a single one is split in time, and the chunks
+    between are left out. Every recording is read twice, once for where its sound is. A run that was stopped goes on
+    where it was; what has changed is done again, and the pictures of what has left the folder go.
+
+    Args:
+        max_minutes: of sound taken of a recording.
+        workers: processes, one recording each; as many as there are processors by default.
+        validation_share: of each label's recordings, at least one; of its time, where it has only one.
+        seed: another seed is another choice of validation recordings.
+        progress: bars on stderr, if that is a terminal.
+
+    Raises:
+        InputError: no usable recording; `out` holds something else; a value out of range.
+    """
+    root, out = Path(recordings), Path(out)
+    pool = Pool(workers, progress)
+    _check(out, max_minutes, validation_share)
+    sources, pool.failures = find_recordings(root)
+    out.mkdir(parents=True, exist_ok=True)
+
+    before = _read_states(out)
+    _write_states(out, before.values())
+    states = _listened(root, out, sources, before, pool)
+    if not states:
+        raise nothing_usable(root, pool.failures)
+    plan, warnings = _plan(states, max_minutes, validation_share, seed)
+    drawings = [_Drawing(root, source, out, states[source], splits) for source, splits in plan.items()]
+    done, reused = _drawn(drawings, states, pool)
+    if not done:
+        raise nothing_usable(root, pool.failures)
+
+    pictures = sorted((p for drawing in done for p in drawing.pictures()), key=lambda picture: picture.file)
+    write_text(out / MANIFEST, _lines(pictures))
+    _sweep(out, [*before.values(), *states.values()], {picture.file for picture in pictures})
+    _write_states(out, (states[source] for source in sorted(states)))  # forgets what is gone: so last
+    warnings += _without_recording(sources, states)
+    return PrepareReport(out, len(done), reused, _hours(pictures), tuple(pool.failures), tuple(warnings))
+
+
+def _check(out: Path, max_minutes: float, validation_share: float) -> None:
+    assign_split("", validation_share)
+    if not 0 < max_minutes < math.inf:
+        raise InputError(f"max_minutes is {max_minutes}; expected above 0")
+    for name in ("config.json", MANIFEST):
+        if (out / name).exists() and not (out / RECORDINGS).exists():
+            raise InputError(f"{out} holds a {name} of something other than pictures; use another folder")
+
+
+def _hours(pictures: Sequence[Picture]) -> dict[str, dict[str, float]]:
+    hours = {label: {"train": 0.0, "validation": 0.0} for label in sorted({picture.label for picture in pictures})}
+    for picture in pictures:
+        hours[picture.label][picture.split] += CHUNK_S / 3600
+    return hours
+
+
+def _without_recording(sources: Iterable[str], states: Iterable[str]) -> list[str]:
+    labels = {label_of(source) for source in sources} - {label_of(source) for source in states}
+    return [f"{label} has no usable recording, and is left out" for label in sorted(labels)]
+
+
+# what is known of each recording --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _State:
+    """What is known of a recording of so many bytes and such a time: its pictures' stem, and its sound, in samples."""
+
+    source: str
+    bytes: int
+    time: int
+    stem: str
+    start: int
+    stop: int
+    drawn: bool = False
+
+
+def _lines(items: Iterable[Picture | _State]) -> str:
+    return "".join(json.dumps(dataclasses.asdict(item)) + "\n" for item in items)
+
+
+def _write_states(out: Path, states: Iterable[_State]) -> None:
+    write_text(out / RECORDINGS, _lines(states))
+
+
+def _note(out: Path, state: _State) -> None:
+    with open(out / RECORDINGS, "a", encoding="utf-8") as file:
+        file.write(_lines([state]))
+
+
+def _read_states(out: Path) -> dict[str, _State]:
+    """By source; the last line on one counts."""
+    states = {}
+    if (out / RECORDINGS).exists():
+        for line in (out / RECORDINGS).read_text(encoding="utf-8").splitlines():
+            try:
+                state = _State(**json.loads(line))
+            except (ValueError, TypeError):
+                continue  # the last line of a killed run
+            states[state.source] = state
+    return states
+
+
+def _listened(
+    root: Path, out: Path, sources: Sequence[str], before: Mapping[str, _State], pool: Pool
+) -> dict[str, _State]:
+    """Source -> state of every recording that can be read: those of `before` that have not changed, and new ones."""
+    states, stems = {}, _stems(sources)
+    recordings = {source: Recording(root, source) for source in sources}
+    for source, recording in recordings.items():
+        old = before.get(source)
+        if old is not None and (old.bytes, old.time) == (recording.bytes, recording.time):
+            stem = stems[source]
+            states[source] = old if old.stem == stem else replace(old, stem=stem, drawn=False)
+    new = [recording for source, recording in recordings.items() if source not in states]
+    for job, (start, stop) in pool.work(_listen, new, "listening"):
+        states[job.source] = _State(job.source, job.bytes, job.time, stems[job.source], start, stop)
+        _note(out, states[job.source])
+    return states
+
+
+def _stems(sources: Sequence[str]) -> dict[str, str]:
+    """What the pictures of each source are called: as its file, where that is neither long nor said twice."""
+
+    def plain(source: str) -> str:
+        return source.rpartition("/")[2].rpartition(".")[0]
+
+    def same(source: str) -> str:
+        return unicodedata.normalize("NFC", f"{label_of(source)}/{plain(source)}").casefold()
+
+    count = Counter(map(same, sources))
+    stems = {}
+    for source in sources:
+        stem = plain(source)
+        if count[same(source)] > 1 or len(os.fsencode(stem)) > 200:
+            short = os.fsencode(stem)[:180].decode(errors="ignore")
+            stem = f"{short}-{sha256(os.fsencode(source)).hexdigest()[:8]}"
+        stems[source] = stem
+    return stems
+
+
+# which chunks ---------------------------------------------------------------------------------------
+
+
+def _plan(
+    states: Mapping[str, _State], max_minutes: float, validation_share: float, seed: int
+) -> tuple[dict[str, dict[str, range]], list[str]]:
+    """Source -> split -> the numbers of its chunks; and warnings."""
+    by_label = _chunk_counts(states, max_minutes)
+    totals = {label: sum(counts.values()) for label, counts in by_label.items()}
+    shortest = min(totals, key=lambda label: totals[label])
+    plan: dict[str, dict[str, range]] = {}
+    warnings = []
+    if max(totals.values()) > 2 * totals[shortest]:
+        warnings.append(
+            f"{shortest} has only {totals[shortest] * CHUNK_S / 60:.1f} min of sound, and every label is cut to that. "
+            f"Add recordings of {shortest}, or leave it out"
+        )
+    for counts in by_label.values():
+        counts = _share_out(counts, totals[shortest])
+        if len(counts) > 1:
+            splits = split_keys(counts, validation_share, seed)
+            plan |= {source: {splits[source]: range(count)} for source, count in counts.items()}
+            continue
+        ((source, count),) = counts.items()
+        plan[source] = _split_in_time(count, validation_share)
+        if validation_share:
+            warnings.append(warn_alone(source, set(plan[source])))
+    return plan, warnings
+
+
+def _chunk_counts(states: Mapping[str, _State], max_minutes: float) -> dict[str, dict[str, int]]:
+    """Label -> source -> how many chunks there are of it."""
+    most = math.ceil(60 * max_minutes / CHUNK_S)
+    by_label: dict[str, dict[str, int]] = defaultdict(dict)
+    for source, state in sorted(states.items()):
+        by_label[label_of(source)][source] = min(-(-(state.stop - state.start) // CHUNK), most)
+    return by_label
+
+
+def _split_in_time(count: int, validation_share: float) -> dict[str, range]:
+    """Split -> chunks of a label's only recording, with a gap between, if it is long enough."""
+    last = max(1, round(validation_share * count))
+    first = count - last - min(math.ceil(GAP_S / CHUNK_S), math.ceil(0.1 * count))
+    if not validation_share or first < 1:
+        return {"train": range(count)}
+    return {"train": range(first), "validation": range(count - last, count)}
+
+
+def _share_out(counts: Mapping[str, int], total: int) -> dict[str, int]:
+    """As many of each as there are, or all as many, so that together they are `total` at most; none has none."""
+    shares, sources = {}, sorted(counts, key=lambda source: (counts[source], source))
+    for index, source in enumerate(sources):
+        if share := min(counts[source], total // (len(sources) - index)):
+            shares[source] = share
+            total -= share
+    return dict(sorted(shares.items()))
+
+
+# pictures -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Drawing(Recording):
+    """A recording of which chunks are to be drawn, by their split."""
+
+    out: Path
+    state: _State
+    splits: Mapping[str, range]
+
+    def pictures(self) -> list[Picture]:
+        return [self._picture(split, number) for split, numbers in self.splits.items() for number in numbers]
+
+    def _picture(self, split: str, number: int) -> Picture:
+        start_s = (self.state.start + number * CHUNK) / CONFIG.sample_rate
+        file = f"{self.label}/{self.state.stem}_chunk{number}.png"
+        return Picture(file, self.label, split, self.source, round(start_s, 3))
+
+    def files(self) -> dict[int, Path]:
+        """Where each chunk goes."""
+        numbers = [number for of_split in self.splits.values() for number in of_split]
+        return {n: self.out / picture.file for n, picture in zip(numbers, self.pictures(), strict=True)}
+
+    def done(self) -> bool:
+        return self.state.drawn and all(path.exists() for path in self.files().values())
+
+
+def _drawn(drawings: Sequence[_Drawing], states: dict[str, _State], pool: Pool) -> tuple[list[_Drawing], int]:
+    """Those that are drawn at the end, and how many were before; `states` say so then."""
+    todo = [drawing for drawing in drawings if not drawing.done()]
+    failed = {drawing.source for drawing in todo}
+    for drawing, _ in pool.work(_draw, todo, "drawing"):
+        failed.remove(drawing.source)
+        states[drawing.source] = replace(drawing.state, drawn=True)
+        _note(drawing.out, states[drawing.source])
+    return [drawing for drawing in drawings if drawing.source not in failed], len(drawings) - len(todo)
+
+
+def _sweep(out: Path, states: Sequence[_State], wanted: set[str]) -> None:
+    """Removes pictures made from these recordings that are not wanted any more; no other file."""
+    stems = defaultdict(set)
+    for state in states:
+        stems[label_of(state.source)].add(state.stem)
+    for label, ours in stems.items():
+        if not (out / label).is_dir():
+            continue
+        for path in list((out / label).iterdir()):
+            match = re.fullmatch(r"(.*)_chunk\d+\.png", path.name, re.DOTALL)
+            if match and match[1] in ours and f"{label}/{path.name}" not in wanted:
+                path.unlink()
+        if not any((out / label).iterdir()):
+            (out / label).rmdir()
+
+
+# one recording --------------------------------------------------------------------------------------
+
+
+def _listen(job: Recording) -> tuple[int, int]:
+    """The first sample of a recording's sound, and the first after it, at 22,050 Hz.
+
+    Frames of `n_fft` around every `hop_length`th sample count where they are within 20 dB of the loudest, as in
+    librosa's `effects.trim`; here they are put together from spans of `hop_length`.
+    """
+    hop, span = CONFIG.hop_length, CONFIG.n_fft // CONFIG.hop_length
+    energies, held, samples = [np.zeros(span // 2)], np.empty(0, np.float32), 0
+    with open_audio(job.path) as reader:
+        for block in mono_blocks(reader, CONFIG.sample_rate):
+            samples += len(block)
+            held = np.concatenate([held, block])
+            whole = len(held) // hop * hop
+            energies.append(np.square(held[:whole], dtype=np.float64).reshape(-1, hop).sum(axis=1))
+            held = held[whole:]
+    energies += [np.square(held, dtype=np.float64).sum(keepdims=True), np.zeros(span // 2 - 1)]
+    frames = np.lib.stride_tricks.sliding_window_view(np.concatenate(energies), span)
+    level_db = 10 * np.log10((frames.sum(axis=1) / CONFIG.n_fft).clip(1e-10))
+    if level_db.max() < FAINTEST_DB:
+        raise AudioError(f"{job.source} is silent ({level_db.max():.0f} dB of full scale); expected sound")
+    heard = np.flatnonzero(level_db > level_db.max() - TRIM_DB)
+    return int(heard[0]) * hop, min(int(heard[-1] + 1) * hop, samples)
+
+
+def _draw(job: _Drawing) -> None:
+    """Writes the pictures of one recording."""
+    files = job.files()
+    (job.out / job.label).mkdir(parents=True, exist_ok=True)
+    with open_audio(job.path) as reader:
+        chunks = _chunks(mono_blocks(reader, CONFIG.sample_rate), job.state.start, job.state.stop)
+        for number, chunk in enumerate(chunks):
+            if path := files.pop(number, None):
+                write_picture(path, mel_spectrogram(torch.from_numpy(chunk)[None, None], CONFIG)[0, 0])
+            if not files:
+                return
+    raise AudioError(f"{job.source} is shorter than it was a moment ago; run again when nothing changes it")
+
+
+def _chunks(blocks: Iterable[np.ndarray], start: int, stop: int) -> Iterator[np.ndarray]:
+    """The samples from `start` to `stop` in pieces of `CHUNK`, the last one padded with silence."""
+    held, at = np.empty(0, np.float32), 0
+    for block in blocks:
+        held = np.concatenate([held, block[max(start - at, 0) : max(stop - at, 0)]])
+        at += len(block)
+        while len(held) >= CHUNK:
+            yield held[:CHUNK]
+            held = held[CHUNK:]
+        if at >= stop:
+            break
+    if len(held):
+        yield np.pad(held, (0, CHUNK - len(held)))
