@@ -5,12 +5,12 @@ from timbrel.audio.level import (
     HOP,
     TARGET_RMS,
     TARGET_RMS_DB,
+    Ramps,
     active_rms,
     headroom,
     level_gain,
     levelled,
     loudness,
-    ramp,
     span_powers,
 )
 
@@ -42,4 +42,13 @@ def test_gains():
     assert level_gain(1e-6, 0.1) == 0  # silence is not made louder
     assert headroom(0.5) == 1
     assert 2 * headroom(2.0) < 1
-    np.testing.assert_allclose(ramp(np.ones((2, 3), np.float32), 0, 1), [[0, 0.5, 1]] * 2)
+
+
+def test_a_gain_runs_in_ramps_and_nothing_clips():
+    ramps, ones = Ramps(), np.ones((2, 3), np.float32)
+    assert not list(ramps.push(0.5 * ones, 1.0))
+    out = [*ramps.push(ones, 2.0), *ramps.push(0.1 * ones, 2.0), *ramps.finish()]
+    np.testing.assert_allclose(out[0], 0.5 * np.linspace([1, 1], [0.999, 0.999], 3).T, rtol=1e-6)
+    np.testing.assert_allclose(out[1], 0.999 * ones, rtol=1e-6)
+    np.testing.assert_allclose(out[2], 0.1 * np.linspace([0.999, 0.999], [2, 2], 3).T, rtol=1e-6)
+    assert not list(Ramps().finish())

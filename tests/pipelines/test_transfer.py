@@ -338,7 +338,7 @@ NAN = np.array([[0.1, np.nan, 0.1]], np.float32)
         (None, {"seed": 0.5}, "seed is 0.5; expected a whole number"),
         (None, {"transpose": 37}, "transpose is 37"),
         (None, {"to": "lute"}, "'lute' is neither an instrument .piano, violin. nor a file"),
-        (None, {"to": "x" * 5000}, "'x{200}...' is neither an instrument"),
+        (None, {"to": "x" * 5000}, "'x{200}' is neither an instrument"),
         (None, {"to": NAN}, "NaN or infinite"),
     ],
 )

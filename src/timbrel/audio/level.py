@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -65,6 +65,30 @@ def energy(block: Waveform) -> float:
     return float((block.astype(np.float64) ** 2).sum())
 
 
-def ramp(block: Waveform, first: float, last: float) -> Waveform:
-    """A block [channels, n] under a gain that runs from `first` to `last`."""
-    return (block * np.linspace(first, last, block.shape[1])).astype(np.float32)
+class Ramps:
+    """One gain that follows those of blocks [channels, n] in ramps, and lets no block clip. A block waits for the next
+    one's gain."""
+
+    def __init__(self) -> None:
+        self._block: Waveform | None = None
+        self._gain, self._edge = 1.0, 1.0
+
+    def push(self, block: Waveform, gain: float) -> Iterator[Waveform]:
+        """The next block and what it would be multiplied by alone -> the block before."""
+        before, self._gain = self._gain, min(gain, FULL_SCALE / max(float(np.abs(block).max()), 1e-9))
+        if self._block is None:
+            self._edge = self._gain
+        else:
+            yield self._up_to(min(before, self._gain))
+        self._block = block
+
+    def finish(self) -> Iterator[Waveform]:
+        """The last block."""
+        if self._block is not None:
+            yield self._up_to(self._gain)
+
+    def _up_to(self, edge: float) -> Waveform:
+        assert self._block is not None
+        gains = np.linspace(self._edge, edge, self._block.shape[1])
+        self._edge = edge
+        return (self._block * gains).astype(np.float32)

@@ -24,7 +24,7 @@ from torch import Tensor
 from timbrel import checkpoint
 from timbrel.audio.inversion import StreamInverter
 from timbrel.audio.io import AudioWriter, StreamResampler, Waveform, check_output
-from timbrel.audio.level import FULL_SCALE, SILENT_RMS, energy, ramp
+from timbrel.audio.level import FULL_SCALE, SILENT_RMS, Ramps, energy
 from timbrel.audio.mel import mel_spectrogram
 from timbrel.audio.pitch import octaves_into
 from timbrel.audio.stereo import Scan, StereoImage
@@ -203,9 +203,9 @@ class TransferPipeline:
 
     def check_target(self, to: Source) -> None:
         """Raises InputError where `to` is a name that is neither an instrument's nor a file's."""
-        if isinstance(to, str | os.PathLike) and not self._is_named(to) and not _exists(to):
+        if isinstance(to, str | os.PathLike) and not self._is_named(to) and not os.path.exists(to):
             raise InputError(
-                f"{_short(to)!r} is neither an instrument ({', '.join(self.instruments) or 'none are named'}) nor a "
+                f"{str(to)[:200]!r} is neither an instrument ({', '.join(self.instruments) or 'none are named'}) nor a "
                 "file; name one of those, or a recording of the wanted sound, or make your own with "
                 "`timbrel instruments add`"
             )
@@ -344,36 +344,10 @@ class _Job:
             yield from self.blocks()
             return
         start = 1e-6 * self.scan.power.sum() * self.rate  # so that silence has gain 1
-        ramps = _Ramps()
+        ramps = Ramps()
         for block in self.blocks():
             yield from ramps.push(block, float(np.sqrt((self.voice.energy + start) / (self.energy + start))))
         yield from ramps.finish()
-
-
-class _Ramps:
-    """Blocks, each with its gain, in; the same under one gain that runs in ramps and lets none of them clip. A block
-    waits for the next one's gain."""
-
-    def __init__(self) -> None:
-        self._block: Waveform | None = None
-        self._gain, self._edge = 1.0, 1.0
-
-    def push(self, block: Waveform, gain: float) -> Iterator[Waveform]:
-        before, self._gain = self._gain, min(gain, FULL_SCALE / max(float(np.abs(block).max()), 1e-9))
-        if self._block is None:
-            self._edge = self._gain
-        else:
-            yield self._up_to(min(before, self._gain))
-        self._block = block
-
-    def finish(self) -> Iterator[Waveform]:
-        if self._block is not None:
-            yield self._up_to(self._gain)
-
-    def _up_to(self, edge: float) -> Waveform:
-        assert self._block is not None
-        block, self._edge = ramp(self._block, self._edge, edge), edge
-        return block
 
 
 class _SourceDynamics:
@@ -465,15 +439,3 @@ def _write_exactly(writer: AudioWriter, blocks: Iterable[Waveform], samples: int
         writer.write(block[:, :samples])
         samples -= min(samples, block.shape[1])
     writer.write(np.zeros((writer.channels, samples), np.float32))
-
-
-def _exists(path: str | os.PathLike[str]) -> bool:
-    try:
-        return Path(path).exists()
-    except OSError:  # a name that is too long, say
-        return False
-
-
-def _short(name: str | os.PathLike[str]) -> str:
-    text = str(name)
-    return text if len(text) <= 200 else f"{text[:200]}..."
