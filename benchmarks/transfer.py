@@ -53,18 +53,18 @@ def random_model(folder: Path) -> Path:
     """The default's sizes; how long it takes does not hang on the weights."""
     import torch
 
-    from timbrel import checkpoint
     from timbrel.audio.mel import MelConfig
     from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
     from timbrel.models.denoiser import DenoiserConfig
     from timbrel.models.style import StyleConfig
+    from timbrel.systems.base import ScheduleConfig
+    from timbrel.systems.folder import save_system
+    from timbrel.systems.transfer import TransferSystem
 
     codec = MelAutoencoder(AutoencoderConfig())
-    model = checkpoint.DefaultModel.build(
-        MelConfig(), codec, StyleConfig(), DenoiserConfig(), checkpoint.ScheduleConfig()
-    )
+    model = TransferSystem.build(MelConfig(), codec, StyleConfig(), DenoiserConfig(), ScheduleConfig())
     model.instruments = {"violin": torch.randn(104, model.style.config.width)}
-    checkpoint.save_transfer_model(folder, model)
+    save_system(folder, model)
     return folder
 
 
@@ -145,7 +145,7 @@ def main(*arguments: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if named:
-            from timbrel.checkpoint import resolve
+            from timbrel.systems.folder import resolve
 
             model = resolve(named[0])
         else:

@@ -3,12 +3,15 @@
 import pytest
 import torch
 
-from timbrel import checkpoint
 from timbrel.audio.mel import MelConfig
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.models.denoiser import DenoiserConfig
 from timbrel.models.style import StyleConfig
 from timbrel.models.unet import UNetConfig
+from timbrel.systems.base import ScheduleConfig
+from timbrel.systems.folder import save_system
+from timbrel.systems.single import SingleSystem
+from timbrel.systems.transfer import TransferSystem
 
 TINY_MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
 
@@ -22,7 +25,7 @@ def tiny_codec():
 
 def tiny_transfer_model():
     codec = tiny_codec()
-    model = checkpoint.DefaultModel.build(
+    model = TransferSystem.build(
         TINY_MEL,
         codec,
         StyleConfig(latent_channels=4, latent_height=8, width=16, num_blocks=1),
@@ -37,7 +40,7 @@ def tiny_transfer_model():
             picture_width=4,
             picture_dilations=(1,),
         ),
-        checkpoint.ScheduleConfig(num_train_timesteps=100),
+        ScheduleConfig(num_train_timesteps=100),
     )
     # Fresh, it would give the same whatever it hears.
     for layer in (model.denoiser.leave, model.denoiser.attentions[0].out, *(b.modulate for b in model.denoiser.blocks)):
@@ -52,9 +55,9 @@ def tiny_transfer_model():
 def tiny_single_model(instrument):
     codec = tiny_codec()
     torch.manual_seed(sum(instrument.encode()))
-    schedule = checkpoint.ScheduleConfig(num_train_timesteps=500, prediction_type="v")
+    schedule = ScheduleConfig(num_train_timesteps=500, prediction_type="v")
     config = UNetConfig(latent_channels=4, latent_height=8, widths=(16, 24), embedding_width=16, modulation_width=8)
-    model = checkpoint.SingleModel.build(instrument, TINY_MEL, codec, config, schedule)
+    model = SingleSystem.build(instrument, TINY_MEL, codec, config, schedule)
     torch.nn.init.normal_(model.denoiser.leave.weight, std=0.2)
     for part in (model.codec, model.denoiser):
         part.eval().requires_grad_(False)
@@ -67,12 +70,12 @@ def tiny_singles(tmp_path_factory):
     """A folder with the models of a violin and a guitar."""
     folder = tmp_path_factory.mktemp("singles")
     for instrument in ("violin", "guitar"):
-        checkpoint.save_single_model(folder / f"single-{instrument}", tiny_single_model(instrument))
+        save_system(folder / f"single-{instrument}", tiny_single_model(instrument))
     return folder
 
 
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    checkpoint.save_transfer_model(folder, tiny_transfer_model())
+    save_system(folder, tiny_transfer_model())
     return folder

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from timbrel import checkpoint
 from timbrel.cli import main
 from timbrel.data.render import LIBRARIES
 from timbrel.data.scores import CORPUS_LICENCES
 from timbrel.data.splits import HELD_OUT_COMPOSERS, HELD_OUT_LIBRARIES
 from timbrel.experiments.benchmark import manifest, measures
+from timbrel.systems.folder import DEFAULT_MODEL, PRETRAINED
 from tools import docs
 
 ROOT = Path(__file__).parents[1]
@@ -83,7 +83,7 @@ def test_the_first_command_is_the_promised_one():
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_somewhere(name: str):
-    shipped = (checkpoint.PRETRAINED / checkpoint.DEFAULT_MODEL / "config.json").exists()
+    shipped = (PRETRAINED / DEFAULT_MODEL / "config.json").exists()
     for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]):
         if re.match(r"https?://", target):
             continue
@@ -144,9 +144,7 @@ def test_prose_says_what_the_figures_say():
     readme = " ".join(PAGES["README.md"].split())
     assert f"weakest from {worst.replace('-', ' ')}: {both[worst]:.0%}".replace("%", " %") in readme
     assert f"other eleven directions have {100 * both[second]:.0f} to {100 * both[best]:.0f} %" in readme
-    figures = json.loads((checkpoint.PRETRAINED / checkpoint.DEFAULT_MODEL / "config.json").read_text())["info"][
-        "figures"
-    ]
+    figures = json.loads((PRETRAINED / DEFAULT_MODEL / "config.json").read_text())["info"]["figures"]
     measured = {"both_at_once" if name == "both" else name: row for name, row in rows["model-clip"].items()}
     for name, figure in figures.items():
         assert figure == pytest.approx(measured[name]["mean"], rel=0.01), name

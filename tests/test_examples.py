@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import timbrel
-from timbrel import checkpoint
+from timbrel.systems import folder as folders
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -23,9 +23,9 @@ SNIPPETS = [
 @pytest.fixture
 def place(tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with the examples in it; where no model ships, an untrained one stands in."""
-    if not (checkpoint.PRETRAINED / checkpoint.DEFAULT_MODEL / "config.json").exists():
-        (tmp_path / checkpoint.DEFAULT_MODEL).symlink_to(tiny_model_folder)
-        monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path)
+    if not (folders.PRETRAINED / folders.DEFAULT_MODEL / "config.json").exists():
+        (tmp_path / folders.DEFAULT_MODEL).symlink_to(tiny_model_folder)
+        monkeypatch.setattr(folders, "PRETRAINED", tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "own"))
     (tmp_path / "examples").symlink_to(EXAMPLES)
     monkeypatch.chdir(tmp_path)

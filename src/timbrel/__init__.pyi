@@ -1,8 +1,6 @@
 from .audio.io import read_audio as read_audio
 from .audio.io import write_audio as write_audio
 from .audio.waveform import Audio as Audio
-from .checkpoint import ModelInfo as ModelInfo
-from .checkpoint import list_models as list_models
 from .errors import AudioError as AudioError
 from .errors import InputError as InputError
 from .errors import MissingDependencyError as MissingDependencyError
@@ -22,5 +20,7 @@ from .pipelines.transfer import TransferPipeline as TransferPipeline
 from .pipelines.transfer import add_instrument as add_instrument
 from .pipelines.transfer import load as load
 from .pipelines.transfer import transfer as transfer
+from .systems.listing import ModelInfo as ModelInfo
+from .systems.listing import list_models as list_models
 
 __version__: str

@@ -9,10 +9,11 @@ import torch
 
 from timbrel.audio.io import write_audio
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import save_features
 from timbrel.cli.main import main
 from timbrel.experiments.benchmark import cases, evaluate
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork
+from timbrel.systems.alone import FeaturesSystem
+from timbrel.systems.folder import save_system
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def two_folders(tmp_path):
     (tmp_path / "low" / "broken.wav").write_bytes(b"x")
     torch.manual_seed(0)
     network = FeatureNetwork(FeatureConfig(("high", "low"), width=4, embedding=4))
-    save_features(tmp_path / "ear", MelConfig(8000, 512, 128, 32), network, {})
+    save_system(tmp_path / "ear", FeaturesSystem(mel=MelConfig(8000, 512, 128, 32), features=network))
     return tmp_path
 
 

@@ -6,13 +6,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from timbrel import checkpoint
 from timbrel.audio import vggish
 from timbrel.audio.mel import MelConfig
 from timbrel.errors import InputError, MissingDependencyError, ModelError
 from timbrel.metrics import encoders, heard
 from timbrel.metrics.encoders import ClapEncoder, FeatureEncoder, VGGishEncoder, load_encoder
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork, VGGish
+from timbrel.systems import foreign
+from timbrel.systems.alone import FeaturesSystem
+from timbrel.systems.folder import load_system, save_system
+from timbrel.systems.listing import list_models
 
 
 def sound(seconds, sample_rate, seed=0):
@@ -31,18 +34,19 @@ def features(tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
     mel = MelConfig(sample_rate=16000, n_fft=512, hop_length=256, n_mels=32)
     network = FeatureNetwork(FeatureConfig(("harp", "violin"), width=4, embedding=8))
-    checkpoint.save_features(folder, mel, network, {"purpose": "tests"})
+    save_system(folder, FeaturesSystem(mel=mel, features=network, info={"purpose": "tests"}))
     return folder
 
 
 def test_features_come_back_as_they_were_saved(features, tmp_path):
-    mel, network = checkpoint.load_features(features)
-    checkpoint.save_features(tmp_path, mel, network, {})
-    again_mel, again = checkpoint.load_features(tmp_path)
-    assert (again_mel, again.config) == (mel, network.config)
+    system = load_system(features, FeaturesSystem)
+    save_system(tmp_path, system)
+    loaded = load_system(tmp_path, FeaturesSystem)
+    network, again = system.features, loaded.features
+    assert (loaded.mel, again.config) == (system.mel, network.config)
     assert not any(p.requires_grad for p in again.parameters())
     torch.testing.assert_close(again.state_dict(), network.state_dict(), rtol=0, atol=0)
-    [listed] = [model for model in checkpoint.list_models(features) if model.path == features]
+    [listed] = [model for model in list_models(features) if model.path == features]
     assert (listed.purpose, listed.sample_rate) == ("tests", 16000)
 
 
@@ -105,8 +109,8 @@ def test_vggish_hears_examples_of_096_seconds(state, tmp_path):
 
 
 def test_vggish_reads_safetensors_too(state, monkeypatch, tmp_path):
-    monkeypatch.setattr(checkpoint, "load_file", lambda path: dict(state))
-    network = checkpoint.load_vggish(tmp_path / "vggish.safetensors")
+    monkeypatch.setattr(foreign, "load_file", lambda path: dict(state))
+    network = foreign.load_vggish(tmp_path / "vggish.safetensors")
     assert network.embeddings[4].weight.shape == (128, 4096)
     assert not network.training
 

@@ -179,9 +179,9 @@ def test_memory_does_not_grow_with_length(tmp_path, tiny_singles, monkeypatch):
     """What is held at once: neither the voice nor the stems."""
     import tracemalloc
 
-    from timbrel.pipelines.cross import CrossModel
+    from timbrel.systems.cross import CrossSystem
 
-    monkeypatch.setattr(CrossModel, "window", 40)
+    monkeypatch.setattr(CrossSystem, "window", 40)
 
     players = band(["violin"], models=tiny_singles, start=0, steps=1)
 

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from timbrel import load_cross
-from timbrel.checkpoint import load_single_model
 from timbrel.diffusion.samplers import ddim
 from timbrel.diffusion.schedules import cosine_schedule, inference_timesteps
 from timbrel.errors import InputError, ModelError
-from timbrel.pipelines.cross import CrossModel, cross_timesteps
+from timbrel.systems.cross import CrossSystem, cross_timesteps
+from timbrel.systems.folder import load_system
+from timbrel.systems.single import SingleSystem
 
 RATE = 16000  # the tiny models'
 SCHEDULE = cosine_schedule(500, prediction_type="v", zero_terminal_snr=True)
@@ -26,7 +27,7 @@ def tune(seconds=1.5, seed=0):
 
 @pytest.fixture(scope="module")
 def single(tiny_singles):
-    return load_single_model(tiny_singles / "single-violin")
+    return load_system(tiny_singles / "single-violin", SingleSystem)
 
 
 def latents():
@@ -50,7 +51,7 @@ def test_matched_noise_is_what_the_first_step_expects(start, noised):
 @pytest.mark.parametrize("forward_steps", [0, 100, 500])
 def test_any_other_pair_is_a_noised_source_denoised(single, forward_steps):
     content, noise = latents()
-    made = sample(CrossModel(single, start=20, forward_steps=forward_steps, equalise=False), content, noise)
+    made = sample(CrossSystem(single, start=20, forward_steps=forward_steps, equalise=False), content, noise)
     noised = single.schedule.add_noise(content, noise, forward_steps - 1) if forward_steps else content
     expected = ddim(single.denoiser, noised, single.schedule, inference_timesteps(single.schedule, 50)[20:])
     torch.testing.assert_close(made, expected)
@@ -59,17 +60,17 @@ def test_any_other_pair_is_a_noised_source_denoised(single, forward_steps):
 def test_the_earlier_the_start_the_less_is_left_of_the_source(single):
     content, noise = latents()
     distance = [
-        float((sample(CrossModel(single, start=k, equalise=False), content, noise) - content).square().mean())
+        float((sample(CrossSystem(single, start=k, equalise=False), content, noise) - content).square().mean())
         for k in (48, 30, 10)
     ]
     assert distance == sorted(distance)
-    other = sample(CrossModel(single, start=0), content.flip(-1), noise)
-    torch.testing.assert_close(sample(CrossModel(single, start=0), content, noise), other)  # nothing is left
+    other = sample(CrossSystem(single, start=0), content.flip(-1), noise)
+    torch.testing.assert_close(sample(CrossSystem(single, start=0), content, noise), other)  # nothing is left
 
 
 def test_an_equaliser_on_the_source_does_not_matter(single):
     """A curve over the bands is taken off again where there is sound; rests are left alone."""
-    model = CrossModel(single)
+    model = CrossSystem(single)
     mel = torch.full((2, 1, 32, 48), -40.0)
     mel += 5 * torch.randn(mel.shape, generator=torch.Generator().manual_seed(0))
     mel[..., 24:] = model.mel.floor_db
@@ -85,7 +86,7 @@ def test_an_equaliser_on_the_source_does_not_matter(single):
 def test_the_equaliser_keeps_how_loud_it_is(single):
     """A soft passage, which may fill a window, stays soft."""
     mel = -40 + 5 * torch.randn((1, 1, 32, 48), generator=torch.Generator().manual_seed(0))
-    model = CrossModel(single)
+    model = CrossSystem(single)
     loud, soft = (model.equalised(single.codec.encode(x)) for x in (mel, mel - 15))
     moved = single.codec.encode(mel) - single.codec.encode(mel - 15)
     torch.testing.assert_close(loud - soft, moved, atol=0.02, rtol=0)
@@ -103,7 +104,7 @@ def test_it_goes_through_the_transfer_pipeline(tiny_singles, monkeypatch):
     for changes in ({"start": 5}, {"start": 30, "forward_steps": 0}):
         changed = load_cross("violin", steps=40, models=tiny_singles, **changes)
         assert np.abs(changed(source, "violin", sample_rate=RATE).waveform - out).max() > 1e-3, changes
-    monkeypatch.setattr(CrossModel, "window", 40)
+    monkeypatch.setattr(CrossSystem, "window", 40)
     streamed = np.concatenate(list(pipe.stream(np.tile(source, 2), "violin", sample_rate=RATE)), axis=1)
     assert streamed.shape == (2, 2 * source.shape[1])
 

@@ -7,13 +7,15 @@ import pytest
 import torch
 
 import timbrel
-from timbrel import checkpoint
 from timbrel.audio.io import read_audio
 from timbrel.audio.level import loudness
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError, ModelError
 from timbrel.pipelines import duet as module
+from timbrel.systems.folder import load_system, save_system
+from timbrel.systems.listing import load_single_models
+from timbrel.systems.single import SingleSystem
 
 RATE = 16000
 
@@ -24,7 +26,7 @@ def make(tiny_singles, instruments=("violin", "guitar"), **options):
 
 def test_the_instruments_share_the_first_steps_and_no_others(tiny_singles):
     """Equations 4.2 and 4.3."""
-    violin, guitar = models = checkpoint.load_single_models(["violin", "guitar"], tiny_singles)
+    violin, guitar = models = load_single_models(["violin", "guitar"], tiny_singles)
     shape, timesteps, states = (4, 8, 6), inference_timesteps(violin.schedule, 5), []
     noise = seeded_noise(shape, [3])
     first = ddim(violin.denoiser, noise, violin.schedule, timesteps, callback=lambda step, x: states.append(x))
@@ -35,7 +37,7 @@ def test_the_instruments_share_the_first_steps_and_no_others(tiny_singles):
 
 
 def test_the_more_is_shared_the_more_alike(tiny_singles):
-    models = checkpoint.load_single_models(["violin", "guitar"], tiny_singles)
+    models = load_single_models(["violin", "guitar"], tiny_singles)
     timesteps = inference_timesteps(models[0].schedule, 20)
     apart = []
     for split in (0, 10, 19):
@@ -72,9 +74,9 @@ def test_the_seed_decides_and_nothing_else_does(tiny_singles):
 def test_more_than_two_play_and_progress_counts_to_the_end(tiny_singles, tmp_path):
     for name in ("violin", "guitar"):
         os.symlink(tiny_singles / f"single-{name}", tmp_path / name)
-    harp = checkpoint.load_single_model(tmp_path / "violin")
+    harp = load_system(tmp_path / "violin", SingleSystem)
     harp.instrument = "harp"
-    checkpoint.save_single_model(tmp_path / "harp" / "model", harp)
+    save_system(tmp_path / "harp" / "model", harp)
     told = []
     made = make(
         tmp_path, ("violin", "guitar", "harp"), seconds=0.5, progress=lambda done, all_: told.append((done, all_))
@@ -122,9 +124,9 @@ def test_wrong_arguments_are_named(tiny_singles, changes, said):
 
 def test_models_that_cannot_share_are_refused(tiny_singles, tmp_path):
     os.symlink(tiny_singles / "single-violin", tmp_path / "violin")
-    guitar = checkpoint.load_single_model(tiny_singles / "single-guitar")
+    guitar = load_system(tiny_singles / "single-guitar", SingleSystem)
     guitar.codec.scale.mul_(1.1)
-    checkpoint.save_single_model(tmp_path / "guitar", guitar)
+    save_system(tmp_path / "guitar", guitar)
     with pytest.raises(ModelError, match="'violin' and 'guitar' do not share a codec"):
         make(tmp_path)
     with pytest.raises(ModelError, match="no model of 'harp' or 'lute', only of"):

@@ -10,11 +10,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from timbrel.checkpoint import DEFAULT_MODEL, PRETRAINED
 from timbrel.data.render import find_library, render
 from timbrel.errors import MissingDependencyError
 from timbrel.experiments.benchmark import manifest, measures
 from timbrel.metrics import notes, spectral
+from timbrel.systems.folder import DEFAULT_MODEL, PRETRAINED
 
 SECONDS = 6.0
 LIBRARY = manifest.LIBRARY

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import load_features
 from timbrel.data.store import Entry, StoreWriter
 from timbrel.errors import InputError
+from timbrel.systems.alone import FeaturesSystem
+from timbrel.systems.folder import load_system
 from timbrel.training.features import FeaturesStage
 from timbrel.training.loop import fit
 from timbrel.training.recipes import FEATURES_RECIPES, find_recipe
@@ -37,8 +38,9 @@ def test_it_learns_to_tell_instruments_apart_and_is_saved(store, tmp_path):
     stage = FeaturesStage.prepare(RECIPE, store)
     assert stage.network.config.labels == ("harp", "piano")
     assert fit(stage, tmp_path)
-    mel, network = load_features(tmp_path / "model")
-    assert mel == MEL
+    trained = load_system(tmp_path / "model", FeaturesSystem)
+    network = trained.features
+    assert trained.mel == MEL
     assert network.config.labels == ("harp", "piano")
     batch = stage.validation.draw(np.random.default_rng(5), 64)
     assert bool((network(batch["mel"]).argmax(dim=1) == batch["label"]).float().mean() > 0.95)

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from timbrel.audio import vggish
 from timbrel.audio.mel import MelConfig, mel_spectrogram
-from timbrel.checkpoint import save_features
 from timbrel.errors import InputError, MissingDependencyError, ModelError
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork, VGGish
+from timbrel.systems.alone import FeaturesSystem
+from timbrel.systems.folder import save_system
 from timbrel.training.losses import (
     FeatureMaps,
     feature_loss,
@@ -348,7 +349,7 @@ def test_what_the_hub_cannot_give_is_said(monkeypatch):
 
 
 def test_what_is_no_network_is_refused(network, tmp_path):
-    save_features(tmp_path / "ours", MEL, network, {})
+    save_system(tmp_path / "ours", FeaturesSystem(mel=MEL, features=network))
     assert load_feature_maps(tmp_path / "ours", music(), MEL).name == "timbrel-features"
     with pytest.raises(InputError, match=r"n_mels=128.*but the data are .*n_mels=64.*timbrel train features"):
         load_feature_maps(tmp_path / "ours", music(), MelConfig(n_mels=64))

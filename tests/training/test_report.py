@@ -10,19 +10,15 @@ from safetensors.torch import load_file
 
 import timbrel
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import (
-    ReportModel,
-    list_models,
-    load_codec,
-    load_transfer_model,
-    save_features,
-    save_transfer_model,
-)
 from timbrel.cli.main import main
 from timbrel.data.store import Entry, StoreWriter
 from timbrel.errors import InputError, ModelError
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork
 from timbrel.models.report import ReportCodec
+from timbrel.systems.alone import FeaturesSystem
+from timbrel.systems.folder import load_codec, load_system, save_system
+from timbrel.systems.listing import list_models
+from timbrel.systems.report_001 import Report001System
 from timbrel.training import recipes
 from timbrel.training.report import LabelLoss, ReportAutoencoderStage, ReportTransferStage
 
@@ -51,7 +47,8 @@ def network(tmp_path_factory):
     """A feature network's folder, its weights as they come."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("networks") / "features"
-    save_features(folder, MEL, FeatureNetwork(FeatureConfig(("piano", "violin"), width=4, embedding=8)), {})
+    network = FeatureNetwork(FeatureConfig(("piano", "violin"), width=4, embedding=8))
+    save_system(folder, FeaturesSystem(mel=MEL, features=network))
     return str(folder)
 
 
@@ -93,7 +90,7 @@ def change(stage, monkeypatch):
 
 @pytest.fixture
 def model(runs):
-    return load_transfer_model(runs / "transfer" / "model")
+    return load_system(runs / "transfer" / "model")
 
 
 def sound(seconds, hz=440.0):
@@ -102,7 +99,7 @@ def sound(seconds, hz=440.0):
 
 
 def test_the_folder_holds_the_whole_system(runs, model):
-    assert isinstance(model, ReportModel)
+    assert isinstance(model, Report001System)
     parts = (model.codec, model.style, model.denoiser)
     assert sum(p.numel() for part in parts for p in part.parameters()) == 9_881_537
     assert sorted(model.instruments) == ["piano", "violin"]
@@ -113,8 +110,8 @@ def test_the_folder_holds_the_whole_system(runs, model):
 
 
 def test_a_round_trip_changes_nothing(model, tmp_path):
-    save_transfer_model(tmp_path, model)
-    again = load_transfer_model(tmp_path)
+    save_system(tmp_path, model)
+    again = load_system(tmp_path)
     for part in ("codec", "style", "denoiser"):
         before, after = getattr(model, part).state_dict(), getattr(again, part).state_dict()
         assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
@@ -126,7 +123,7 @@ def test_the_encoder_stays_and_the_decoder_learns(runs):
     assert {"encoder.1.running_mean", "encoder.1.running_var", "encoder.1.num_batches_tracked"} <= set(encoder)
     assert all(torch.equal(before[name], after[name]) for name in encoder)
     assert not torch.equal(before["decoder.0.weight"], after["decoder.0.weight"])
-    latents = load_codec(runs / "transfer" / "model")[1].encode(torch.rand(4, 1, 128, 128) * -100)
+    latents = load_codec(runs / "transfer" / "model", ReportCodec)[1].encode(torch.rand(4, 1, 128, 128) * -100)
     assert latents.isfinite().all()
 
 
@@ -241,7 +238,7 @@ def test_the_log_variance_is_counted_apart(make_stage, tmp_path):
     for module in stage.modules.values():
         module.eval().requires_grad_(False)
     stage.save(tmp_path)
-    assert load_codec(tmp_path)[1].state_dict().keys() == stage.codec.state_dict().keys()
+    assert load_codec(tmp_path, ReportCodec)[1].state_dict().keys() == stage.codec.state_dict().keys()
 
 
 def test_many_noise_levels_for_one_pair(stage, change):
@@ -291,7 +288,7 @@ def test_the_label_term_trains_the_style_encoder_and_is_not_kept(make_stage, tmp
     assert found["denoiser"] == found["decoder"] == 0
     stage.model.codec.eval()
     stage.save(tmp_path)
-    assert sum(p.numel() for p in load_transfer_model(tmp_path).style.parameters()) == 2_729_984
+    assert sum(p.numel() for p in load_system(tmp_path).style.parameters()) == 2_729_984
 
 
 @pytest.mark.parametrize(
@@ -303,7 +300,7 @@ def test_what_the_recipe_changes_is_in_the_model(make_stage, data, tmp_path, cha
     assert stage.loss(stage.batch(0), 0)["loss"].isfinite()
     stage.model.codec.eval()
     stage.save(tmp_path)
-    again = load_transfer_model(tmp_path)
+    again = load_system(tmp_path)
     assert again.denoiser.config == stage.model.denoiser.config
     assert again.style.config.num_filters == changes.get("num_filters", 64)
     assert torch.equal(again.schedule.alphas_cumprod, stage.model.schedule.alphas_cumprod)
@@ -327,7 +324,7 @@ def test_small_latents_go_through_both_stages(make_stage, data, tmp_path):
     assert stage.loss(stage.batch(0), 0)["loss"].isfinite()
     stage.model.codec.eval()
     stage.save(tmp_path / "model")
-    assert load_transfer_model(tmp_path / "model").window == 8  # 128 frames, as ever
+    assert load_system(tmp_path / "model").window == 8  # 128 frames, as ever
     pipe = timbrel.load(tmp_path / "model")
     result = pipe(sound(4), to="violin", sample_rate=22050, steps=1)
     assert result.waveform.shape == (1, 4 * 22050)

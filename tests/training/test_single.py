@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import load_single_model, save_codec
 from timbrel.data.store import Entry, StoreWriter
 from timbrel.errors import InputError, ModelError
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
+from timbrel.systems.alone import CodecSystem
+from timbrel.systems.folder import load_system, save_system
+from timbrel.systems.single import SingleSystem
 from timbrel.training.loop import fit
 from timbrel.training.recipes import SINGLE_RECIPES, find_recipe
 from timbrel.training.single import SingleStage
@@ -49,7 +51,7 @@ def store(tmp_path_factory):
 def codec(tmp_path_factory):
     torch.manual_seed(0)
     made, folder = MelAutoencoder(AutoencoderConfig(width=8, num_blocks=1)), tmp_path_factory.mktemp("codec")
-    save_codec(folder, MEL, made, {})
+    save_system(folder, CodecSystem(mel=MEL, codec=made))
     return folder
 
 
@@ -105,7 +107,7 @@ def test_a_saved_model_goes_on(store, codec, tmp_path):
     stage = SingleStage.prepare(RECIPE, store, instrument="reed", codec=codec)
     train(stage, 2)
     stage.save(tmp_path)
-    loaded = load_single_model(tmp_path)
+    loaded = load_system(tmp_path, SingleSystem)
     assert loaded.instrument == "reed"
     assert loaded.info["recipe"]["widths"] == list(RECIPE.widths)
     assert json.loads((tmp_path / "config.json").read_text())["instrument"] == "reed"
@@ -125,7 +127,7 @@ def test_a_run_goes_on_with_its_own_instrument_and_sizes_alone(store, codec, tmp
     with pytest.raises(InputError, match=r"widths .* \(the recipe: \(8, 8\)\)"):
         SingleStage.prepare(wide, store, instrument="reed", init_from=tmp_path / "model")
     changed = SingleStage.prepare(RECIPE, other, instrument="string", init_from=tmp_path / "model").model.denoiser.mean
-    assert float((changed - load_single_model(tmp_path / "model").denoiser.mean).abs().max()) > 0.1
+    assert float((changed - load_system(tmp_path / "model", SingleSystem).denoiser.mean).abs().max()) > 0.1
 
 
 def test_what_does_not_fit_is_refused(store, codec, tmp_path):

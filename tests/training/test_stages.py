@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import fingerprint, load_codec, load_transfer_model, save_transfer_model
 from timbrel.data.datasets import Windows
 from timbrel.data.store import Entry, MelStore, StoreWriter
 from timbrel.errors import InputError, ModelError
+from timbrel.models.autoencoder import MelAutoencoder
+from timbrel.systems.folder import load_codec, load_system, save_system
+from timbrel.systems.transfer import TransferSystem
+from timbrel.systems.weights import fingerprint
 from timbrel.training.autoencoder import AutoencoderStage
 from timbrel.training.recipes import AUTOENCODER_RECIPES, TRANSFER_RECIPES, find_recipe
 from timbrel.training.shared import named_instruments
@@ -114,7 +117,8 @@ def test_the_autoencoders_latents_have_unit_variance(store):
 
 def test_a_codec_goes_on_from_its_folder(store, codec):
     stage = AutoencoderStage.prepare(CODEC_RECIPE, store, init_from=codec)
-    torch.testing.assert_close(stage.codec.state_dict(), load_codec(codec)[1].state_dict(), rtol=0, atol=0)
+    _, loaded = load_codec(codec, MelAutoencoder)
+    torch.testing.assert_close(stage.codec.state_dict(), loaded.state_dict(), rtol=0, atol=0)
     before, after = train(stage, 15, 3e-3)
     assert after < before
     with pytest.raises(InputError, match=rf"width {CODEC_RECIPE.width} \(the recipe: 24\)"):
@@ -161,7 +165,7 @@ def test_the_transfer_learns_and_measures_itself(store, codec):
 
 
 def test_a_saved_model_transfers_as_the_stages(store, model):
-    loaded = load_transfer_model(model)
+    loaded = load_system(model, TransferSystem)
     assert sorted(loaded.instruments) == ["piano", "violin"]
     assert loaded.info["recipe"]["width"] == RECIPE.width
     stage = TransferStage.prepare(RECIPE, store, init_from=model)
@@ -182,7 +186,7 @@ def test_a_named_instrument_is_a_typical_recording_not_a_soundfont(tmp_path, mod
         levels = (level + rng.integers(0, 5, (120, 32))).astype(np.uint8)
         entry = Entry(id=f"r{k:02d}", label="lute", split="train", frames=120, source="x", library=library)
         writer.add(entry, levels)
-    loaded = load_transfer_model(model)
+    loaded = load_system(model, TransferSystem)
     windows = Windows(MelStore(tmp_path), "train", 32, 32)
     tokens = named_instruments(loaded, windows, clips=1)["lute"]
     expected = [loaded.style_tokens(windows.store.mel(e, 44, 32)[None, None]) for e in windows.entries]
@@ -204,9 +208,9 @@ def test_a_run_from_a_model_lets_it_play_unaligned_recordings_on_other_instrumen
     own = make_store(tmp_path / "own", aligned=False)
     assert "initial" not in TransferStage.prepare(RECIPE, own, codec=codec).frozen
     assert "initial" not in TransferStage.prepare(RECIPE, store, init_from=model).frozen
-    loaded = load_transfer_model(model)
+    loaded = load_system(model, TransferSystem)
     loaded.instruments = {"harp": torch.randn(5, 16), "lute": torch.randn(3, 16), "piano": torch.randn(4, 16)}
-    save_transfer_model(tmp_path / "named", loaded)
+    save_system(tmp_path / "named", loaded)
     stage = TransferStage.prepare(RECIPE, own, init_from=tmp_path / "named")
     rest(stage)
     assert [len(tokens) for tokens in stage.others] == [5, 3]  # a piano is among the recordings
@@ -230,13 +234,13 @@ def test_a_run_from_a_model_lets_it_play_unaligned_recordings_on_other_instrumen
         torch.testing.assert_close(played[row, None], expected, atol=1e-3, rtol=1e-3)
     assert stage.identity["initial"] == fingerprint(loaded.denoiser)
     stage.save(tmp_path / "after")
-    assert sorted(load_transfer_model(tmp_path / "after").instruments) == ["harp", "lute", "piano", "violin"]
+    assert sorted(load_system(tmp_path / "after", TransferSystem).instruments) == ["harp", "lute", "piano", "violin"]
 
 
 def test_only_recordings_without_a_partner_need_another_source(tmp_path, store, model):
-    loaded = load_transfer_model(model)
+    loaded = load_system(model, TransferSystem)
     loaded.instruments["harp"] = torch.randn(5, 16)
-    save_transfer_model(tmp_path / "named", loaded)
+    save_system(tmp_path / "named", loaded)
     assert "initial" not in TransferStage.prepare(RECIPE, store, init_from=tmp_path / "named").frozen
     mixed = MelStore(make_store(tmp_path / "mixed"))
     writer = StoreWriter(tmp_path / "mixed", MEL)

@@ -10,10 +10,12 @@ import math
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from timbrel.bounds import Bounds, Floor
 from timbrel.errors import InputError
 
 
@@ -21,14 +23,14 @@ from timbrel.errors import InputError
 class MelConfig:
     """What a mel spectrogram was made with. `norm` is None (triangles of height 1) or "slaney" (of area 1)."""
 
-    sample_rate: int = 44100
-    n_fft: int = 4096
-    hop_length: int = 1024
-    n_mels: int = 256
-    min_hz: float = 0.0
-    max_hz: float | None = None
+    sample_rate: Annotated[int, Bounds(4000, 384_000)] = 44100
+    n_fft: Annotated[int, Bounds(64, 65_536)] = 4096
+    hop_length: Annotated[int, Bounds(32, 32_768)] = 1024
+    n_mels: Annotated[int, Bounds(1, 4096)] = 256
+    min_hz: Annotated[float, Bounds(0, 192_000)] = 0.0
+    max_hz: Annotated[float, Bounds(0, 192_000)] | None = None
     norm: str | None = None
-    floor_db: float = -100.0
+    floor_db: Floor = -100.0
 
     def __post_init__(self) -> None:
         if self.norm not in (None, "slaney"):

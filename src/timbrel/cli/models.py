@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from timbrel.errors import InputError
+from timbrel.errors import InputError, ModelError
 
 
 def models(
@@ -31,13 +31,17 @@ def models(
     if folder is not None and not any(model.path.is_relative_to(folder) for model in found):
         print(f"{folder} holds no model; `timbrel train` makes one")
     for model in found:
-        print(f"{model.name}: {model.purpose}, {model.size_bytes / 1e6:.1f} MB, {model.sample_rate} Hz")
+        rate = f", {model.sample_rate} Hz" if model.sample_rate else ""
+        print(f"{model.name}: {model.purpose}, {model.size_bytes / 1e6:.1f} MB{rate}")
         figures = ", ".join(f"{name} {value}" for name, value in model.figures.items())
         for title, text in (
             ("instruments", ", ".join(model.instruments)),
             ("measured", figures),
             ("training", model.training),
+            ("error", model.error),
             ("folder", str(model.path)),
         ):
             if text:
                 print(f"  {title:<12}{text}")
+    if broken := [model.name for model in found if model.error]:
+        raise ModelError(f"{', '.join(broken)} cannot be loaded: make the model anew, or move the folder away")

@@ -25,14 +25,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from timbrel import checkpoint
 from timbrel.audio import vggish
 from timbrel.audio.level import TARGET_RMS, active_rms, span_powers
 from timbrel.audio.mel import mel_spectrogram
-from timbrel.checkpoint import fingerprint, load_features, load_vggish, local_first
 from timbrel.errors import InputError, MissingDependencyError, ModelError
 from timbrel.metrics import heard
 from timbrel.metrics.instrument import PIECE_S, pieces
+from timbrel.systems.alone import FeaturesSystem
+from timbrel.systems.folder import load_system
+from timbrel.systems.foreign import load_vggish, local_first
+from timbrel.systems.weights import fingerprint
 
 BATCH = 16  # windows at a time
 DEFAULT_CLAP = "laion/clap-htsat-unfused"
@@ -57,10 +59,11 @@ class FeatureEncoder:
 
     def __init__(self, folder: str | Path | None = None) -> None:
         try:
-            self.mel, network = load_features(checkpoint.PRETRAINED / "features" if folder is None else folder)
+            system = load_system("features" if folder is None else folder, FeaturesSystem)
         except ModelError as error:
             remedy = "`timbrel train features` makes such a folder; name it as the weights"
             raise ModelError(f"the encoder timbrel-features has no network: {error}. {remedy}") from error
+        self.mel, network = system.mel, system.features
         self.name = f"timbrel-features:{fingerprint(network)}"
         self.sample_rate = self.mel.sample_rate
         self.device = _device()

@@ -9,21 +9,23 @@ projection, brings back what neighbouring patches tell of the rest.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from timbrel.bounds import Bounds, Depth, Floor, Width
 from timbrel.errors import InputError
 
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    factor: int = 4
-    latent_channels: int = 8
-    width: int = 64
-    num_blocks: int = 2
-    floor_db: float = -100.0
+    factor: Annotated[int, Bounds(1, 64)] = 4
+    latent_channels: Width = 8
+    width: Width = 64
+    num_blocks: Depth = 2
+    floor_db: Floor = -100.0
 
 
 class ResidualBlock(nn.Module):

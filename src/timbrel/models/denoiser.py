@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from timbrel.bounds import Dilation, Width
 from timbrel.models.layers import CrossAttention, TimeConv, sinusoidal_embedding
 
 
@@ -26,16 +27,16 @@ class Condition:
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    latent_channels: int = 8
-    latent_height: int = 64
-    token_width: int = 256
-    width: int = 448
-    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
-    modulation_width: int = 64
-    attention_every: int = 2
-    num_heads: int = 8
-    picture_width: int = 48
-    picture_dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)  # none: along time alone
+    latent_channels: Width = 8
+    latent_height: Width = 64
+    token_width: Width = 256
+    width: Width = 448
+    dilations: tuple[Dilation, ...] = (1, 2, 4, 1, 2, 4)
+    modulation_width: Width = 64
+    attention_every: Width = 2
+    num_heads: Width = 8
+    picture_width: Width = 48
+    picture_dilations: tuple[Dilation, ...] = (1, 2, 4, 1, 2, 4)  # none: along time alone
 
 
 class Block(nn.Module):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from timbrel.bounds import Floor, Width
 from timbrel.errors import InputError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -158,9 +159,9 @@ class LPIPS(nn.Module):
 @dataclass(frozen=True)
 class FeatureConfig:
     labels: tuple[str, ...]
-    width: int = 16
-    embedding: int = 128
-    floor_db: float = -100.0
+    width: Width = 16
+    embedding: Width = 128
+    floor_db: Floor = -100.0
 
 
 class FeatureNetwork(nn.Module):

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from timbrel.bounds import Bounds, Floor, Timesteps, Width
 from timbrel.errors import InputError
 from timbrel.models.layers import sinusoidal_embedding
 
@@ -33,9 +34,9 @@ class ReportCodecConfig:
     """`downsamplings` halve both sides: three make [32, 16, 16] of a 128 x 128 picture; four [32, 8, 8], which the
     report gave up as too small (section 4.3)."""
 
-    latent_channels: int = 32
-    floor_db: float = -100.0
-    downsamplings: int = 3
+    latent_channels: Width = 32
+    floor_db: Floor = -100.0
+    downsamplings: Annotated[int, Bounds(1, 8)] = 3
 
 
 class ReportCodec(nn.Module):
@@ -118,7 +119,7 @@ class ReportStyle:
 
 @dataclass(frozen=True)
 class ReportStyleConfig:
-    num_filters: int = 64
+    num_filters: Width = 64
 
 
 class ReportStyleEncoder(nn.Module):
@@ -162,11 +163,11 @@ class ReportUNetConfig:
     """How a timestep becomes numbers, before the report's two layers: by its sines and cosines (section 2.1.6), by a
     table that is learned, or by sines and cosines of random frequencies (Tancik et al. 2020, arXiv 2006.10739)."""
 
-    latent_channels: int = 32
-    num_filters: int = 64
-    num_heads: int = 4
+    latent_channels: Width = 32
+    num_filters: Width = 64
+    num_heads: Width = 4
     time_embedding: Literal["sinusoidal", "learned", "fourier"] = "sinusoidal"
-    num_timesteps: int = 200  # of the schedule, for all but the first
+    num_timesteps: Timesteps = 200  # of the schedule, for all but the first
 
 
 class ReportUNet(nn.Module):

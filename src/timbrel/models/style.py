@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from timbrel.bounds import Depth, Width
 from timbrel.models.layers import TimeConv
 
 
 @dataclass(frozen=True)
 class StyleConfig:
-    latent_channels: int = 8
-    latent_height: int = 64
-    width: int = 256
-    num_blocks: int = 3
+    latent_channels: Width = 8
+    latent_height: Width = 64
+    width: Width = 256
+    num_blocks: Depth = 3
 
 
 class StyleEncoder(nn.Module):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from timbrel.bounds import Width
 from timbrel.errors import InputError
 from timbrel.models.denoiser import Block
 from timbrel.models.layers import TimeConv, sinusoidal_embedding
@@ -23,11 +24,11 @@ class UNetConfig:
     """`widths`: of the features at each level, from the full frame rate of the latents to the coarsest. The first is
     the widest: what the network can add to a moment has no more dimensions than that."""
 
-    latent_channels: int = 8
-    latent_height: int = 64
-    widths: tuple[int, ...] = (320, 224, 224)
-    embedding_width: int = 256
-    modulation_width: int = 64
+    latent_channels: Width = 8
+    latent_height: Width = 64
+    widths: tuple[Width, ...] = (320, 224, 224)
+    embedding_width: Width = 256
+    modulation_width: Width = 64
 
 
 class Down(nn.Module):

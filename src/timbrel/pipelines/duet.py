@@ -22,12 +22,13 @@ from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import Waveform
 from timbrel.audio.level import TARGET_RMS, headroom, level_gain, loudness
 from timbrel.audio.waveform import Audio
-from timbrel.checkpoint import SingleModel, load_single_models
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import ModelError
 from timbrel.pipelines.settings import DuetSettings, Progress
 from timbrel.pipelines.stems import Stems, check_instruments
+from timbrel.systems.listing import load_single_models
+from timbrel.systems.single import SingleSystem
 
 DEFAULTS = DuetSettings()
 
@@ -43,7 +44,7 @@ class DuetPipeline:
         ModelError: the models do not share a codec and a schedule.
     """
 
-    def __init__(self, models: Sequence[SingleModel]) -> None:
+    def __init__(self, models: Sequence[SingleSystem]) -> None:
         check_instruments([model.instrument for model in models], least=2)
         for other in models[1:]:
             _check_alike(models[0], other)
@@ -111,7 +112,7 @@ def duet(instruments: Sequence[str], *, models: str | os.PathLike[str] | None = 
     return DuetPipeline.load(instruments, models)(**options)
 
 
-def _sound(model: SingleModel, latents: Tensor, samples: int, seed: int) -> Waveform:
+def _sound(model: SingleSystem, latents: Tensor, samples: int, seed: int) -> Waveform:
     """Latents [1, c, h, w] -> [1, samples], filtered, at the level of all stems."""
     made = model.decode(latents)[..., : model.mel.num_frames(samples)]
     waveform = invert_mel(made, model.mel, length=samples, seed=seed)[0].numpy()
@@ -120,7 +121,7 @@ def _sound(model: SingleModel, latents: Tensor, samples: int, seed: int) -> Wave
 
 
 def _sample(
-    models: Sequence[SingleModel], shape: tuple[int, ...], timesteps: Tensor, split: int, seed: int
+    models: Sequence[SingleSystem], shape: tuple[int, ...], timesteps: Tensor, split: int, seed: int
 ) -> list[Tensor]:
     """Latents [1, c, h, w] of each model from one noise: equation 4.2 for the first, 4.3 for the others."""
     schedule = models[0].schedule
@@ -134,7 +135,7 @@ def _sample(
     return [first, *(ddim(model.denoiser, shared, schedule, timesteps[split:]) for model in models[1:])]
 
 
-def _check_alike(one: SingleModel, other: SingleModel) -> None:
+def _check_alike(one: SingleSystem, other: SingleSystem) -> None:
     weights = other.codec.state_dict()
     if (one.mel, one.schedule_config, one.codec.config) != (
         other.mel,

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timbrel import checkpoint
 from timbrel.audio.inversion import StreamInverter
 from timbrel.audio.io import AudioWriter, StreamResampler, Waveform, check_output
 from timbrel.audio.level import FULL_SCALE, SILENT_RMS, Ramps, energy
@@ -29,13 +28,15 @@ from timbrel.audio.mel import mel_spectrogram
 from timbrel.audio.pitch import octaves_into
 from timbrel.audio.stereo import Scan, StereoImage
 from timbrel.audio.waveform import Audio
-from timbrel.checkpoint import TransferModel
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import AudioError, InputError
 from timbrel.instruments import INSTRUMENTS
 from timbrel.pipelines.listen import BLOCK, Recording, Source
 from timbrel.pipelines.settings import Progress, TransferSettings
 from timbrel.pipelines.windows import CrossFade, Queue, Window, Windows, flow, noise_at, split
+from timbrel.systems.base import StyleTransfer
+from timbrel.systems.folder import load_system
+from timbrel.systems.named import keep_instrument, own_instruments
 
 DEFAULTS = TransferSettings()
 PICTURE_S = 30.0
@@ -51,7 +52,7 @@ class TransferPipeline:
         instruments: the names that `to` takes, beside clips.
     """
 
-    def __init__(self, model: TransferModel, instruments: dict[str, Tensor] | None = None) -> None:
+    def __init__(self, model: StyleTransfer, instruments: dict[str, Tensor] | None = None) -> None:
         self.model = model
         self._instruments = model.instruments | (instruments or {})
         defaults = model.info.get("sampling", {})
@@ -265,10 +266,8 @@ def load(name_or_folder: str | os.PathLike[str] | None = None) -> TransferPipeli
     Raises:
         ModelError: the folder is missing, broken or holds another kind of model.
     """
-    model = checkpoint.load_transfer_model(None if name_or_folder is None else os.fspath(name_or_folder))
-    prefix = checkpoint.fingerprint(model.style) + "."
-    own = checkpoint.load_instruments(checkpoint.user_instruments_path())
-    return TransferPipeline(model, {k.removeprefix(prefix): v for k, v in own.items() if k.startswith(prefix)})
+    model = load_system(None if name_or_folder is None else os.fspath(name_or_folder), StyleTransfer)
+    return TransferPipeline(model, own_instruments(model))
 
 
 def transfer(source: Source, to: Source, *, model: str | os.PathLike[str] | None = None, **options: Any) -> Audio:
@@ -298,9 +297,7 @@ def add_instrument(
     if name in pipe.model.instruments:
         raise InputError(f"{name!r} is an instrument of the model; choose another name, such as my-{name}")
     tokens = torch.cat([pipe.style_tokens(Path(clip)) for clip in clips])
-    path = checkpoint.user_instruments_path()
-    own = checkpoint.load_instruments(path)
-    checkpoint.save_instruments(path, own | {f"{checkpoint.fingerprint(pipe.model.style)}.{name}": tokens})
+    keep_instrument(pipe.model, name, tokens)
 
 
 class _Job:
@@ -384,7 +381,7 @@ class _Player:
     """Mono at one level in, the same music on another instrument out: samples [n] at the model's rate."""
 
     def __init__(
-        self, model: TransferModel, sample: Callable[..., Tensor], strength: float, transpose: int, seed: int
+        self, model: StyleTransfer, sample: Callable[..., Tensor], strength: float, transpose: int, seed: int
     ) -> None:
         self._model, self._sample, self._strength, self._seed = model, sample, strength, seed
         frames, overlap = model.window * model.codec.factor, model.overlap * model.codec.factor

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import expect, load_codec, save_codec
 from timbrel.data.datasets import Windows
 from timbrel.data.store import MelStore
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
+from timbrel.systems.alone import CodecSystem
+from timbrel.systems.folder import load_codec, save_system
 from timbrel.training.recipes import AutoencoderRecipe
 from timbrel.training.shared import check_mel, check_recipe, split_windows
 from timbrel.training.stage import Stage
@@ -70,7 +71,8 @@ class AutoencoderStage(Stage):
         return mel, self.codec.decode(self.codec.encode(mel)).float()
 
     def save(self, folder: Path) -> None:
-        save_codec(folder, self.mel_config, self.codec, self.info("mel autoencoder", self.validate()))
+        info = self.info("mel autoencoder", self.validate())
+        save_system(folder, CodecSystem(mel=self.mel_config, codec=self.codec, info=info))
 
 
 def _new_codec(recipe: AutoencoderRecipe, windows: Windows) -> MelAutoencoder:
@@ -89,8 +91,7 @@ def _new_codec(recipe: AutoencoderRecipe, windows: Windows) -> MelAutoencoder:
 
 
 def _known_codec(recipe: AutoencoderRecipe, store: MelStore, folder: str | Path) -> MelAutoencoder:
-    mel, loaded = load_codec(folder)
-    codec = expect(loaded, MelAutoencoder, folder)
+    mel, codec = load_codec(folder, MelAutoencoder)
     check_mel(mel, store)
     check_recipe(recipe, dataclasses.asdict(codec.config), folder)
     return codec

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import save_features
 from timbrel.data.datasets import Windows
 from timbrel.data.store import MelStore, dequantise
 from timbrel.errors import InputError
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork
+from timbrel.systems.alone import FeaturesSystem
+from timbrel.systems.folder import save_system
 from timbrel.training.recipes import FeaturesRecipe
 from timbrel.training.shared import split_windows
 from timbrel.training.stage import Stage
@@ -76,7 +77,8 @@ class FeaturesStage(Stage):
     def save(self, folder: Path) -> None:
         purpose = f"instrument features of {len(self.train.entries)} instruments"
         figures = {name: round(value, 4) for name, value in self.validate().items()}
-        save_features(folder, self.mel_config, self.network, self.info(purpose, figures))
+        info = self.info(purpose, figures)
+        save_system(folder, FeaturesSystem(mel=self.mel_config, features=self.network, info=info))
 
 
 def _labels(windows: Windows) -> tuple[str, ...]:

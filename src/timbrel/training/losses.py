@@ -16,9 +16,11 @@ from torch.nn import functional as F
 
 from timbrel.audio import vggish
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import HUB, load_features, load_picture_network
 from timbrel.errors import InputError
 from timbrel.models.encoders import LPIPS, FeatureNetwork, VGGish
+from timbrel.systems.alone import FeaturesSystem
+from timbrel.systems.folder import load_system
+from timbrel.systems.foreign import HUB, load_picture_network
 
 Features = Callable[[Tensor], Sequence[Tensor]]
 Picture = Callable[[Tensor], Tensor]
@@ -73,13 +75,13 @@ def load_feature_maps(path: str | Path, mel: Tensor, config: MelConfig) -> Featu
         heard = load_picture_network(path)
         picture = vggish_picture if isinstance(heard, VGGish) else partial(lpips_picture, floor_db=config.floor_db)
         return FeatureMaps(heard, mel, picture)
-    trained_on, network = load_features(path)
-    if trained_on != config:
+    trained = load_system(path, FeaturesSystem)
+    if trained.mel != config:
         raise InputError(
-            f"the feature network {path} was trained on {trained_on}, but the data are {config}; train one on data "
+            f"the feature network {path} was trained on {trained.mel}, but the data are {config}; train one on data "
             "with the same settings, with `timbrel train features`"
         )
-    return FeatureMaps(network, mel)
+    return FeatureMaps(trained.features, mel)
 
 
 def vggish_picture(mel: Tensor) -> Tensor:

@@ -17,15 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import (
-    ReportModel,
-    ScheduleConfig,
-    expect,
-    load_codec,
-    load_transfer_model,
-    save_codec,
-    save_transfer_model,
-)
 from timbrel.data.datasets import Windows
 from timbrel.data.store import MelStore
 from timbrel.errors import InputError
@@ -36,6 +27,10 @@ from timbrel.models.report import (
     ReportStyleConfig,
     ReportUNetConfig,
 )
+from timbrel.systems.alone import CodecSystem
+from timbrel.systems.base import ScheduleConfig
+from timbrel.systems.folder import load_codec, load_system, save_system
+from timbrel.systems.report_001 import Report001System
 from timbrel.training.losses import (
     FeatureMaps,
     feature_loss,
@@ -113,8 +108,7 @@ class ReportAutoencoderStage(_ReportStage):
         torch.manual_seed(recipe.seed)
         codec = ReportCodec(ReportCodecConfig(floor_db=store.config.floor_db, downsamplings=recipe.downsamplings))
         if init_from is not None:
-            mel, loaded = load_codec(init_from)
-            codec = expect(loaded, ReportCodec, init_from)
+            mel, codec = load_codec(init_from, ReportCodec)
             check_mel(mel, store)
             check_recipe(recipe, {"downsamplings": codec.config.downsamplings}, init_from)
         return cls(recipe, store.config, codec, train, validation, features)
@@ -156,7 +150,7 @@ class ReportAutoencoderStage(_ReportStage):
 
     def save(self, folder: Path) -> None:
         info = self.info("mel autoencoder of report 001", self.validate())
-        save_codec(folder, self.mel_config, self.codec, info)
+        save_system(folder, CodecSystem(mel=self.mel_config, codec=self.codec, info=info))
 
 
 class ReportTransferStage(_ReportStage):
@@ -174,7 +168,7 @@ class ReportTransferStage(_ReportStage):
     def __init__(
         self,
         recipe: ReportTransferRecipe,
-        model: ReportModel,
+        model: Report001System,
         train: Windows,
         validation: Windows,
         features: FeatureMaps | None = None,
@@ -202,7 +196,7 @@ class ReportTransferStage(_ReportStage):
         Raises:
             InputError: neither codec nor model; mels, sizes or a feature network that do not fit; otherwise as
                 `Windows`.
-            ModelError: as `load_codec`, `load_transfer_model` and `load_feature_maps`.
+            ModelError: as `load_codec`, `load_system` and `load_feature_maps`.
         """
         store = MelStore(data)
         train, validation = split_windows(store, recipe.frames)
@@ -294,7 +288,7 @@ class ReportTransferStage(_ReportStage):
     def save(self, folder: Path) -> None:
         self.model.info = self.info("timbre transfer, the system of report 001") | {"sampling": SAMPLING}
         self.model.instruments = named_instruments(self.model, self.train)
-        save_transfer_model(folder, self.model)
+        save_system(folder, self.model)
 
 
 class LabelLoss(nn.Module):
@@ -338,12 +332,11 @@ def _log_variance(channels: int) -> nn.Module:
     return head
 
 
-def _new_model(recipe: ReportTransferRecipe, codec: str | Path | None, windows: Windows) -> ReportModel:
+def _new_model(recipe: ReportTransferRecipe, codec: str | Path | None, windows: Windows) -> Report001System:
     """Fresh weights over a codec, whose latents' scale is the data's."""
     if codec is None:
         raise InputError("there is no codec; train one with `timbrel train autoencoder report`, or give init_from")
-    mel, loaded = load_codec(codec)
-    report = expect(loaded, ReportCodec, codec)
+    mel, report = load_codec(codec, ReportCodec)
     _check_sides(recipe, windows.store, report.factor)
     report.fit_scale(windows.single(np.random.default_rng(recipe.seed), 256))
     torch.manual_seed(recipe.seed)
@@ -359,11 +352,11 @@ def _new_model(recipe: ReportTransferRecipe, codec: str | Path | None, windows: 
         time_embedding=recipe.time_embedding,
         num_timesteps=recipe.num_train_timesteps,
     )
-    return ReportModel.build(mel, report, ReportStyleConfig(recipe.num_filters), unet, schedule)
+    return Report001System.build(mel, report, ReportStyleConfig(recipe.num_filters), unet, schedule)
 
 
-def _known_model(recipe: ReportTransferRecipe, folder: str | Path, store: MelStore) -> ReportModel:
-    model = expect(load_transfer_model(folder), ReportModel, folder)
+def _known_model(recipe: ReportTransferRecipe, folder: str | Path, store: MelStore) -> Report001System:
+    model = load_system(folder, Report001System)
     settings = dataclasses.asdict(model.schedule_config) | dataclasses.asdict(model.denoiser.config)
     check_recipe(recipe, settings, folder)
     _check_sides(recipe, store, model.codec.factor)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import TransferModel
 from timbrel.data.datasets import Windows
 from timbrel.data.render import LIBRARIES
 from timbrel.data.store import Entry, MelStore, dequantise
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
+from timbrel.systems.base import StyleTransfer
 from timbrel.training.recipes import Recipe
 
 
@@ -59,10 +59,10 @@ def check_recipe(recipe: Recipe, model: dict[str, Any], init_from: str | Path) -
         raise InputError(f"{init_from} has {listed}; give the model's values, or train from nothing")
 
 
-def named_instruments(model: TransferModel, windows: Windows, clips: int = 2) -> dict[str, Tensor]:
+def named_instruments(model: StyleTransfer, windows: Windows, clips: int = 2) -> dict[str, Tensor]:
     """Style tokens [n, width] of each label of the windows, from its `clips` most typical clips: a name and a clip take
     one path."""
-    device = next(model.style.parameters()).device
+    device = next(model.denoiser.parameters()).device
     tokens = {}
     for label in sorted({e.label for e in windows.targets if e.library != "virtual"}):
         levels = _typical(windows, windows.voices[label, _best_library(windows, label)], clips)

@@ -9,15 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timbrel.checkpoint import (
-    ScheduleConfig,
-    SingleModel,
-    expect,
-    fingerprint,
-    load_codec,
-    load_single_model,
-    save_single_model,
-)
 from timbrel.data.datasets import Windows, warp
 from timbrel.data.store import MelStore
 from timbrel.diffusion.samplers import ddim, seeded_noise
@@ -25,13 +16,17 @@ from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.unet import UNetConfig
+from timbrel.systems.base import ScheduleConfig
+from timbrel.systems.folder import load_codec, load_system, save_system
+from timbrel.systems.single import SingleSystem
+from timbrel.systems.weights import fingerprint
 from timbrel.training.recipes import SingleRecipe
 from timbrel.training.shared import check_mel, check_recipe, latent_moments, split_windows
 from timbrel.training.stage import Stage
 
 
 class SingleStage(Stage):
-    """Trains a `SingleModel` on one label of a mel store: the mean absolute error (report 003, section 4.2.4) of what
+    """Trains a `SingleSystem` on one label of a mel store: the mean absolute error (report 003, section 4.2.4) of what
     the recipe says is predicted. No other instrument is heard.
 
     Raises:
@@ -41,7 +36,7 @@ class SingleStage(Stage):
     name = "single"
     recipe: SingleRecipe
 
-    def __init__(self, recipe: SingleRecipe, model: SingleModel, train: Windows, validation: Windows) -> None:
+    def __init__(self, recipe: SingleRecipe, model: SingleSystem, train: Windows, validation: Windows) -> None:
         if recipe.frames % model.codec.factor:
             raise InputError(f"frames is {recipe.frames}; expected a multiple of {model.codec.factor}")
         super().__init__(
@@ -142,7 +137,7 @@ class SingleStage(Stage):
 
     def save(self, folder: Path) -> None:
         self.model.info = self.info(f"cross-diffusion and duets: {self.model.instrument} alone")
-        save_single_model(folder, self.model)
+        save_system(folder, self.model)
 
 
 def _of_instrument(store: MelStore, instrument: str) -> MelStore:
@@ -157,21 +152,20 @@ def _of_instrument(store: MelStore, instrument: str) -> MelStore:
     return store
 
 
-def _known_model(recipe: SingleRecipe, instrument: str, folder: str | Path, store: MelStore) -> SingleModel:
-    model = dataclasses.replace(load_single_model(folder), instrument=instrument)
+def _known_model(recipe: SingleRecipe, instrument: str, folder: str | Path, store: MelStore) -> SingleSystem:
+    model = dataclasses.replace(load_system(folder, SingleSystem), instrument=instrument)
     check_mel(model.mel, store)
     settings = {"widths": model.denoiser.config.widths} | dataclasses.asdict(model.schedule_config)
     check_recipe(recipe, settings, folder)
     return model
 
 
-def _new_model(recipe: SingleRecipe, instrument: str, codec: str | Path, store: MelStore) -> SingleModel:
+def _new_model(recipe: SingleRecipe, instrument: str, codec: str | Path, store: MelStore) -> SingleSystem:
     """Fresh weights over a codec."""
-    mel, loaded = load_codec(codec)
-    loaded = expect(loaded, MelAutoencoder, codec)
+    mel, loaded = load_codec(codec, MelAutoencoder)
     check_mel(mel, store)
     torch.manual_seed(recipe.seed)
-    return SingleModel.build(
+    return SingleSystem.build(
         instrument,
         mel,
         loaded,

@@ -12,15 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from timbrel.checkpoint import (
-    DefaultModel,
-    ScheduleConfig,
-    expect,
-    fingerprint,
-    load_codec,
-    load_transfer_model,
-    save_transfer_model,
-)
 from timbrel.data.datasets import Windows
 from timbrel.data.store import MelStore
 from timbrel.diffusion.samplers import ddim, seeded_noise
@@ -29,6 +20,10 @@ from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.denoiser import Condition, DenoiserConfig
 from timbrel.models.style import StyleConfig
+from timbrel.systems.base import ScheduleConfig
+from timbrel.systems.folder import load_codec, load_system, save_system
+from timbrel.systems.transfer import TransferSystem
+from timbrel.systems.weights import fingerprint
 from timbrel.training.recipes import TransferRecipe
 from timbrel.training.shared import check_mel, check_recipe, latent_moments, named_instruments, split_windows
 from timbrel.training.stage import Stage
@@ -41,7 +36,7 @@ UNKNOWN_SHARE = 0.4  # of the latents' deviation: what a new model is taken to l
 
 
 class TransferStage(Stage):
-    """Trains `DefaultModel.style` and `.denoiser` to give the target's latents.
+    """Trains `TransferSystem.style` and `.denoiser` to give the target's latents.
 
     The loss is the mean absolute error of the clean latents as a mel in dB, and of its differences between bands
     and between frames: a squared error blurs where the answer is open, and a late or soft attack costs notes. A
@@ -67,7 +62,7 @@ class TransferStage(Stage):
     def __init__(
         self,
         recipe: TransferRecipe,
-        model: DefaultModel,
+        model: TransferSystem,
         train: Windows,
         validation: Windows,
         others: Sequence[Tensor] = (),
@@ -97,7 +92,7 @@ class TransferStage(Stage):
         Raises:
             InputError: neither codec nor model; sizes other than the recipe's, mels other than the store's; recordings
                 without a source, and no instrument to play them on; otherwise as `Windows`.
-            ModelError: as `load_codec` and `load_transfer_model`.
+            ModelError: as `load_codec` and `load_system`.
         """
         store = MelStore(data)
         train, validation = split_windows(store, recipe.frames, recipe.style_frames)
@@ -216,19 +211,18 @@ class TransferStage(Stage):
     def save(self, folder: Path) -> None:
         self.model.info = self.info("timbre transfer")
         self.model.instruments |= named_instruments(self.model, self.train)
-        save_transfer_model(folder, self.model)
+        save_system(folder, self.model)
 
 
-def _new_model(recipe: TransferRecipe, codec: str | Path | None, windows: Windows) -> DefaultModel:
+def _new_model(recipe: TransferRecipe, codec: str | Path | None, windows: Windows) -> TransferSystem:
     """Fresh weights over a codec; its latents' moments are the data's."""
     if codec is None:
         raise InputError("there is no codec; train one with `timbrel train autoencoder`, or give init_from")
-    mel, loaded = load_codec(codec)
-    loaded = expect(loaded, MelAutoencoder, codec)
+    mel, loaded = load_codec(codec, MelAutoencoder)
     check_mel(mel, windows.store)
     channels, height = loaded.config.latent_channels, mel.n_mels // loaded.factor
     torch.manual_seed(recipe.seed)
-    model = DefaultModel.build(
+    model = TransferSystem.build(
         mel,
         loaded,
         StyleConfig(latent_channels=channels, latent_height=height, width=recipe.style_width),
@@ -251,8 +245,8 @@ def _new_model(recipe: TransferRecipe, codec: str | Path | None, windows: Window
     return model
 
 
-def _known_model(recipe: TransferRecipe, folder: str | Path, store: MelStore) -> DefaultModel:
-    model = expect(load_transfer_model(folder), DefaultModel, folder)
+def _known_model(recipe: TransferRecipe, folder: str | Path, store: MelStore) -> TransferSystem:
+    model = load_system(folder, TransferSystem)
     denoiser = model.denoiser.config
     settings = dataclasses.asdict(denoiser) | {"style_width": denoiser.token_width}
     check_recipe(recipe, settings | dataclasses.asdict(model.schedule_config), folder)
@@ -260,7 +254,7 @@ def _known_model(recipe: TransferRecipe, folder: str | Path, store: MelStore) ->
     return model
 
 
-def _others(model: DefaultModel, own: set[str], folder: str | Path, store: MelStore) -> list[Tensor]:
+def _others(model: TransferSystem, own: set[str], folder: str | Path, store: MelStore) -> list[Tensor]:
     """Tokens of the model's instruments that are not among the labels `own` of recordings without a source."""
     others = [tokens for name, tokens in sorted(model.instruments.items()) if name not in own]
     if not others:

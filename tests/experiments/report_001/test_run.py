@@ -16,7 +16,6 @@ from PIL import Image
 from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import read_audio, write_audio
 from timbrel.audio.mel import MelConfig
-from timbrel.checkpoint import ReportModel, ScheduleConfig
 from timbrel.data.render import LIBRARIES
 from timbrel.data.splits import assign_split
 from timbrel.data.store import Entry, StoreWriter, write_text
@@ -39,6 +38,8 @@ from timbrel.experiments.report_001.clips import (
 from timbrel.experiments.report_001.parts import Run
 from timbrel.experiments.report_001.run import reproduce
 from timbrel.models.report import ReportCodec, ReportCodecConfig, ReportStyleConfig, ReportUNetConfig
+from timbrel.systems.base import ScheduleConfig
+from timbrel.systems.report_001 import Report001System
 from timbrel.training import recipes
 from timbrel.training.report import ReportTransferStage
 
@@ -267,7 +268,7 @@ def test_one_step_is_the_estimate_of_one_prediction():
     """Figure 3 is figure 6 with one step: equation 4. And the style counts."""
     torch.manual_seed(0)
     schedule, codec = ScheduleConfig("linear", 200, "v"), ReportCodec(ReportCodecConfig()).eval()
-    model = ReportModel.build(MEL, codec, ReportStyleConfig(), ReportUNetConfig(), schedule)
+    model = Report001System.build(MEL, codec, ReportStyleConfig(), ReportUNetConfig(), schedule)
     content, style = torch.rand(2, 1, 1, 128, 128) * -100
     with torch.no_grad():
         t = round(model.full_start * 200) - 1

@@ -9,10 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from timbrel import checkpoint, load_cross
+from timbrel import load_cross
 from timbrel.audio.mel import MelConfig
 from timbrel.audio.stereo import Scan
-from timbrel.checkpoint import save_features
 from timbrel.data.splits import assign_split
 from timbrel.errors import InputError, ModelError
 from timbrel.experiments.benchmark import cases
@@ -30,6 +29,9 @@ from timbrel.experiments.run import keep_settings
 from timbrel.metrics import notes
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork
 from timbrel.pipelines.transfer import TransferPipeline, load
+from timbrel.systems import folder as folders
+from timbrel.systems.alone import FeaturesSystem
+from timbrel.systems.folder import save_system
 
 counts_notes = pytest.mark.skipif(
     not notes.available(), reason="basic-pitch is not installed: pip install --no-deps basic-pitch"
@@ -65,7 +67,7 @@ def ear(tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
     torch.manual_seed(0)
     network = FeatureNetwork(FeatureConfig(("guitar", "violin"), width=4, embedding=6))
-    save_features(folder, MelConfig(), network, {})
+    save_system(folder, FeaturesSystem(mel=MelConfig(), features=network))
     return folder
 
 
@@ -84,7 +86,7 @@ def reproduced(tiny_singles, tiny_model_folder, ear, tmp_path_factory):
         main = TransferPipeline(load(tiny_model_folder).model, {"guitar": torch.randn(5, 16)})
         patch.setattr(benchmark_rows, "pipeline", lambda model: main)
         for module in (report_run, report_speed):
-            patch.setattr(module, "load_transfer_model", lambda: main.model)
+            patch.setattr(module, "load_system", lambda *_: main.model)
         taken = count(1)
         patch.setattr(report_speed, "timed", lambda words: TAKEN | {"seconds": 3.0 * next(taken)})
 
@@ -221,7 +223,7 @@ def test_bad_input_is_said_before_there_is_work(reproduced, tmp_path, options, e
 
 def test_a_missing_model_names_the_instrument(reproduced, tmp_path, monkeypatch):
     _, run, _ = reproduced
-    monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(folders, "PRETRAINED", tmp_path)
     with pytest.raises(ModelError, match="no model of 'violin' or 'guitar', only of nothing"):
         run(out=tmp_path / "new", models=None)
 

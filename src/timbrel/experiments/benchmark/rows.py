@@ -13,13 +13,14 @@ import torch
 from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import read_audio, resample
 from timbrel.audio.mel import MelConfig, mel_spectrogram
-from timbrel.checkpoint import load_transfer_model
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
 from timbrel.experiments.benchmark.cases import OTHER_LIBRARY, SAMPLE_RATE, Case, Waveform, has_library, play
 from timbrel.experiments.benchmark.manifest import LIBRARY, NUM_DIRECTIONS
 from timbrel.metrics import notes, spectral
 from timbrel.pipelines.transfer import TransferPipeline
+from timbrel.systems.base import StyleTransfer
+from timbrel.systems.folder import load_system
 
 Output = Callable[[Case], Waveform]
 """What a row puts in the place of the target: [channels, samples] at 44,100 Hz."""
@@ -98,7 +99,7 @@ def _from_folder(folder: Path, case: Case) -> Waveform:
 @lru_cache(maxsize=1)
 def pipeline(model: str | None) -> TransferPipeline:
     """As `timbrel.load`, without a user's own instruments, which may have the names of a model's."""
-    return TransferPipeline(load_transfer_model(model))
+    return TransferPipeline(load_system(model, StyleTransfer))
 
 
 BASELINES = (

@@ -23,7 +23,6 @@ from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import read_audio, write_audio
 from timbrel.audio.level import levelled
 from timbrel.audio.mel import MelConfig, mel_spectrogram
-from timbrel.checkpoint import ReportModel
 from timbrel.data.render import LIBRARIES
 from timbrel.data.scores import corpus_scores
 from timbrel.data.splits import assign_split
@@ -36,6 +35,7 @@ from timbrel.experiments.benchmark.measures import classifier
 from timbrel.files import write_text
 from timbrel.metrics import instrument, spectral
 from timbrel.metrics.summary import mean_interval
+from timbrel.systems.report_001 import Report001System
 
 MEL = MelConfig(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128)
 FRAMES = 128
@@ -153,14 +153,14 @@ def rms_db(made: Tensor, answers: Tensor) -> dict[str, Any]:
     return mean_interval((made - answers).square().mean(dim=(1, 2, 3)).sqrt().numpy())._asdict()
 
 
-def noise(model: ReportModel, clips: int) -> Tensor:
+def noise(model: Report001System, clips: int) -> Tensor:
     """A clip's own noise, the same for every model with such latents."""
     side = FRAMES // model.codec.factor
     return seeded_noise((model.codec.config.latent_channels, side, side), range(clips))
 
 
 @torch.inference_mode()
-def transferred(model: ReportModel, contents: Tensor, styles: Tensor, steps: int) -> Tensor:
+def transferred(model: Report001System, contents: Tensor, styles: Tensor, steps: int) -> Tensor:
     """Mels [clips, 1, 128, 128] in dB, from the contents noised to -8 dB: by one step, or by more (figures 3 and 6)."""
     latents, made = model.codec.encode(contents), []
     for k, one in enumerate(noise(model, len(latents))):
@@ -170,7 +170,7 @@ def transferred(model: ReportModel, contents: Tensor, styles: Tensor, steps: int
 
 
 @torch.inference_mode()
-def generated(model: ReportModel, styles: Tensor, steps: int) -> Tensor:
+def generated(model: Report001System, styles: Tensor, steps: int) -> Tensor:
     """Mels [clips, 1, 128, 128] in dB, from noise and a style alone (figures 4 and 5)."""
     style = model.style(model.codec.picture(styles))
     x, timesteps = noise(model, len(styles)), inference_timesteps(model.schedule, steps)

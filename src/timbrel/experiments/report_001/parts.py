@@ -15,7 +15,6 @@ from torch import Tensor
 
 from timbrel.audio.inversion import invert_mel
 from timbrel.audio.mel import mel_spectrogram
-from timbrel.checkpoint import ReportModel, ScheduleConfig, expect, load_codec, load_transfer_model
 from timbrel.data.datasets import Windows
 from timbrel.data.render import LIBRARIES
 from timbrel.data.store import MelStore, write_manifest
@@ -40,6 +39,9 @@ from timbrel.experiments.report_001.clips import (
 )
 from timbrel.experiments.run import Result
 from timbrel.models.report import ReportCodec, ReportCodecConfig, ReportStyleConfig, ReportUNetConfig
+from timbrel.systems.base import ScheduleConfig
+from timbrel.systems.folder import load_codec, load_system
+from timbrel.systems.report_001 import Report001System
 from timbrel.training import recipes
 from timbrel.training.features import FeaturesStage
 from timbrel.training.loop import fit
@@ -109,7 +111,7 @@ def parameters(run: Run) -> Result:
     """Table 2: the parameters of each part, as the recipe has it."""
     schedule = ScheduleConfig("linear", 200, "v")
     codec, unet = ReportCodec(ReportCodecConfig()), ReportUNetConfig()
-    model = ReportModel.build(MEL, codec, ReportStyleConfig(), unet, schedule)
+    model = Report001System.build(MEL, codec, ReportStyleConfig(), unet, schedule)
     attentions = [model.denoiser.cross_attention1, model.denoiser.cross_attention2]
     counted = {
         "encoder": model.codec.encoder,
@@ -166,9 +168,9 @@ def _clips(run: Run) -> Result:
     return {"scores": scores}
 
 
-def load(run: Run, name: str) -> ReportModel:
+def load(run: Run, name: str) -> Report001System:
     """The transfer model of a part."""
-    return expect(load_transfer_model(run.model(name)), ReportModel, run.model(name))
+    return load_system(run.model(name), Report001System)
 
 
 def _bands(run: Run) -> Result:
@@ -232,7 +234,7 @@ def _codec(run: Run, name: str, downsamplings: int) -> Result:
 @torch.inference_mode()
 def rebuilt(run: Run, name: str, given: Tensor) -> tuple[Tensor, Tensor]:
     """Latents of mels [clips, 1, 128, 128] in dB by a part's codec, and the mels that come back."""
-    codec = expect(load_codec(run.model(name))[1], ReportCodec, run.model(name)).eval()
+    _, codec = load_codec(run.model(name), ReportCodec)
     latents = codec.encode(given)
     return latents, codec.decode(latents)
 
@@ -244,7 +246,7 @@ def _transfer(run: Run) -> Result:
     return found | _measured(run, load(run, "transfer"))
 
 
-def _measured(run: Run, model: ReportModel) -> Result:
+def _measured(run: Run, model: Report001System) -> Result:
     """A model's transfers against the answers, and what it makes of the style: the answers themselves, noised to -8 dB,
     come back by one prediction, with a style clip of their instrument or of another."""
     contents, styles, answers = (mels(run.clips, kind) for kind in KINDS)

@@ -12,7 +12,6 @@ from typing import Literal
 
 import torch
 
-from timbrel.checkpoint import load_picture_network
 from timbrel.data.render import find_library
 from timbrel.data.scores import corpus_scores
 from timbrel.data.store import MelStore, check_settings
@@ -23,6 +22,7 @@ from timbrel.experiments.report_001 import figures, page
 from timbrel.experiments.report_001.clips import able
 from timbrel.experiments.report_001.parts import Run, check_data, parts
 from timbrel.experiments.run import Result, keep_settings, measure_row
+from timbrel.systems.foreign import load_picture_network
 
 
 def reproduce(

@@ -18,7 +18,6 @@ from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import read_audio, resample, write_audio
 from timbrel.audio.level import levelled
 from timbrel.audio.mel import mel_spectrogram
-from timbrel.checkpoint import load_single_models
 from timbrel.diffusion.samplers import seeded_noise
 from timbrel.experiments.benchmark import rows as benchmark_rows
 from timbrel.experiments.benchmark.measures import Measures, classifier
@@ -27,7 +26,8 @@ from timbrel.experiments.report_003.clips import clip_path, passages
 from timbrel.metrics import fad, instrument, kad, notes, spectral
 from timbrel.metrics.encoders import Encoder, load_encoder
 from timbrel.metrics.sets import Embeddings
-from timbrel.pipelines.cross import START, STEPS, CrossModel
+from timbrel.pipelines.cross import START, STEPS, CrossSystem
+from timbrel.systems.listing import load_single_models
 
 CLIPS = 100
 NOTE_SHARE = 3  # one clip in so many is listened to for notes, which takes longest
@@ -118,10 +118,10 @@ class Direction:
 
     def _crossed(self, row: str, content: Tensor, first: int) -> Tensor:
         if row in ROWS:
-            model = CrossModel(self.single, start=20 if row == "equalised" else START)
+            model = CrossSystem(self.single, start=20 if row == "equalised" else START)
         else:  # a cell, as the report has it
             forward, start = cell_of(row)
-            model = CrossModel(self.single, start=start, forward_steps=forward, equalise=False)
+            model = CrossSystem(self.single, start=start, forward_steps=forward, equalise=False)
         seeds = [self.run.seed * self.run.clips + first + i for i in range(len(content))]  # a clip's own in all cells
         noise = seeded_noise(content.shape[1:], seeds)
         tokens = model.instruments[self.target]

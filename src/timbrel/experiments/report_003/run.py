@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from timbrel.audio.io import read_audio
-from timbrel.checkpoint import SingleModel, fingerprint, load_single_models, load_transfer_model
 from timbrel.data.store import check_settings
 from timbrel.errors import InputError
 from timbrel.experiments.benchmark.cases import SAMPLE_RATE
@@ -29,7 +28,12 @@ from timbrel.metrics import notes, require
 from timbrel.metrics.encoders import load_encoder
 from timbrel.metrics.sets import GROUPS
 from timbrel.metrics.summary import mean_interval, ratio_interval
-from timbrel.pipelines.cross import START, STEPS, CrossModel
+from timbrel.pipelines.cross import START, STEPS, CrossSystem
+from timbrel.systems.folder import load_system
+from timbrel.systems.listing import load_single_models
+from timbrel.systems.single import SingleSystem
+from timbrel.systems.transfer import TransferSystem
+from timbrel.systems.weights import fingerprint
 
 FORWARD_STEPS, STARTS = (0, 100, 200, 300, 400, 500), (0, 10, 20, 30, 40)
 QUICK_FORWARD_STEPS, QUICK_STARTS, QUICK_CLIPS = (100, 300, 500), (0, 20, 40), 12
@@ -122,7 +126,7 @@ def _check(run: Run, cells: Sequence[tuple[int, int]]) -> tuple[Result, Result]:
     singles = dict(zip(DIRECTIONS, load_single_models(targets, run.models), strict=True))
     for single in singles.values():
         for forward, start in cells:
-            CrossModel(single, start=start, forward_steps=forward)  # refuses steps out of range
+            CrossSystem(single, start=start, forward_steps=forward)  # refuses steps out of range
     ear = load_encoder(run.encoder, run.weights)
     if notes.available():
         require("mir_eval.transcription")
@@ -142,11 +146,11 @@ def _compare(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def _main_fingerprint() -> str:
-    main = load_transfer_model()
+    main = load_system(None, TransferSystem)
     return fingerprint(_whole(main.codec, main.style, main.denoiser, *main.instruments.values()))
 
 
-def _fingerprint(single: SingleModel) -> str:
+def _fingerprint(single: SingleSystem) -> str:
     return fingerprint(_whole(single.codec, single.denoiser))
 
 

@@ -16,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from timbrel.audio.io import write_audio
-from timbrel.checkpoint import load_single_models, load_transfer_model
 from timbrel.errors import InputError
 from timbrel.experiments.benchmark.cases import SAMPLE_RATE
 from timbrel.pipelines.cross import START
+from timbrel.systems.folder import load_system
+from timbrel.systems.listing import load_single_models
+from timbrel.systems.transfer import TransferSystem
 
 STARTS = (0, START)
 
@@ -48,7 +50,7 @@ def measure(models: str | None, lengths_s: tuple[int, int], music: NDArray, *, p
     """
     from tqdm import tqdm
 
-    [single], main = load_single_models(["violin"], models), load_transfer_model()
+    [single], main = load_single_models(["violin"], models), load_system(None, TransferSystem)
     cross = ["--method", "cross", *([] if models is None else ["--models", models])]
     ways: dict[str, tuple[list[str], tuple[torch.nn.Module, ...]]] = {
         f"cross-diffusion, start {k}": ([*cross, "--start", str(k)], (single.denoiser, single.codec)) for k in STARTS

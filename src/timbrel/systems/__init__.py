@@ -1,0 +1,9 @@
+"""What a model folder may hold: each system by the name that its config.json has, and the place of its class."""
+
+SYSTEMS = {
+    "transfer": "timbrel.systems.transfer:TransferSystem",
+    "report_001": "timbrel.systems.report_001:Report001System",
+    "single": "timbrel.systems.single:SingleSystem",
+    "codec": "timbrel.systems.alone:CodecSystem",
+    "features": "timbrel.systems.alone:FeaturesSystem",
+}

@@ -1,0 +1,102 @@
+"""Networks that others trained, from files on this machine or on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from timbrel.errors import MissingDependencyError, ModelError, TimbrelError
+from timbrel.models.encoders import LPIPS, VGGish
+
+HUB = "hf:"
+VGGISH = "a VGGish state dict: features.0.weight ... embeddings.4.bias, 72,141,184 numbers"
+LPIPS_STATE = (
+    "LPIPS's: torchvision's AlexNet or VGG16 (features.0.weight ...) and the heads (lin0.model.1.weight ... "
+    "lin4.model.1.weight), in one file or in two, joined by a comma"
+)
+
+Loaded = TypeVar("Loaded")
+
+
+def load_vggish(files: str | Path) -> VGGish:
+    """Reads VGGish's weights, which timbrel does not bring, from a state dict.
+
+    Args:
+        files: see `load_picture_network`.
+
+    Raises:
+        ModelError: the file is missing, unreadable or of another network.
+        MissingDependencyError: it is on the hub, and the extra [hub] is not installed.
+    """
+    with _published(files, VGGISH) as tensors:
+        return VGGish.from_state_dict(tensors)
+
+
+def load_picture_network(files: str | Path) -> VGGish | LPIPS:
+    """Reads a network trained by others, whose feature maps tell pictures apart: whichever the state dict is of.
+
+    Args:
+        files: a .safetensors file or one of torch's (.pth), on this machine, or `hf:OWNER/REPO/FILE` on the Hugging
+            Face hub. Of several, joined by commas, the weights are taken together.
+
+    Raises:
+        ModelError: a file is missing or unreadable, or they are of another network.
+        MissingDependencyError: one is on the hub, and the extra [hub] is not installed.
+    """
+    with _published(files, f"{VGGISH}; or {LPIPS_STATE}") as tensors:
+        return (LPIPS if LPIPS.fits(tensors) else VGGish).from_state_dict(tensors)
+
+
+@contextmanager
+def _published(files: str | Path, expected: str) -> Iterator[dict[str, Tensor]]:
+    """The tensors of a state dict, to make a network of: whatever is wrong with them is said."""
+    try:
+        tensors: dict[str, Tensor] = {}
+        for name in [str(files)] if Path(files).exists() else str(files).split(","):
+            path = Path(_from_hub(name) if name.startswith(HUB) else name)
+            if path.suffix == ".safetensors":
+                found = load_file(path)
+            else:  # weights_only: a pickle may otherwise run anything
+                found = torch.load(path, map_location="cpu", weights_only=True)
+            tensors |= {key: t.float() for key, t in found.items()}
+        yield tensors
+    except TimbrelError:
+        raise
+    except Exception as error:  # torch.load raises nearly anything on what is no state dict
+        reason = textwrap.shorten(str(error), 200) or type(error).__name__
+        raise ModelError(f"{files} cannot be read as a network's weights ({reason}); expected {expected}") from error
+
+
+def _from_hub(name: str) -> str:
+    """The path of `hf:OWNER/REPO/FILE`, fetched once."""
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise MissingDependencyError(f"{name} needs huggingface_hub ({error}): pip install 'timbrel[hub]'") from error
+    owner, _, rest = name.removeprefix(HUB).partition("/")
+    repository, _, file = rest.partition("/")
+    if not (owner and repository and file):
+        raise ModelError(f"{name!r} names no file on the hub; expected hf:OWNER/REPO/FILE")
+    try:
+        return local_first(hf_hub_download, f"{owner}/{repository}", file)
+    except (OSError, ValueError) as error:
+        reason = textwrap.shorten(str(error), 200) or type(error).__name__
+        raise ModelError(
+            f"{name} is not on this machine and cannot be fetched ({reason}); expected hf:OWNER/REPO/FILE, and a "
+            "network the first time, with HF_HUB_OFFLINE unset. Or fetch the file elsewhere, and name it here"
+        ) from error
+
+
+def local_first(fetch: Callable[..., Loaded], *args: str) -> Loaded:
+    """What is on this machine, else from the hub: without a network, asking there takes long to fail."""
+    try:
+        return fetch(*args, local_files_only=True)
+    except (OSError, ValueError):
+        return fetch(*args)

@@ -1,0 +1,68 @@
+"""Named instruments: name -> style tokens [n, width]. Those of a model lie in its folder, the user's own beside all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from timbrel.errors import ModelError
+from timbrel.systems.base import StyleTransfer
+from timbrel.systems.weights import fingerprint, load_tensors, save_tensors
+
+
+def save_instruments(path: Path, instruments: dict[str, Tensor]) -> None:
+    """Writes name -> style tokens [n, width], float16, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_tensors(path, {name: tokens.to(torch.float16).contiguous() for name, tokens in instruments.items()})
+
+
+def load_instruments(path: Path, width: int | None = None) -> dict[str, Tensor]:
+    """Reads `save_instruments`, in float32; nothing where there is no file.
+
+    Args:
+        path: the file.
+        width: of the tokens, where it is known.
+
+    Raises:
+        ModelError: the file is broken, or tokens are not finite or of another shape.
+    """
+    if not path.is_file():
+        return {}
+    tensors = load_tensors(path)
+    for name, tokens in tensors.items():
+        if tokens.ndim != 2 or not len(tokens) or tokens.shape[1] != (width or tokens.shape[1]):
+            raise ModelError(
+                f"{path} is broken: {name!r} has the shape {tuple(tokens.shape)}; expected [n, {width or 'width'}]"
+            )
+    return {name: tokens.float() for name, tokens in tensors.items()}
+
+
+def user_instruments_path() -> Path:
+    """Where `timbrel instruments add` keeps a user's own: style tokens fit one model, so its name is in the file."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "timbrel" / "instruments.safetensors"
+
+
+def own_instruments(system: StyleTransfer) -> dict[str, Tensor]:
+    """The user's own instruments, those whose tokens are of this system.
+
+    Raises:
+        ModelError: their file is broken.
+    """
+    prefix = _prefix(system)
+    own = load_instruments(user_instruments_path())
+    return {name.removeprefix(prefix): tokens for name, tokens in own.items() if name.startswith(prefix)}
+
+
+def keep_instrument(system: StyleTransfer, name: str, tokens: Tensor) -> None:
+    """Adds one to the user's own, or replaces it: tokens [n, token_width] of this system."""
+    path = user_instruments_path()
+    save_instruments(path, load_instruments(path) | {_prefix(system) + name: tokens})
+
+
+def _prefix(system: StyleTransfer) -> str:
+    """Of the names of a system's tokens, which fit no other style encoder."""
+    return "" if system.style is None else fingerprint(system.style) + "."

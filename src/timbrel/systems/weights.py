@@ -1,0 +1,92 @@
+"""Networks and tensors <-> safetensors files, whole or not at all. What is not finite is no weight."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from timbrel.errors import ModelError
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Eight hex digits of a network's weights: another network has others."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:8]
+
+
+def save_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> None:
+    """Writes a network's parameters in `dtype`, its buffers as they are."""
+    parameters = {name for name, _ in module.named_parameters()}
+    tensors = {
+        name: (t.to(dtype) if name in parameters else t).detach().cpu().contiguous()
+        for name, t in module.state_dict().items()
+    }
+    save_tensors(path, tensors)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        save_file(tensors, temporary)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise ModelError(f"{path} cannot be written ({error}); free some space, or name another place") from error
+
+
+def check_weights(path: Path, module: nn.Module) -> None:
+    """Reads the names and shapes in a file alone.
+
+    Raises:
+        ModelError: they are not those of the network.
+    """
+    expected = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} does not hold this model's weights: {error}") from error
+    if wrong := sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)):
+        name = wrong[0]
+        raise ModelError(
+            f"{path} does not hold this model's weights: {name} has the shape {shapes.get(name, 'of nothing')}; "
+            f"expected {expected.get(name, 'no such tensor')}"
+        )
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Gives a network, which may be on the meta device, the weights of a file that `check_weights` found to be its own.
+
+    Raises:
+        ModelError: the file cannot be read, or a weight is not finite.
+    """
+    types = {name: t.dtype for name, t in module.state_dict().items()}
+    tensors = {name: t.to(types[name], copy=True) for name, t in load_tensors(path).items()}
+    module.load_state_dict(tensors, assign=True)
+    module.eval().requires_grad_(False)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, which share its memory.
+
+    Raises:
+        ModelError: the file cannot be read, or a number in it is not finite.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} is broken ({error}); delete it, or make it anew") from error
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise ModelError(f"{path} is broken: {name!r} holds NaN or infinite numbers; delete it, or make it anew")
+    return tensors

@@ -1,0 +1,37 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from timbrel.errors import ModelError
+from timbrel.systems.folder import load_system
+from timbrel.systems.named import keep_instrument, load_instruments, own_instruments, save_instruments
+from timbrel.systems.transfer import TransferSystem
+from timbrel.systems.weights import fingerprint
+
+
+def test_instruments_are_kept_whole_and_read_in_float32(tmp_path):
+    path = tmp_path / "deep" / "instruments.safetensors"
+    assert load_instruments(path) == {}
+    save_instruments(path, {"lute": torch.ones(4, 16)})
+    assert load_instruments(path)["lute"].dtype == torch.float32
+    assert [f.name for f in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("tokens", [torch.ones(4), torch.ones(0, 16), torch.ones(4, 8), torch.full((4, 16), torch.nan)])
+def test_what_are_no_tokens_is_refused(tmp_path, tokens):
+    save_file({"lute": tokens}, tmp_path / "instruments.safetensors")
+    with pytest.raises(ModelError, match="is broken: 'lute'"):
+        load_instruments(tmp_path / "instruments.safetensors", width=16)
+
+
+def test_the_users_own_belong_to_one_style_encoder(tiny_model_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    one, other = (load_system(tiny_model_folder, TransferSystem) for _ in range(2))
+    keep_instrument(one, "lute", torch.ones(4, 16))
+    keep_instrument(one, "lyre", torch.zeros(4, 16))
+    other.denoiser.enter.weight.data.add_(1)
+    assert sorted(own_instruments(other)) == ["lute", "lyre"]
+    assert fingerprint(one.style) == fingerprint(other.style)
+    other.style.enter.bias.data.add_(1)
+    assert own_instruments(other) == {}
+    torch.testing.assert_close(own_instruments(one)["lute"], torch.ones(4, 16))
