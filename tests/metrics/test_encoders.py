@@ -1,3 +1,4 @@
+import json
 import re
 import sys
 
@@ -65,12 +66,17 @@ def test_features_hear_windows_of_three_seconds_at_one_level(features):
         assert np.isfinite(ear.embed(short)).all()
 
 
+def change(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda f: (f / "features.safetensors").write_bytes(b"x"), "does not hold this model's weights"),
-        (lambda f: (f / "config.json").write_text('{"kind": "codec", "mel": {}}'), "expected a 'features' model"),
-        (lambda f: (f / "config.json").write_text('{"kind": "features", "mel": {}}'), "does not describe a feature"),
+        (lambda f: change(f, system="codec"), "expected mel, codec"),
+        (lambda f: change(f, features=[]), "features is .*; expected a value of type dict"),
         (lambda f: (f / "config.json").unlink(), "`timbrel train features` makes such a folder"),
     ],
 )
