@@ -154,24 +154,6 @@ def _line(entry: Entry) -> str:
     return json.dumps({k: v for k, v in dataclasses.asdict(entry).items() if v is not None}) + "\n"
 
 
-def check_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """Refuses to go on in the folder of `path`, a JSON file, if that says that it was made with other settings.
-
-    Raises:
-        InputError: so it is; or the file is damaged, or the folder is a file.
-    """
-    folder = path.parent
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; expected a folder, new or of an earlier run")
-    if not path.exists():
-        return
-    try:
-        before = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}); delete the folder, or use another") from error
-    refuse_other_settings(folder, before, settings)
-
-
 def refuse_other_settings(
     folder: Path, before: Mapping[str, Any], settings: Mapping[str, Any], *, but: str = ""
 ) -> None:

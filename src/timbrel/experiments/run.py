@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from timbrel.data.store import check_settings
+from timbrel.data.store import refuse_other_settings
+from timbrel.errors import InputError
 from timbrel.files import write_text
 from timbrel.parallel import answers
 
@@ -21,17 +22,30 @@ Result = dict[str, Any]
 """JSON."""
 
 
-def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Makes a run's folder and writes down its settings, unless they are there.
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuses to go on in a folder that was made with other settings.
 
     Raises:
-        InputError: the folder was made with other settings, or is a file.
+        InputError: so it is; or its settings are damaged, or it is a file.
     """
     path = folder / "settings.json"
-    check_settings(path, settings)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; expected a folder, new or of an earlier run")
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(settings, indent=1) + "\n")
+        return
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); delete the folder, or use another") from error
+    refuse_other_settings(folder, before, settings)
+
+
+def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Makes a run's folder and writes down its settings; errors as `check_settings`."""
+    check_settings(folder, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "settings.json").exists():
+        write_text(folder / "settings.json", json.dumps(settings, indent=1) + "\n")
 
 
 def measure_rows(

@@ -14,14 +14,14 @@ import torch
 
 from timbrel.data.render import find_library
 from timbrel.data.scores import corpus_scores
-from timbrel.data.store import MelStore, check_settings
+from timbrel.data.store import MelStore
 from timbrel.data.synth import CORE
 from timbrel.errors import InputError, MissingDependencyError
 from timbrel.experiments.report_001 import budget as budgets
 from timbrel.experiments.report_001 import figures, page
 from timbrel.experiments.report_001.clips import able
 from timbrel.experiments.report_001.parts import Run, check_data, parts
-from timbrel.experiments.run import Result, keep_settings, measure_row
+from timbrel.experiments.run import Result, check_settings, keep_settings, measure_row
 from timbrel.systems.foreign import load_picture_network
 
 
@@ -88,7 +88,7 @@ def _check(run: Run) -> None:
         load_picture_network(network)
     if run.own_data is not None:
         check_data(MelStore(run.own_data))
-    check_settings(run.out / "settings.json", run.settings())
+    check_settings(run.out, run.settings())
     find_library(run.libraries[0])
     for source, target in permutations(CORE, 2):
         able(run.libraries, source, target)

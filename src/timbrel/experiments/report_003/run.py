@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from timbrel.audio.io import read_audio
-from timbrel.data.store import check_settings
 from timbrel.errors import InputError
 from timbrel.experiments.benchmark.cases import SAMPLE_RATE
 from timbrel.experiments.benchmark.measures import NOTES_KEPT
@@ -22,7 +21,7 @@ from timbrel.experiments.report_003 import page, speed
 from timbrel.experiments.report_003.cells import DIRECTIONS, ROWS, cell_name
 from timbrel.experiments.report_003.clips import clip_path, installed_libraries, make_clips
 from timbrel.experiments.report_003.rows import CLIPS, SHOWN, Run, audio_path, measure
-from timbrel.experiments.run import Result, keep_settings, measure_row, measure_rows
+from timbrel.experiments.run import Result, check_settings, keep_settings, measure_row, measure_rows
 from timbrel.files import write_bytes, write_text
 from timbrel.metrics import notes, require
 from timbrel.metrics.encoders import load_encoder
@@ -135,14 +134,10 @@ def _check(run: Run, cells: Sequence[tuple[int, int]]) -> tuple[Result, Result]:
     of_rows |= {"start": START, "main": _main_fingerprint()}
     of_each = {name: {"model": _fingerprint(single)} for name, single in singles.items()}
     folders = {run.out: asked} | {run.out / name: of_rows | own for name, own in of_each.items()}
-    for keep in (_compare, keep_settings):  # all are compared before one is written
+    for keep in (check_settings, keep_settings):  # all are compared before one is written
         for folder, settings in folders.items():
             keep(folder, settings)
     return asked, of_rows | of_each
-
-
-def _compare(folder: Path, settings: dict[str, Any]) -> None:
-    check_settings(folder / "settings.json", settings)
 
 
 def _main_fingerprint() -> str:
