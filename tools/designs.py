@@ -392,7 +392,7 @@ def run(
         if (out / f"{name}.json").exists():
             continue
         size = sum(p.numel() for p in trial.modules.parameters())
-        found: dict[str, Any] = {
+        figures: dict[str, Any] = {
             "design": dataclasses.asdict(trial.design),
             "train_steps": recipe.steps,
             "parameters": size,
@@ -401,10 +401,10 @@ def run(
             for where, (batch, true) in test.items():
                 began = time.process_time()
                 made = trial.sample(batch, count)
-                found[f"sample_cpu_ms_{count}"] = 1000 * (time.process_time() - began) / len(made)
-                found[f"{where}, {count} steps"] = measure((batch, true), made, trial.mel, labels)
-        write_text(out / f"{name}.json", json.dumps(found, indent=1) + "\n")
-        print(name, found[f"unheard, {trial.design.sampling[0]} steps"], flush=True)
+                figures[f"sample_cpu_ms_{count}"] = 1000 * (time.process_time() - began) / len(made)
+                figures[f"{where}, {count} steps"] = measure((batch, true), made, trial.mel, labels)
+        write_text(out / f"{name}.json", json.dumps(figures, indent=1) + "\n")
+        print(name, figures[f"unheard, {trial.design.sampling[0]} steps"], flush=True)
 
 
 DIGITS = {"mel_db": 1, "lsd_db": 1, "mfcc_distance": 0, "detail": 2, "instrument_accuracy": 2, "notes": 2}

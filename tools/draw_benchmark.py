@@ -43,8 +43,8 @@ def draw(seed: int = 0, max_places: int = 12) -> dict:
     long: list[Excerpt] = []
     for score in pool:
         own = random.Random(f"{seed}:{score}")
-        found = places(score, DURATION_S, 1.5, own)
-        short[score] = [place for place, _ in zip(found, range(max_places), strict=False)]
+        passages = places(score, DURATION_S, 1.5, own)
+        short[score] = [place for place, _ in zip(passages, range(max_places), strict=False)]
         long += [place for place, _ in zip(places(score, LONG_S, 2.0, own), range(1), strict=False)]
     rng.shuffle(long)
 

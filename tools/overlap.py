@@ -31,8 +31,8 @@ def runs(score: str) -> set[tuple[int, ...]]:
         top[moment] = max(note.pitch, top.get(moment, 0))
     melody = [pitch for _, pitch in sorted(top.items())]
     steps = [b - a for a, b in pairwise(melody)]
-    found = (tuple(steps[k : k + INTERVALS]) for k in range(len(steps) - INTERVALS + 1))
-    return {run for run in found if len(set(run)) > 3}
+    windows = (tuple(steps[k : k + INTERVALS]) for k in range(len(steps) - INTERVALS + 1))
+    return {run for run in windows if len(set(run)) > 3}
 
 
 def main() -> None:

@@ -40,8 +40,8 @@ def train_instrument_classifier(
     rng = random.Random(seed)
     names = [name for composer in COMPOSERS for name in rng.sample(scores.corpus_scores([composer]), num_scores // 2)]
     heard = answers(_examples, [(name, seed) for name in names], workers=workers, progress=progress, name="listening")
-    found = sorted((example for examples in heard for example in examples), key=lambda e: (e[0], e[1].tolist()))
-    classifier = InstrumentClassifier.train(np.stack([x for _, x in found]), [label for label, _ in found])
+    examples = sorted((example for some in heard for example in some), key=lambda e: (e[0], e[1].tolist()))
+    classifier = InstrumentClassifier.train(np.stack([x for _, x in examples]), [label for label, _ in examples])
     classifier.save(path)
     return classifier
 
@@ -53,14 +53,14 @@ def _examples(job: tuple[str, int]) -> list[tuple[str, NDArray]]:
     onsets = sorted({n.start_s for n in scores.load_score(name)})
     start = max(0.0, rng.choice(onsets[: max(1, len(onsets) // 2)]) - 0.05)
     notes = Excerpt(name, start, rng.randint(-5, 6)).notes()
-    found = []
+    examples = []
     for library in LIBRARIES:
         for instrument, program in PROGRAMS.items():
             waveform = render(notes, program, library, duration_s=DURATION_S)
             for piece in pieces(spectral.prepare(waveform, 44100)):
                 if np.abs(piece).max() > 0.01:
-                    found.append((instrument, features(piece)))
-    return found
+                    examples.append((instrument, features(piece)))
+    return examples
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def evaluate(
 
     Args:
         benchmark_folder: what `timbrel evaluate build` made.
-        per_direction: how many of the benchmark's 20 scores of each direction are asked about, 1 to 20.
+        per_direction: how many of the benchmark's 20 scores of each direction are taken, 1 to 20.
         tables: some of "variations", "sources", "targets"; all by default.
 
     Returns:
@@ -141,18 +141,18 @@ def evaluate(
     """
     if not 1 <= per_direction <= 20:
         raise InputError(f"per_direction is {per_direction}; expected 1 to 20 scores of each direction")
-    asked = questions(rendered.load(benchmark_folder, limit=NUM_DIRECTIONS * per_direction))
-    if unknown := [name for name in tables if name not in asked]:
-        raise InputError(f"table {unknown[0]!r} is unknown; expected some of {', '.join(asked)}")
+    every = questions(rendered.load(benchmark_folder, limit=NUM_DIRECTIONS * per_direction))
+    if unknown := [name for name in tables if name not in every]:
+        raise InputError(f"table {unknown[0]!r} is unknown; expected some of {', '.join(every)}")
     results: dict[str, Any] = {}
     measure = partial(answer, None if model is None else str(model))
-    for name in tables or asked:
-        jobs = {f"{question.row} {question.case.id}": question for question in asked[name]}
+    for name in tables or every:
+        jobs = {f"{question.row} {question.case.id}": question for question in every[name]}
         answers = measure_rows(measure, jobs, workers=workers, title=name if progress else "")
         clips: dict[str, list[Measures]] = {}
         for key in sorted(jobs):
             clips.setdefault(jobs[key].row, []).append(answers[key])
-        results[name] = {question.row: _summary(clips[question.row]) for question in asked[name]}
+        results[name] = {question.row: _summary(clips[question.row]) for question in every[name]}
         print(f"{table(name, results[name]).markdown()}\n")
     Path(out).mkdir(parents=True, exist_ok=True)
     write_text(Path(out) / "beyond.json", json.dumps(results, indent=1))

@@ -76,14 +76,14 @@ def digest(notes: Sequence[Note]) -> str:
 def _playable(notes: Sequence[Note]) -> list[Note]:
     """A key is let go before it is struck again, and held for at least 50 ms."""
     played: list[Note] = []
-    held: dict[int, int] = {}
+    struck: dict[int, int] = {}
     for note in sorted(notes, key=lambda n: (n.start_s, n.pitch)):
-        if note.pitch in held:
-            before = played[held[note.pitch]]
+        if note.pitch in struck:
+            before = played[struck[note.pitch]]
             if note.start_s - before.start_s < 0.05:
                 continue
-            played[held[note.pitch]] = replace(before, end_s=min(before.end_s, note.start_s))
-        held[note.pitch] = len(played)
+            played[struck[note.pitch]] = replace(before, end_s=min(before.end_s, note.start_s))
+        struck[note.pitch] = len(played)
         played.append(note)
     return [replace(n, start_s=round(n.start_s, 3), end_s=round(max(n.end_s, n.start_s + 0.05), 3)) for n in played]
 

@@ -5,7 +5,7 @@ that training keeps for validation, played on two instruments each, so that ever
 compared is one change to the recipe at a time, from nothing, by the same budget, beside the recipe with another seed.
 
     OUT/settings.json             what the rest was made with
-    OUT/data/  clips/  runs/      training data; what is asked; the models
+    OUT/data/  clips/  runs/      training data; the clips; the models
     OUT/parts/*.json              each part's figures, kept once it is done
     OUT/figures/*.png  audio/*.flac   made by parts, too
     OUT/tables/*.csv  index.html  made of the parts

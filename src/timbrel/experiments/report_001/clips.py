@@ -62,10 +62,10 @@ def able(libraries: Sequence[str], source: str, target: str) -> list[str]:
     Raises:
         InputError: none has.
     """
-    found = [name for name in libraries if not {source, target} & set(LIBRARIES[name].without)]
-    if not found:
+    having = [name for name in libraries if not {source, target} & set(LIBRARIES[name].without)]
+    if not having:
         raise InputError(f"none of the libraries {', '.join(libraries)} has {source} and {target}; install another")
-    return found
+    return having
 
 
 def make_clips(
@@ -99,7 +99,7 @@ def make_clips(
             f"the scores of {', '.join(composers)} that no training hears give {len(passages)} clips; {count} are "
             "needed. Keep more scores from the training data"
         )
-    directions, asked = list(permutations(CORE, 2)), []
+    directions, clips = list(permutations(CORE, 2)), []
     folder.mkdir(exist_ok=True)
     for k, passage in enumerate(passages):
         source, target = directions[k % len(directions)]
@@ -108,8 +108,8 @@ def make_clips(
         for kind, played, name in zip(KINDS, (passage, style, passage), (source, target, target), strict=True):
             waveform = cases.play(played.notes(), name, library, played.duration_s)
             write_audio(clip_path(folder, k, kind), waveform, cases.SAMPLE_RATE, overwrite=True)
-        asked.append({"source": source, "target": target, "library": library})
-    write_text(folder / "clips.json", json.dumps(asked, indent=1) + "\n")
+        clips.append({"source": source, "target": target, "library": library})
+    write_text(folder / "clips.json", json.dumps(clips, indent=1) + "\n")
     return [passage.score for passage in passages]
 
 
@@ -124,8 +124,8 @@ def read_clips(folder: Path) -> list[Clip]:
         waveform = read_audio(clip_path(folder, index, kind), sample_rate=MEL.sample_rate, mono=True)[0][0]
         return levelled(waveform[:SAMPLES], MEL.hop_length)
 
-    asked = json.loads((folder / "clips.json").read_text(encoding="utf-8"))
-    return [Clip(*clip.values(), *(read(k, kind) for kind in KINDS)) for k, clip in enumerate(asked)]
+    clips = json.loads((folder / "clips.json").read_text(encoding="utf-8"))
+    return [Clip(*clip.values(), *(read(k, kind) for kind in KINDS)) for k, clip in enumerate(clips)]
 
 
 def mels(clips: Sequence[Clip], kind: str) -> Tensor:

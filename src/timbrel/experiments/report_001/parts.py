@@ -161,10 +161,10 @@ def _data(run: Run) -> Result:
 
 
 def _clips(run: Run) -> Result:
-    """Renders what is asked."""
-    folder, asked = run.out / "clips", run.budget
-    heard = {entry.source for entry in MelStore(run.data).entries if entry.split == "train"}
-    scores = make_clips(folder, asked.clips, asked.composers, asked.validation_share, run.libraries, heard)
+    """Renders the clips."""
+    folder, budget = run.out / "clips", run.budget
+    trained = {entry.source for entry in MelStore(run.data).entries if entry.split == "train"}
+    scores = make_clips(folder, budget.clips, budget.composers, budget.validation_share, run.libraries, trained)
     return {"scores": scores}
 
 
@@ -197,9 +197,9 @@ def _train(run: Run, name: str, stage: Stage) -> Result:
         raise InterruptedRunError(f"stopped while {name} was trained; the same command goes on")
     curves = run.curves(name)
     last = [line for line in curves if "validation/loss" in line][-1]
-    found = {key.removeprefix("validation/"): value for key, value in last.items() if key.startswith("validation/")}
+    losses = {key.removeprefix("validation/"): value for key, value in last.items() if key.startswith("validation/")}
     return {
-        "validation": found,
+        "validation": losses,
         "steps": stage.recipe.steps,
         "batch_size": stage.recipe.batch_size,
         "training_minutes": round(curves[-1]["elapsed_s"] / 60, 2),
@@ -224,11 +224,11 @@ def _features(run: Run) -> Result:
 def _codec(run: Run, name: str, downsamplings: int) -> Result:
     """Stage 1, and how near the clips' answers come through it (figure 1)."""
     recipe = _recipe(run, recipes.AUTOENCODER_RECIPES, run.budget.codec_steps, downsamplings=downsamplings)
-    found = _train(run, name, ReportAutoencoderStage.prepare(recipe, run.data))
+    figures = _train(run, name, ReportAutoencoderStage.prepare(recipe, run.data))
     answers = mels(run.clips, "answer")
     latents, made = rebuilt(run, name, answers)
-    found |= {"latents": list(latents.shape[1:]), "rms_db": rms_db(made, answers)}
-    return found | judged(run.clips, [sound(mel) for mel in made])
+    figures |= {"latents": list(latents.shape[1:]), "rms_db": rms_db(made, answers)}
+    return figures | judged(run.clips, [sound(mel) for mel in made])
 
 
 @torch.inference_mode()
@@ -242,8 +242,8 @@ def rebuilt(run: Run, name: str, given: Tensor) -> tuple[Tensor, Tensor]:
 def _transfer(run: Run) -> Result:
     """Stage 2."""
     recipe = _recipe(run, recipes.TRANSFER_RECIPES, run.budget.transfer_steps)
-    found = _train(run, "transfer", ReportTransferStage.prepare(recipe, run.data, codec=run.model("codec")))
-    return found | _measured(run, load(run, "transfer"))
+    figures = _train(run, "transfer", ReportTransferStage.prepare(recipe, run.data, codec=run.model("codec")))
+    return figures | _measured(run, load(run, "transfer"))
 
 
 def _measured(run: Run, model: Report001System) -> Result:
@@ -266,7 +266,7 @@ def _steps(run: Run) -> Result:
     """Figures 5 and 6: generation and transfer by the number of the sampler's steps."""
     model = load(run, "transfer")
     contents, styles = mels(run.clips, "content"), mels(run.clips, "style")
-    found: Result = {"generation": {}, "transfer": {}}
+    figures: Result = {"generation": {}, "transfer": {}}
     for steps in budgets.DDIM_STEPS:
         ways = {
             "generation": lambda steps=steps: generated(model, styles, steps),
@@ -275,8 +275,8 @@ def _steps(run: Run) -> Result:
         for way, make in ways.items():
             made = make()
             measures = judged(run.clips, [sound(mel) for mel in made])
-            found[way][str(steps)] = measures | {"content_rms_db": rms_db(made, contents)}
-    return found
+            figures[way][str(steps)] = measures | {"content_rms_db": rms_db(made, contents)}
+    return figures
 
 
 def variant_recipe(run: Run, name: str) -> recipes.ReportTransferRecipe:
@@ -290,5 +290,5 @@ def _variant(run: Run, name: str) -> Result:
     variant, recipe = run.variants[name], variant_recipe(run, name)
     stage = ReportTransferStage.prepare(recipe, run.data, codec=run.model(variant.codec))
     folder = f"variant-{name}"
-    found = _train(run, folder, stage)
-    return found | {"title": variant.title} | _measured(run, load(run, folder))
+    figures = _train(run, folder, stage)
+    return figures | {"title": variant.title} | _measured(run, load(run, folder))

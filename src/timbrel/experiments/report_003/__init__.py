@@ -6,7 +6,7 @@ score on the wanted instrument), the same recordings dealt to the wrong sources,
 either method. Scores are those that no training heard (the validation split of `timbrel data synth`), libraries are
 training's: as kind as the report.
 
-    OUT/settings.json  clips.json   clips/content-guitar-000.flac ...    what is asked
+    OUT/settings.json  clips.json   clips/content-guitar-000.flac ...    the clips, and what they are made with
     OUT/guitar-to-violin/  settings.json  rows/*.json  audio/*.ogg       each row of a table, kept once it is measured
     OUT/results.json  *.csv  *.png  tables.md  index.html                what came out
 """

@@ -83,8 +83,8 @@ def reproduce(
     if clips is None:
         clips = QUICK_CLIPS if quick else CLIPS
     run = Run(Path(out), named, encoder, heard, clips, precision, seed)
-    asked, settings = _check(run, [(forward, start) for forward in rows for start in columns])
-    make_clips(run.out, run.clips, run.seed, asked["libraries"], workers=workers, progress=progress)
+    of_clips, settings = _check(run, [(forward, start) for forward in rows for start in columns])
+    make_clips(run.out, run.clips, run.seed, of_clips["libraries"], workers=workers, progress=progress)
     wanted = [*ROWS, *(cell_name(forward, start) for forward in rows for start in columns)]
     tables = {
         name: measure_rows(
@@ -100,7 +100,7 @@ def reproduce(
         "forward_steps": rows,
         "starts": columns,
         "partial": quick or rows != FORWARD_STEPS or columns != STARTS or run.clips < CLIPS,
-        "settings": asked | settings,
+        "settings": of_clips | settings,
         "speed": _speed(run, QUICK_SPEED_S if quick else SPEED_S, progress),
     }
     _write(run, results)
@@ -108,14 +108,14 @@ def reproduce(
     return results
 
 
-# --- what is said before there is work
+# --- before there is work
 
 
 def _check(run: Run, cells: Sequence[tuple[int, int]]) -> tuple[Result, Result]:
     """Everything that can be wrong, before anything long; then the settings are written down.
 
     Returns:
-        The settings of what is asked; those of the rows, with each direction's own by its name.
+        The settings of the clips; those of the rows, with each direction's own by its name.
     """
     if run.precision not in ("fp32", "bf16"):
         raise InputError(f"precision is {run.precision!r}; expected 'fp32' or 'bf16'")
@@ -129,15 +129,15 @@ def _check(run: Run, cells: Sequence[tuple[int, int]]) -> tuple[Result, Result]:
     ear = load_encoder(run.encoder, run.weights)
     if notes.available():
         require("mir_eval.transcription")
-    asked = {"clips": run.clips, "seed": run.seed, "libraries": installed_libraries()}
+    of_clips = {"clips": run.clips, "seed": run.seed, "libraries": installed_libraries()}
     of_rows = {"encoder": ear.name, "notes": notes.available(), "precision": run.precision, "steps": STEPS}
     of_rows |= {"start": START, "main": _main_fingerprint()}
     of_each = {name: {"model": _fingerprint(single)} for name, single in singles.items()}
-    folders = {run.out: asked} | {run.out / name: of_rows | own for name, own in of_each.items()}
+    folders = {run.out: of_clips} | {run.out / name: of_rows | own for name, own in of_each.items()}
     for keep in (check_settings, keep_settings):  # all are compared before one is written
         for folder, settings in folders.items():
             keep(folder, settings)
-    return asked, of_rows | of_each
+    return of_clips, of_rows | of_each
 
 
 def _main_fingerprint() -> str:
