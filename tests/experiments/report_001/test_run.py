@@ -139,7 +139,7 @@ def test_table_2_is_the_reports_beside_ours(made):
     assert rows["SpectrogramEncoder"] == ["111,840", "111,840"]
     assert rows["UNet"] == ["8,155,296", "6,841,504"]
     assert rows["LDM (full)"] == ["12,609,985", "9,881,537"]
-    documented = re.search(r"<!-- parameters -->\n(.*)\n<!-- /parameters -->", DOCS.read_text(), re.DOTALL)[1]
+    documented = re.search(r"<!-- table-2 -->\n(.*)\n<!-- /table-2 -->", DOCS.read_text(), re.DOTALL)[1]
     shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in documented.splitlines()[2:]]
     assert {row[0]: row[1:3] for row in shown} == rows
 
