@@ -24,7 +24,7 @@ from torch import Tensor
 
 from timbrel.audio.mel import MelConfig
 from timbrel.errors import InputError
-from timbrel.files import whole, write_bytes, write_text  # noqa: F401
+from timbrel.files import whole, write_text
 
 
 @dataclass(frozen=True)

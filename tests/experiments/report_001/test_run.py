@@ -18,7 +18,7 @@ from timbrel.audio.io import read_audio, write_audio
 from timbrel.audio.mel import MelConfig
 from timbrel.data.render import LIBRARIES
 from timbrel.data.splits import assign_split
-from timbrel.data.store import Entry, StoreWriter, write_text
+from timbrel.data.store import Entry, StoreWriter
 from timbrel.errors import InputError, InterruptedRunError
 from timbrel.experiments.benchmark import cases
 from timbrel.experiments.report_001 import budget
@@ -37,6 +37,7 @@ from timbrel.experiments.report_001.clips import (
 )
 from timbrel.experiments.report_001.parts import Run
 from timbrel.experiments.report_001.run import reproduce
+from timbrel.files import write_text
 from timbrel.models.report import ReportCodec, ReportCodecConfig, ReportStyleConfig, ReportUNetConfig
 from timbrel.systems.base import ScheduleConfig
 from timbrel.systems.report_001 import Report001System
