@@ -30,6 +30,7 @@ CORE = {
     "imageio_ffmpeg",
     "safetensors",
     "lazy_loader",
+    "platformdirs",
     "tyro",
     "tqdm",
     "rich",

@@ -1,10 +1,19 @@
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from timbrel.errors import ModelError
 from timbrel.systems.folder import load_system
-from timbrel.systems.named import keep_instrument, load_instruments, own_instruments, save_instruments
+from timbrel.systems.named import (
+    keep_instrument,
+    load_instruments,
+    own_instruments,
+    save_instruments,
+    user_instruments_path,
+)
 from timbrel.systems.transfer import TransferSystem
 from timbrel.systems.weights import fingerprint
 
@@ -35,3 +44,23 @@ def test_the_users_own_belong_to_one_style_encoder(tiny_model_folder, tmp_path, 
     other.style.enter.bias.data.add_(1)
     assert own_instruments(other) == {}
     torch.testing.assert_close(own_instruments(one)["lute"], torch.ones(4, 16))
+
+
+def test_what_is_added_at_the_same_time_is_all_kept(tiny_model_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    system = load_system(tiny_model_folder, TransferSystem)
+    names = [f"lute-{number}" for number in range(20)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda name: keep_instrument(system, name, torch.ones(4, 16)), names))
+    assert sorted(own_instruments(system)) == sorted(names)
+
+
+def test_a_users_instruments_are_where_they_were(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    old = tmp_path / ".local" / "share" / "timbrel" / "instruments.safetensors"
+    save_instruments(old, {"lute": torch.ones(4, 16)})
+    assert user_instruments_path() == old
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    if sys.platform == "linux":
+        assert user_instruments_path() == tmp_path / "data" / "timbrel" / "instruments.safetensors"

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from torch import nn
 from timbrel.audio.mel import MelConfig
 from timbrel.bounds import parse
 from timbrel.errors import ModelError, TimbrelError
+from timbrel.files import write_text
 from timbrel.systems import SYSTEMS
 from timbrel.systems.base import Sampling, StyleTransfer, System
 from timbrel.systems.named import load_instruments, save_instruments
@@ -119,9 +119,7 @@ def save_system(folder: str | Path, system: System) -> None:
     if isinstance(system, StyleTransfer) and system.instruments:
         save_instruments(folder / "instruments.safetensors", system.instruments)
     config["info"] = json.loads(json.dumps(system.info), parse_constant=lambda _: None)  # JSON has no NaN
-    temporary = folder / "config.json.tmp"
-    temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / "config.json")
+    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def load_system(folder: str | Path | None = None, kind: type[Kind] = System) -> Kind:  # type: ignore[assignment]

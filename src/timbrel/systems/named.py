@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from timbrel.errors import ModelError
+from timbrel.files import lock
 from timbrel.systems.base import StyleTransfer
 from timbrel.systems.weights import fingerprint, load_tensors, save_tensors
 
@@ -42,8 +43,12 @@ def load_instruments(path: Path, width: int | None = None) -> dict[str, Tensor]:
 
 def user_instruments_path() -> Path:
     """Where `timbrel instruments add` keeps a user's own: style tokens fit one model, so its name is in the file."""
+    from platformdirs import user_data_path
+
+    path = user_data_path("timbrel", appauthor=False) / "instruments.safetensors"
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "timbrel" / "instruments.safetensors"
+    old = Path(base, "timbrel", path.name)  # where it was on every system once; Linux keeps the place
+    return old if old.exists() and not path.exists() else path
 
 
 def own_instruments(system: StyleTransfer) -> dict[str, Tensor]:
@@ -60,7 +65,8 @@ def own_instruments(system: StyleTransfer) -> dict[str, Tensor]:
 def keep_instrument(system: StyleTransfer, name: str, tokens: Tensor) -> None:
     """Adds one to the user's own, or replaces it: tokens [n, token_width] of this system."""
     path = user_instruments_path()
-    save_instruments(path, load_instruments(path) | {_prefix(system) + name: tokens})
+    with lock(path):  # nothing that another process adds meanwhile is lost
+        save_instruments(path, load_instruments(path) | {_prefix(system) + name: tokens})
 
 
 def _prefix(system: StyleTransfer) -> str:

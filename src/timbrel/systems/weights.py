@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from timbrel.errors import ModelError
+from timbrel.files import whole
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -33,13 +33,15 @@ def save_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> None:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Whole or not at all."""
-    temporary = path.with_suffix(".tmp")
+    """Writes tensors by name.
+
+    Raises:
+        ModelError: they cannot be written.
+    """
     try:
-        save_file(tensors, temporary)
-        os.replace(temporary, path)
+        with whole(path) as temporary:
+            save_file(tensors, temporary)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         raise ModelError(f"{path} cannot be written ({error}); free some space, or name another place") from error
 
 
