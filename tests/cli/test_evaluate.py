@@ -10,6 +10,7 @@ import torch
 from timbrel.audio.io import write_audio
 from timbrel.audio.mel import MelConfig
 from timbrel.cli.main import main
+from timbrel.experiments import real
 from timbrel.experiments.benchmark import cases, evaluate
 from timbrel.models.encoders import FeatureConfig, FeatureNetwork
 from timbrel.systems.alone import FeaturesSystem
@@ -46,6 +47,15 @@ def test_outputs_of_another_program(calls):
     assert main(["evaluate", "outputs", "b", "theirs", "--out", "o"]) == 0
     options = {"outputs": Path("theirs"), "rows": None, "limit": None, "workers": None}
     assert calls == [((Path("b"), Path("o")), options)]
+
+
+def test_real_recordings(monkeypatch):
+    made = []
+    monkeypatch.setattr(real, "evaluate", lambda *args, **kw: made.append((args, kw)))
+    assert main(["evaluate", "real", "r", "runs/m", "--clips", "c", "--steps", "20", "--workers", "1"]) == 0
+    options = {"references": None, "guidance": None, "seed": 0, "workers": 1}
+    words = {"model": "runs/m", "clips": Path("c"), "steps": 20}
+    assert made == [((Path("r"), Path("evaluation-real")), words | options)]
 
 
 def test_a_folder_that_is_no_benchmark_is_said(tmp_path, capsys):

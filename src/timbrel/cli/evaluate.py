@@ -126,6 +126,55 @@ def beyond(
     evaluate(benchmark, out, model=model, per_direction=per_direction, tables=tables, workers=workers)
 
 
+def real(
+    folder: Annotated[Path, Positional, arg(metavar="FOLDER")],
+    model: Annotated[str | None, Positional, arg(metavar="[MODEL]", help_behavior_hint="(default: default)")] = None,
+    *,
+    out: Path = Path("evaluation-real"),
+    clips: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: by name only)")] = None,
+    references: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None,
+    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's)")] = None,
+    guidance: Annotated[float | None, arg(metavar="G", help_behavior_hint="(default: the model's)")] = None,
+    seed: int = 0,
+    workers: Number = None,
+) -> None:
+    """Measure a model on real solo recordings, which have no true answer: is the result heard as what was wanted, are
+    the notes, the tuning and the vibrato still there?
+
+    For example:
+
+        timbrel evaluate real recordings
+        timbrel evaluate real recordings runs/mine/model --clips clips --out mine
+
+    Each recording goes to piano, guitar, harp and violin, by name and by clip; NAME-1.wav to NAME-9.wav are left out
+    where NAME is wanted. Needs the extra [metrics], and musicnn and basic-pitch for all columns.
+
+    Args:
+        folder: The recordings, in it or in folders of it; the first 30 s of each.
+        model: A model that ships or a model folder.
+        out: The folder for results.json and the results to hear; a run that was stopped goes on there.
+        clips: A folder with a recording of each wanted instrument: piano.wav, guitar.wav, harp.wav, violin.wav.
+        references: A folder with folders piano, guitar, ... of real recordings: FAD and KAD to them.
+        steps: Steps of sampling.
+        guidance: Weight of the style.
+        seed: Another seed, another result.
+        workers: Processors to use.
+    """
+    from timbrel.experiments.real import evaluate
+
+    evaluate(
+        folder,
+        out,
+        model=model,
+        clips=clips,
+        references=references,
+        steps=steps,
+        guidance=guidance,
+        seed=seed,
+        workers=workers,
+    )
+
+
 def distance(
     reference: Annotated[Path, Positional, arg(metavar="REFERENCE")],
     other: Annotated[Path, Positional, arg(metavar="OTHER")],

@@ -52,7 +52,7 @@ def test_the_truth_scores_full_marks_and_the_rest_what_it_should(cases):
     for case in cases:
         truth, nothing, piece = (measure(case, case.read(kind)) for kind in ("target", "content", "style"))
         assert truth["lsd_db"] == truth["mfcc_distance"] == 0
-        assert truth["detail"] == pytest.approx(1)
+        assert [truth[name] for name in ("detail", "modulation_4_9", "modulation_9_20")] == pytest.approx([1, 1, 1])
         assert truth["chroma"] == pytest.approx(1)
         assert nothing["mfcc_distance"] > piece["mfcc_distance"] > 0
         assert nothing["chroma"] > 0.9 > piece["chroma"]

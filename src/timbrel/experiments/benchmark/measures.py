@@ -19,8 +19,9 @@ from timbrel.errors import InputError
 from timbrel.experiments.benchmark.cases import SAMPLE_RATE, Case, Waveform
 from timbrel.experiments.page import Column
 from timbrel.files import write_bytes
-from timbrel.metrics import chroma, instrument, notes, onsets, spectral
+from timbrel.metrics import chroma, heard, instrument, life, notes, onsets, spectral
 from timbrel.metrics.instrument import InstrumentClassifier
+from timbrel.models import musicnn
 
 Measures = dict[str, float]
 
@@ -35,12 +36,15 @@ COLUMNS = (
     Column("onset_f1_ratio", "ratio", 2, "1"),
     Column("chroma", "chroma", 3, "higher"),
     Column("both", "both at once", 2, "higher"),
+    Column("heard_as", "heard as", 2, "higher"),
+    Column("modulation_4_9", "modulation 4-9 Hz", 2, "1"),
+    Column("modulation_9_20", "9-20 Hz", 2, "1"),
 )
 """The table. A column NAME_ratio is the mean of NAME over that of the true target, every other the mean of what
 `measure` and `against_truth` say of each clip; one that no clip has a figure for is left out."""
 NOTES_KEPT = 0.8  # "both at once": this share of the true target's note F1
 CLASSIFIER = Path(__file__).with_name("instrument_classifier.safetensors")
-_MEASURED_BY = (chroma, instrument, notes, onsets, spectral, inversion, mel, render, resample)
+_MEASURED_BY = (chroma, heard, musicnn, instrument, life, notes, onsets, spectral, inversion, mel, render, resample)
 """What makes and measures the rows that are kept, beside the files of this folder."""
 
 
@@ -60,6 +64,8 @@ def measure(case: Case, waveform: Waveform) -> Measures:
         **(notes.evaluate(score, estimate) if notes.available() else {}),
         **onsets.evaluate(score[:, 0], estimate),
         "chroma": chroma.chroma_cosine(_target_chroma(case, target), chroma.chromagram(estimate)),
+        **(heard.evaluate(case.triplet.target, waveform, SAMPLE_RATE) if heard.available() else {}),
+        **life.evaluate(target, estimate),
     }
 
 
@@ -73,8 +79,9 @@ def against_truth(clip: Measures, truth: Mapping[str, float]) -> Measures:
 
 def left_out() -> dict[str, str]:
     """The measures that cannot be taken here, and why."""
-    why = "basic-pitch is not installed: pip install --no-deps basic-pitch"
-    return {} if notes.available() else {"note_f1": why}
+    needed = {"note_f1": ("basic-pitch", notes.available()), "heard_as": ("musicnn", heard.available())}
+    why = "{0} is not installed: pip install --no-deps {0}"
+    return {name: why.format(package) for name, (package, installed) in needed.items() if not installed}
 
 
 @lru_cache(maxsize=1)
