@@ -117,10 +117,10 @@ def test_workers_end_with_their_parent_and_clean_up(tmp_path, number):
         [sys.executable, __file__, tmp_path], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert wait_until(lambda: len(alive(tmp_path)) == 2)
-    if number == signal.SIGINT:
-        os.killpg(parent.pid, number)  # as a terminal does
-    else:
+    if number != signal.SIGINT:
         parent.send_signal(number)
+    if number != signal.SIGKILL:
+        os.killpg(parent.pid, number)  # as a terminal does, or `timeout` after the first
     _, said = parent.communicate(timeout=SOON_S)
     assert parent.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert wait_until(lambda: not alive(tmp_path))

@@ -1,7 +1,7 @@
 """The one pool of processes: a job in each, outcomes as they come.
 
-A worker ends when its parent does, however that died. Ctrl-C is for the parent alone, which then ends its workers; each
-gets SIGTERM as an exception, so that it cleans up.
+A worker ends when its parent does, however that died. The terminal's signals, as of Ctrl-C, are for the parent alone,
+which then ends its workers; each gets SIGTERM as an exception, so that it cleans up.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _in_workers(work: Callable[[Job], Answer], jobs: Sequence[Job], workers: int
         for _ in range(workers):
             ours, theirs = context.Pipe()
             processes.append(context.Process(target=_serve, args=(theirs, work), daemon=True))
-            with _ctrl_c_held_back():  # for the worker too, which inherits it
+            with _terminal_held_back():  # for the worker too, which inherits it
                 processes[-1].start()
             theirs.close()
             busy[ours] = waiting.popleft()
@@ -132,11 +132,12 @@ def _in_workers(work: Callable[[Job], Answer], jobs: Sequence[Job], workers: int
 
 
 @contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
+def _terminal_held_back() -> Iterator[None]:
+    """The terminal's signals wait: Ctrl-C, and the one of its end."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:
@@ -146,7 +147,7 @@ def _ctrl_c_held_back() -> Iterator[None]:
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     """A worker: jobs come, answers or errors go."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"  # for a torch that is imported later
     if "torch" in sys.modules:
@@ -158,6 +159,11 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
                 connection.send((work(job), None))
             except Exception as error:
                 connection.send((None, _portable(error)))
+
+
+def _stop(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one does not disturb the cleaning up
+    sys.exit(0)
 
 
 def _portable(error: Exception) -> Exception:

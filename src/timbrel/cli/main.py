@@ -9,8 +9,9 @@ import io
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import tyro
 from tyro.extras import SubcommandApp
@@ -83,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # tyro's, after help or a wrong flag
         return stop.code if isinstance(stop.code, int) else 0
     except (KeyboardInterrupt, Stopped) as stop:
-        print("timbrel: interrupted; nothing is left half-written", file=sys.stderr)
+        with suppress(OSError):  # after SIGHUP there may be no terminal
+            print("timbrel: interrupted; nothing is left half-written", file=sys.stderr)
         return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except (TimbrelError, OSError) as error:
         print(f"timbrel: {error}", file=sys.stderr)
@@ -94,9 +96,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _stop_signals() -> Iterator[None]:
     """Raises `Stopped` for a signal that would else end the process at once; one that is ignored (nohup) stays so."""
 
+    quiet_until_s = 0.0
+
     def stop(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one does not disturb the cleaning up
-        raise Stopped(number)
+        nonlocal quiet_until_s
+        if time.monotonic() > quiet_until_s:  # `timeout` sends two: the second shall not disturb the cleaning up
+            quiet_until_s = time.monotonic() + 1
+            raise Stopped(number)
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
