@@ -56,3 +56,15 @@ def test_003_says_what_it_cannot_do_and_leaves_nothing(tmp_path, tiny_singles, c
     assert main([*words, "--encoder", "vggish"]) != 0
     assert "the encoder vggish has no weights" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_the_user_stopped_says_how_it_goes_on(tmp_path, monkeypatch, capsys):
+    from timbrel.errors import InterruptedRunError
+    from timbrel.experiments.report_001 import run
+
+    def stop(*args, **options):
+        raise InterruptedRunError("stopped while codec was trained; the same command goes on")
+
+    monkeypatch.setattr(run, "reproduce", stop)
+    assert main(["reproduce", "001", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "timbrel: stopped while codec was trained; the same command goes on\n"
