@@ -321,7 +321,8 @@ def _means(rows: Sequence[Measures]) -> dict[str, Any]:
 
 def _distances(references: Path, out: Path, progress: bool) -> dict[str, Any]:
     """FAD and KAD of the results of each way and target to real recordings; or why there is none."""
-    ear, distances = load_encoder("musicnn"), {}
+    ear = load_encoder("musicnn")
+    distances: dict[str, Any] = {}
     for way, target in _made(out):
         try:
             both = [
