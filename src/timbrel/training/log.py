@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from timbrel.files import write_text
 from timbrel.training.state import TrainingState
 
 
@@ -87,7 +88,5 @@ def _reopen(path: Path, step: int) -> Any:
     for line in lines:
         with contextlib.suppress(ValueError):  # a line cut short
             kept += [line + "\n"] if json.loads(line)["step"] <= step else []
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
+    write_text(path, "".join(kept))
     return path.open("a")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import signal
 import sys
 import threading
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from timbrel.errors import InputError, MissingDependencyError, TimbrelError
+from timbrel.files import whole_folder
 from timbrel.training.log import Log
 from timbrel.training.recipes import Recipe
 from timbrel.training.stage import Stage
@@ -193,8 +193,8 @@ class _Run:
         """Writes the checkpoint and the model."""
         if self.accelerator.is_main_process:
             self.state.save(self.checkpoint)
-            with self.state.ema_weights():
-                _save_folder(self.stage, self.out / "model")
+            with self.state.ema_weights(), whole_folder(self.out / "model") as folder:
+                self.stage.save(folder)
         self.accelerator.wait_for_everyone()
 
 
@@ -292,16 +292,3 @@ def _stop_signals(processes: int) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _save_folder(stage: Stage, folder: Path) -> None:
-    """The model beside its place, then into it: whoever reads `folder` meanwhile finds a whole one."""
-    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    new.mkdir()
-    stage.save(new)
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from timbrel.errors import InputError, ModelError
+from timbrel.files import whole
 from timbrel.training.recipes import Recipe
 
 # What may change between a run and its resumption; any other field would make it a different experiment.
@@ -214,15 +215,14 @@ class TrainingState:
         return tensors
 
     def save(self, path: Path) -> None:
-        """One file, renamed into place when complete: killed at any moment, a whole checkpoint is there."""
+        """Writes the checkpoint: killed at any moment, a whole one is there."""
         sums = {name: float(value) for name, value in self.sums.items()}
         run = {"progress": dataclasses.asdict(self.progress), "settings": self.settings, "sums": sums}
-        temporary = path.with_suffix(".tmp")
         tensors = {name: t.contiguous() for name, t in self.tensors().items()}
-        save_file(tensors, temporary, metadata={"run": json.dumps(run)})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with whole(path) as temporary:
+            save_file(tensors, temporary, metadata={"run": json.dumps(run)})
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
 
     def load(self, path: Path) -> None:
         """Continues from `save`.
