@@ -236,16 +236,16 @@ def stream_mel(blocks: Iterable[np.ndarray], config: MelConfig) -> Iterator[tupl
         `config.num_frames(samples)` frames in all.
     """
     hop, reach = config.hop_length, config.n_fft // 2
-    margin = -(-reach // hop)  # frames at either end of what is held that see beyond it
-    held = np.zeros(margin * hop, np.float32)
+    margin = -(-reach // hop)  # frames at either end of what is pending that see beyond it
+    pending = np.zeros(margin * hop, np.float32)
     for block in chain(blocks, [np.zeros(reach, np.float32)]):
-        held = np.concatenate([held, block])
-        count = (len(held) - reach) // hop - margin + 1
+        pending = np.concatenate([pending, block])
+        count = (len(pending) - reach) // hop - margin + 1
         if count > 0:
-            mel = mel_spectrogram(torch.from_numpy(held)[None, None], config)[0, 0].T.numpy()
-            middle = held[margin * hop - hop // 2 :][: count * hop].reshape(count, hop)
+            mel = mel_spectrogram(torch.from_numpy(pending)[None, None], config)[0, 0].T.numpy()
+            middle = pending[margin * hop - hop // 2 :][: count * hop].reshape(count, hop)
             yield mel[margin : margin + count], np.square(middle).mean(axis=1, dtype=np.float64)
-            held = held[count * hop :]
+            pending = pending[count * hop :]
 
 
 def _sound(power: np.ndarray, job: _Job) -> tuple[float, np.ndarray]:

@@ -70,7 +70,7 @@ class FeaturesStage(Stage):
         return {"loss": F.cross_entropy(logits, batch["label"]), "accuracy": right}
 
     def validate(self) -> dict[str, float]:
-        """Cross-entropy, and the share of windows of held-out recordings whose instrument is found."""
+        """Cross-entropy, and the share of windows of held-out recordings whose instrument is recognised."""
         batch = self.validation.draw(np.random.default_rng(0), 256)
         return {name: float(value) for name, value in self.loss(self.to_device(batch), 0).items()}
 

@@ -53,7 +53,7 @@ RecipeT = TypeVar("RecipeT", bound=Recipe)
 
 @dataclass(frozen=True)
 class AutoencoderRecipe(Recipe):
-    """Stage 1: mel pictures through latents and back."""
+    """Stage 1: mels through latents and back."""
 
     latent_channels: int = 8
     width: int = 64

@@ -96,7 +96,7 @@ def _draw(places: Mapping[str, Sequence[int]], count: int, rng: random.Random) -
 
 
 def _combinations(total: int, most: int, rng: random.Random) -> Iterator[int]:
-    """Numbers below `total` without end, none again before each has come, of which `most` will be asked for."""
+    """Numbers below `total` without end, none again before each has come, of which `most` are needed."""
     while True:
         yield from rng.sample(range(total), min(total, most))
 

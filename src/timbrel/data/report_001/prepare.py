@@ -324,15 +324,15 @@ def _listen(job: Recording) -> tuple[int, int]:
     librosa's `effects.trim`; here they are put together from spans of `hop_length`.
     """
     hop, span = CONFIG.hop_length, CONFIG.n_fft // CONFIG.hop_length
-    energies, held, samples = [np.zeros(span // 2)], np.empty(0, np.float32), 0
+    energies, pending, samples = [np.zeros(span // 2)], np.empty(0, np.float32), 0
     with open_audio(job.path) as reader:
         for block in mono_blocks(reader, CONFIG.sample_rate):
             samples += len(block)
-            held = np.concatenate([held, block])
-            whole = len(held) // hop * hop
-            energies.append(np.square(held[:whole], dtype=np.float64).reshape(-1, hop).sum(axis=1))
-            held = held[whole:]
-    energies += [np.square(held, dtype=np.float64).sum(keepdims=True), np.zeros(span // 2 - 1)]
+            pending = np.concatenate([pending, block])
+            whole = len(pending) // hop * hop
+            energies.append(np.square(pending[:whole], dtype=np.float64).reshape(-1, hop).sum(axis=1))
+            pending = pending[whole:]
+    energies += [np.square(pending, dtype=np.float64).sum(keepdims=True), np.zeros(span // 2 - 1)]
     frames = np.lib.stride_tricks.sliding_window_view(np.concatenate(energies), span)
     level_db = 10 * np.log10((frames.sum(axis=1) / CONFIG.n_fft).clip(1e-10))
     if level_db.max() < FAINTEST_DB:
@@ -357,14 +357,14 @@ def _draw(job: _Drawing) -> None:
 
 def _chunks(blocks: Iterable[np.ndarray], start: int, stop: int) -> Iterator[np.ndarray]:
     """The samples from `start` to `stop` in pieces of `CHUNK`, the last one padded with silence."""
-    held, at = np.empty(0, np.float32), 0
+    pending, at = np.empty(0, np.float32), 0
     for block in blocks:
-        held = np.concatenate([held, block[max(start - at, 0) : max(stop - at, 0)]])
+        pending = np.concatenate([pending, block[max(start - at, 0) : max(stop - at, 0)]])
         at += len(block)
-        while len(held) >= CHUNK:
-            yield held[:CHUNK]
-            held = held[CHUNK:]
+        while len(pending) >= CHUNK:
+            yield pending[:CHUNK]
+            pending = pending[CHUNK:]
         if at >= stop:
             break
-    if len(held):
-        yield np.pad(held, (0, CHUNK - len(held)))
+    if len(pending):
+        yield np.pad(pending, (0, CHUNK - len(pending)))
