@@ -153,6 +153,8 @@ def test_an_unknown_instrument_names_the_known(pipe, capsys):
     assert "'violine' is neither an instrument (piano, violin) nor a file" in err
     assert "timbrel instruments add" in err
     assert err.count("violine") == 1
+    assert main(["transfer", "a.wav", "-o", "out.wav", "--to", "x" * 5000]) == 2
+    assert "is neither an instrument" in capsys.readouterr().err
     assert not pipe.calls
 
 

@@ -130,10 +130,11 @@ def test_what_one_instrument_cannot_do_is_said(tiny_singles):
     pipe = load_cross("violin", models=tiny_singles)
     with pytest.raises(InputError, match="knows violin alone"):
         pipe(tune(), tune(), sample_rate=RATE)
-    with pytest.raises(InputError, match="guidance is 2"):
-        pipe(tune(), "violin", sample_rate=RATE, guidance=2)
-    with pytest.raises(InputError, match="start is 15; expected 0 to 4"):
-        pipe(tune(), "violin", sample_rate=RATE, steps=5)
+    for ask in (pipe, pipe.stream):  # at the call, not at the first block
+        with pytest.raises(InputError, match="guidance is 2"):
+            ask(tune(), "violin", sample_rate=RATE, guidance=2)
+        with pytest.raises(InputError, match="start is 15; expected 0 to 4"):
+            ask(tune(), "violin", sample_rate=RATE, steps=5)
 
 
 def test_a_missing_model_names_those_that_exist(tiny_singles, tmp_path):

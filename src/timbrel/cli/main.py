@@ -126,7 +126,7 @@ def _app(args: Sequence[str]) -> SubcommandApp:
             apps[words] = SubcommandApp()
             apps[group].command(apps[words], name=name, help=target)
         else:
-            asked = words.split() == args[: len(words.split())]
+            is_called = words.split() == args[: len(words.split())]
             first_line = str(target.__doc__).split("\n")[0]
-            apps[group].command(name=name, help=None if asked else first_line)(target)
+            apps[group].command(name=name, help=None if is_called else first_line)(target)
     return apps[""]

@@ -97,8 +97,8 @@ class Recording:
 
     def pitch_range(self, sample_rate: int) -> tuple[float, float] | None:
         """Lowest and highest MIDI pitch of the first minute, or None where hardly anything has a pitch."""
-        found = pitch_range(self.beginning(PITCH_S, sample_rate), sample_rate)
-        return found and (found[0], found[2])
+        pitches = pitch_range(self.beginning(PITCH_S, sample_rate), sample_rate)
+        return pitches and (pitches[0], pitches[2])
 
     def style_clip(self, sample_rate: int) -> Waveform:
         """The loudest 10 s, as mono [1, samples] at another rate, at the level that models are trained with.

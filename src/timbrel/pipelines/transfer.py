@@ -28,7 +28,6 @@ from timbrel.audio.mel import mel_spectrogram
 from timbrel.audio.pitch import octaves_into
 from timbrel.audio.stereo import Scan, StereoImage
 from timbrel.audio.waveform import Audio
-from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import AudioError, InputError
 from timbrel.instruments import INSTRUMENTS
 from timbrel.pipelines.listen import BLOCK, Recording, Source
@@ -235,7 +234,7 @@ class TransferPipeline:
         """Whatever is wrong is said here, before there is work."""
         steps = self.default_steps if settings.steps is None else settings.steps
         guidance = self.default_guidance if settings.guidance is None else settings.guidance
-        inference_timesteps(self.model.schedule, steps)
+        self.model.check_sampling(steps, guidance)
         tokens = self.style_tokens(to, sample_rate=sample_rate)
         auto = settings.transpose == "auto"
         transpose = self._octaves(source, to, sample_rate) if auto else int(settings.transpose)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from timbrel.audio.mel import MelConfig
 from timbrel.bounds import Bounds, Timesteps
-from timbrel.diffusion.schedules import NoiseSchedule, cosine_schedule, linear_schedule
+from timbrel.diffusion.schedules import NoiseSchedule, cosine_schedule, inference_timesteps, linear_schedule
 from timbrel.errors import InputError, ModelError
 
 
@@ -148,6 +148,10 @@ class StyleTransfer(DiffusionSystem):
     @property
     @abstractmethod
     def token_width(self) -> int: ...
+
+    def check_sampling(self, steps: int, guidance: float) -> None:
+        """Raises InputError for what `sample` cannot do, before there is work."""
+        inference_timesteps(self.schedule, steps)
 
     @abstractmethod
     def style_tokens(self, mel: Tensor) -> Tensor:

@@ -71,11 +71,14 @@ class CrossSystem(StyleTransfer):
             "default method"
         )
 
+    def check_sampling(self, steps: int, guidance: float) -> None:
+        cross_timesteps(self.schedule, steps, self.start, self.forward_steps)
+        if guidance != 1:
+            raise InputError(f"guidance is {guidance}; a model of one instrument has no condition: leave it out")
+
     def sample(
         self, content: Tensor, tokens: Tensor, noise: Tensor, *, steps: int, guidance: float, strength: float
     ) -> Tensor:
-        if guidance != 1:
-            raise InputError(f"guidance is {guidance}; a model of one instrument has no condition: leave it out")
         noised, timesteps = cross_timesteps(self.schedule, steps, self.start, self.forward_steps)
         content = self.equalised(content) if self.equalise else content
         x = self.schedule.add_noise(content, noise, noised - 1) if noised else content
