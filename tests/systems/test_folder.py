@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from timbrel.audio.mel import MelConfig
 from timbrel.errors import ModelError
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.models.report import ReportCodec, ReportCodecConfig, ReportStyleConfig, ReportUNetConfig
@@ -77,18 +78,12 @@ def report_001():
     torch.manual_seed(0)
     codec = ReportCodec(ReportCodecConfig(latent_channels=4))
     return Report001System.build(
-        dataclasses.replace(load_mel(), n_mels=64),
+        dataclasses.replace(MelConfig(**MEL), n_mels=64),
         codec,
         ReportStyleConfig(num_filters=8),
         ReportUNetConfig(latent_channels=4, num_filters=8, time_embedding="learned", num_timesteps=50),
         ScheduleConfig("linear", 50, "v"),
     )
-
-
-def load_mel():
-    from timbrel.audio.mel import MelConfig
-
-    return MelConfig(**MEL)
 
 
 def test_report_001_comes_back_as_it_was_saved(tmp_path):
@@ -302,6 +297,7 @@ def test_a_broken_folder_takes_no_memory(folder, tmp_path):
         spoiled(places[-1])
     code = f"""
 import resource, sys, time
+from timbrel.audio.mel import MelConfig
 from timbrel.errors import ModelError
 from timbrel.systems.folder import load_system
 
@@ -322,6 +318,15 @@ for place in {[str(place) for place in places[1:]]!r}:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
+@pytest.mark.parametrize("name", ["default", "guitar", "violin", "features"])
+def test_what_ships_loads(name):
+    system = load_system(name)
+    assert not any(tensor.is_meta for part in system.parts for tensor in getattr(system, part).state_dict().values())
+    assert system.info["purpose"]
+    if name != "features":  # one codec is kept once
+        same(load_codec("default", MelAutoencoder)[1], system.codec)
+
+
 def test_an_unknown_name_names_what_ships():
     with pytest.raises(ModelError, match=r"'lute' is neither a model folder .* nor a shipped model"):
         load_system("lute")
@@ -332,6 +337,6 @@ def test_a_system_that_is_not_registered_is_not_saved(folder, tmp_path):
     class Other(CodecSystem):
         pass
 
-    system = Other(mel=load_mel(), codec=MelAutoencoder(AutoencoderConfig(width=8)))
+    system = Other(mel=MelConfig(**MEL), codec=MelAutoencoder(AutoencoderConfig(width=8)))
     with pytest.raises(TypeError, match="Other is not registered"):
         save_system(tmp_path / "other", system)

@@ -62,10 +62,10 @@ def _published(files: str | Path, expected: str) -> Iterator[dict[str, Tensor]]:
         for name in [str(files)] if Path(files).exists() else str(files).split(","):
             path = Path(_from_hub(name) if name.startswith(HUB) else name)
             if path.suffix == ".safetensors":
-                found = load_file(path)
+                state = load_file(path)
             else:  # weights_only: a pickle may otherwise run anything
-                found = torch.load(path, map_location="cpu", weights_only=True)
-            tensors |= {key: t.float() for key, t in found.items()}
+                state = torch.load(path, map_location="cpu", weights_only=True)
+            tensors |= {key: t.float() for key, t in state.items()}
         yield tensors
     except TimbrelError:
         raise

@@ -66,7 +66,7 @@ def check_weights(path: Path, module: nn.Module) -> None:
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
-    """Gives a network, which may be on the meta device, the weights of a file that `check_weights` found to be its own.
+    """Gives a network, which may be on the meta device, the weights of a file that `check_weights` allows.
 
     Raises:
         ModelError: the file cannot be read, or a weight is not finite.
