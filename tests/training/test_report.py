@@ -438,7 +438,7 @@ def test_each_recipe_works_on_its_own_system(data, runs, tmp_path, capsys):
     recipe = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
     with pytest.raises(InputError, match="train autoencoder report"):
         ReportTransferStage.prepare(recipe, data)
-    with pytest.raises(ModelError, match="expected a 'transfer' model"):
+    with pytest.raises(ModelError, match="holds a system 'codec'; expected 'report_001'"):
         ReportTransferStage.prepare(recipe, data, init_from=runs / "codec" / "model")
 
 

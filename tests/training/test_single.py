@@ -139,7 +139,7 @@ def test_what_does_not_fit_is_refused(store, codec, tmp_path):
         SingleStage.prepare(dataclasses.replace(RECIPE, frames=30), store, instrument="reed", codec=codec)
     with pytest.raises(InputError, match="the codec works on"):
         SingleStage.prepare(RECIPE, store, instrument="reed")  # the shipped codec's mels are others
-    with pytest.raises(ModelError, match="'codec' model; expected a 'single' model"):
+    with pytest.raises(ModelError, match="holds a system 'codec'; expected 'single'"):
         SingleStage.prepare(RECIPE, store, instrument="reed", init_from=codec)
     with pytest.raises(InputError, match="is not a mel store"):
         SingleStage.prepare(RECIPE, tmp_path, instrument="reed", codec=codec)

@@ -271,7 +271,7 @@ def test_what_the_benchmark_owns_is_refused(tmp_path, codec, held_out):
 def test_what_does_not_fit_is_refused(store, codec, tmp_path):
     with pytest.raises(InputError, match="there is no codec"):
         TransferStage.prepare(RECIPE, store)
-    with pytest.raises(ModelError, match="expected a 'transfer' model"):
+    with pytest.raises(ModelError, match="holds a system 'codec'; expected 'transfer'"):
         TransferStage.prepare(RECIPE, store, init_from=codec)
     with pytest.raises(InputError, match="of at least 1008 frames"):
         AutoencoderStage.prepare(dataclasses.replace(CODEC_RECIPE, frames=1000), store)
