@@ -28,6 +28,12 @@ def test_the_network_sees_what_librosa_makes_of_a_recording():
     np.testing.assert_allclose(patch, np.log10(10000 * mel + 1).T[:187], atol=1e-4)
 
 
+def test_every_instrument_has_tags_that_the_network_knows():
+    for instrument in heard.INSTRUMENTS.values():
+        assert set(instrument.tags) <= set(heard.TAGS)
+        assert 0 < instrument.base_rate < 1
+
+
 def test_a_piece_for_each_three_seconds():
     for seconds, pieces in ((0.1, 1), (3, 1), (3.1, 2), (8, 3)):
         waveform = np.ones(int(seconds * heard.SAMPLE_RATE), np.float32)
