@@ -20,9 +20,11 @@ from timbrel.training.losses import (
     FeatureMaps,
     feature_loss,
     grams,
+    hinge_loss,
     kl_of_moments,
     kl_of_posterior,
     load_feature_maps,
+    matching_loss,
     vggish_picture,
 )
 
@@ -360,3 +362,16 @@ def test_what_is_no_network_is_refused(network, tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(ModelError, match="72,141,184 numbers"):
         load_feature_maps(tmp_path / "other.pt", music(), MEL)
+
+
+def test_matching_is_relative_to_each_layer():
+    maps = [torch.full((1, 2, 3, 3), 2.0), torch.full((1, 4, 2, 2), 200.0)]
+    louder = [x * 1.1 for x in maps]
+    assert matching_loss(maps, maps) == 0
+    assert matching_loss(louder, maps).item() == pytest.approx(0.1, rel=1e-4)
+
+
+def test_hinge_pays_within_the_margin_alone():
+    scores = [torch.tensor([2.0, 0.0]), torch.tensor([-3.0])]
+    assert hinge_loss(scores, 1).item() == pytest.approx(0.5 + 4)
+    assert hinge_loss(scores, -1).item() == pytest.approx((3 + 1) / 2 + 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,10 @@ class DenoiserConfig:
     num_heads: Width = 8
     picture_width: Width = 48
     picture_dilations: tuple[Dilation, ...] = (1, 2, 4, 1, 2, 4)  # none: along time alone
+    noise_input: bool = False  # whether the answer to pure noise depends on the noise
+
+
+NOISE_CHANNELS = 3  # of the noisy latents, as the picture's blocks see them; the blocks along time see one
 
 
 class Block(nn.Module):
@@ -83,7 +88,8 @@ class PictureBlocks(nn.Module):
         super().__init__()
         width = config.picture_width
         self.place = nn.Parameter(torch.zeros(width, config.latent_height, 1))
-        self.enter = nn.Conv2d(3 * config.latent_channels, width, 3, padding=1)
+        extra = NOISE_CHANNELS if config.noise_input else 0
+        self.enter = nn.Conv2d(3 * config.latent_channels + extra, width, 3, padding=1)
         self.blocks = nn.ModuleList(PictureBlock(width, config.modulation_width, d) for d in config.picture_dilations)
         self.leave = nn.Conv2d(width, config.latent_channels, 1)
         for parameter in self.leave.parameters():
@@ -136,6 +142,9 @@ class TransferDenoiser(nn.Module):
             self.attentions.append(CrossAttention(width, tokens, config.num_heads))
         self.leave = nn.Linear(width, channels)
         nn.init.zeros_(self.leave.weight)
+        self.noise = nn.Linear(config.latent_height, width, bias=False) if config.noise_input else None
+        if self.noise is not None:
+            nn.init.zeros_(self.noise.weight)
         self.picture = PictureBlocks(config) if config.picture_dilations else None
 
     def null(self, condition: Condition, drop: Tensor | None = None) -> Condition:
@@ -152,16 +161,20 @@ class TransferDenoiser(nn.Module):
         hint = k * (noisy_latents - a * self.mean)
         inputs = torch.cat([hint, condition.content - self.mean], dim=1) / self.std.tile(2, 1, 1)
 
-        output = self.network(inputs, timesteps, condition)
+        noise = (noisy_latents - a * self.mean) / (a.square() * self.std.square() + b.square()).sqrt()
+        output = self.network(inputs, timesteps, condition, noise)
         scale = ((1 - k * a).square() * self.std.square() + (k * b).square()).sqrt()
         return self.mean + hint + scale * output
 
-    def network(self, inputs: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
-        """Noisy latents and content, both of about unit variance, [batch, 2 c, h, w] -> [batch, c, h, w], likewise."""
+    def network(self, inputs: Tensor, timesteps: Tensor, condition: Condition, noise: Tensor) -> Tensor:
+        """Noisy latents and content, both of about unit variance, [batch, 2 c, h, w] -> [batch, c, h, w], likewise.
+        `noise` [batch, c, h, w] is the noisy latents of unit variance at every noise level."""
         weight = condition.mask[..., None].to(condition.tokens.dtype)
         pooled = (condition.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
         embedding = self.squeeze(F.gelu(self.time(sinusoidal_embedding(timesteps, self.config.token_width)) + pooled))
         x = self.enter(inputs.flatten(1, 2).transpose(1, 2))
+        if self.noise is not None:
+            x = x + self.noise(noise[:, 0].transpose(1, 2))
         for i, block in enumerate(self.blocks):
             if i % self.config.attention_every == 0:
                 j = i // self.config.attention_every
@@ -169,5 +182,22 @@ class TransferDenoiser(nn.Module):
             x = block(x, embedding)
         output = self.leave(F.layer_norm(x, x.shape[-1:])).transpose(1, 2).unflatten(1, self.mean.shape[:2])
         if self.picture is not None:
-            output = output + self.picture(torch.cat([inputs, output], dim=1), embedding)
+            pictures = [inputs, output]
+            if self.noise is not None:
+                pictures.append(noise[:, 1 : 1 + NOISE_CHANNELS])
+            output = output + self.picture(torch.cat(pictures, dim=1), embedding)
         return output.float()
+
+
+def with_noise_input(denoiser: TransferDenoiser) -> TransferDenoiser:
+    """The same denoiser, whose answer to pure noise can learn to depend on the noise; as yet it does not."""
+    if denoiser.config.noise_input:
+        return denoiser
+    config = dataclasses.replace(denoiser.config, noise_input=True)
+    wider = TransferDenoiser(config, denoiser.alphas_cumprod)
+    state = wider.state_dict() | denoiser.state_dict()
+    if denoiser.picture is not None:
+        known = denoiser.picture.enter.weight.detach()
+        state["picture.enter.weight"] = F.pad(known, (0, 0, 0, 0, 0, NOISE_CHANNELS))
+    wider.load_state_dict(state)
+    return wider

@@ -1,4 +1,5 @@
-"""The terms of report 001's objective (its section 2.2, equations 10 and 12) that are more than a squared error.
+"""The terms of objectives that are more than an error of what is predicted: report 001's (its section 2.2, equations 10
+and 12), and those of adversarial training.
 
 `features` is phi in them: a frozen network's feature maps of a mel. No network is trained here, and none is under
 `no_grad`: what they say of a result reaches whatever made it.
@@ -136,3 +137,16 @@ def kl_of_posterior(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, exp(log_variance)) || N(0, 1)) of each latent, their mean (Kingma & Welling 2014, arXiv 1312.6114,
     appendix B)."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+
+
+def matching_loss(maps: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """Mean over the layers of the absolute difference of feature maps, over the mean absolute value of the target's
+    (Larsen et al. 2016, arXiv 1512.09300, section 2.3; scaled so that layers and networks count alike)."""
+    pairs = [(a.float(), b.float()) for a, b in zip(maps, targets, strict=True)]
+    return torch.stack([(a - b).abs().mean() / (b.abs().mean() + 1e-6) for a, b in pairs]).mean()
+
+
+def hinge_loss(scores: Sequence[Tensor], sign: int) -> Tensor:
+    """What a discriminator pays for scores of true (`sign` 1) or made (-1) samples within the margin: the sum over its
+    outputs (Lim & Ye 2017, arXiv 1705.02894)."""
+    return torch.stack([F.relu(1 - sign * one.float()).mean() for one in scores]).sum()

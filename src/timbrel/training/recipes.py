@@ -61,6 +61,12 @@ class AutoencoderRecipe(Recipe):
     difference_weight: float = 0.5
 
 
+def check_weights(recipe: Recipe) -> None:
+    for name, weight in dataclasses.asdict(recipe).items():
+        if name.endswith("_weight") and weight < 0:
+            raise InputError(f"{name} is {weight:g}; expected 0 (without that term) or more")
+
+
 @dataclass(frozen=True)
 class TransferRecipe(Recipe):
     """Stage 2: the latents of a target from those of a source and the style of a reference."""
@@ -78,12 +84,18 @@ class TransferRecipe(Recipe):
     null_style_share: float = 0.08
     augment: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
+    noise_input: bool = True
+    reconstruction_weight: float = 0.5
+    feature_network: str = "features"  # a model's name or folder, of `timbrel train features`
+    feature_weight: float = 1.0
+    adversarial_weight: float = 0.1
+    matching_weight: float = 1.0  # of the discriminator's feature maps
+    adversary_rate: float = 1.5  # the discriminator's learning rate over the model's
+    adversary_warmup_steps: int = 300  # until the discriminator's two terms have their whole weight
 
-
-def _check_weights(recipe: ReportAutoencoderRecipe | ReportTransferRecipe) -> None:
-    for name, weight in dataclasses.asdict(recipe).items():
-        if name.endswith("_weight") and weight < 0:
-            raise InputError(f"{name} is {weight:g}; expected 0 (without that term) or more")
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_weights(self)
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,7 @@ class ReportAutoencoderRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_weights(self)
+        check_weights(self)
 
 
 @dataclass(frozen=True)
@@ -122,7 +134,7 @@ class ReportTransferRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_weights(self)
+        check_weights(self)
         if self.noise_levels < 1:
             raise InputError(f"noise_levels is {self.noise_levels}; expected 1 or more timesteps for a pair of clips")
 
@@ -202,6 +214,8 @@ TRANSFER_RECIPES: dict[str, Recipe] = {
         dilations=(1, 2),
         picture_width=4,
         picture_dilations=(1,),
+        feature_weight=0.0,
+        adversary_warmup_steps=2,
         warmup_steps=2,
         validate_every=10,
         log_every=5,

@@ -18,12 +18,14 @@ from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
-from timbrel.models.denoiser import Condition, DenoiserConfig
+from timbrel.models.denoiser import Condition, DenoiserConfig, with_noise_input
+from timbrel.models.discriminator import DiscriminatorConfig, LatentDiscriminator
 from timbrel.models.style import StyleConfig
 from timbrel.systems.base import ScheduleConfig
 from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.transfer import TransferSystem
 from timbrel.systems.weights import fingerprint
+from timbrel.training.losses import FeatureMaps, hinge_loss, load_feature_maps, matching_loss
 from timbrel.training.recipes import TransferRecipe
 from timbrel.training.shared import check_mel, check_recipe, latent_moments, named_instruments, split_windows
 from timbrel.training.stage import Stage
@@ -32,6 +34,8 @@ from timbrel.training.stage import Stage
 # small by itself.
 WEIGHT, WEIGHT_FLOOR = 1.02, 0.05
 LOSS_DB = 10  # of error are a loss of about 1
+FEATURE_WINDOWS = 16  # of music, for the scale of feature maps
+OTHER_STYLE_WEIGHT = 0.5  # beside 1 for what is true and 1 for what is made
 UNKNOWN_SHARE = 0.4  # of the latents' deviation: what a new model is taken to leave open
 
 
@@ -40,8 +44,12 @@ class TransferStage(Stage):
 
     The loss is the mean absolute error of the clean latents as a mel in dB, and of its differences between bands
     and between frames: a squared error blurs where the answer is open, and a late or soft attack costs notes. A
-    share of the samples (`pure_noise_share`) sits at the last timestep, where the answer is a regression: a sampler
-    of few steps rests on it.
+    share of the samples (`pure_noise_share`) sits at the last timestep: a sampler of few steps rests on it.
+
+    The best answer by that error alone is the mean of all that is possible, and the mean is no music. So the answers to
+    pure noise, one-step samples, have three terms more: the distance of a feature network's maps to those of the truth;
+    the distance of a discriminator's maps; and what the discriminator, which sees source and style, takes for made
+    (Goodfellow et al. 2014, arXiv 1406.2661). To the discriminator a true target beside another's style is wrong, too.
 
     Recordings whose score nothing else plays have no source to learn from. A run that goes on from a model lets that
     model, as it was, play them on its own instruments, and learns the way back (back-translation, Sennrich et al.
@@ -52,6 +60,7 @@ class TransferStage(Stage):
         model: what is trained.
         train: windows to train on.
         validation: windows to validate on.
+        features: the feature network's maps; none without `feature_weight`.
         others: style tokens [n, width] of the instruments on which the model, as it is now, plays the recordings that
             have no source; none leaves those recordings as their own source.
     """
@@ -65,18 +74,30 @@ class TransferStage(Stage):
         model: TransferSystem,
         train: Windows,
         validation: Windows,
+        features: FeatureMaps | None = None,
         others: Sequence[Tensor] = (),
     ) -> None:
         frozen: dict[str, torch.nn.Module] = {"codec": model.codec}
+        if features is not None:
+            frozen["features"] = features
         identity = {"codec": fingerprint(model.codec), "initial": "none"}
         if others:
             frozen["initial"] = copy.deepcopy(model.denoiser).eval().requires_grad_(False)
             identity["initial"] = fingerprint(model.denoiser)
         modules: dict[str, torch.nn.Module] = {"style": model.style, "denoiser": model.denoiser}
-        super().__init__(recipe, modules, frozen=frozen, identity=identity)
-        for module in modules.values():
+        self.discriminator = _discriminator(recipe, model) if recipe.adversarial_weight else None
+        adversaries: dict[str, torch.nn.Module] = {}
+        if self.discriminator is not None:
+            adversaries["discriminator"] = self.discriminator
+        rate = recipe.adversary_rate
+        super().__init__(
+            recipe, modules, frozen=frozen, adversaries=adversaries, adversary_rate=rate, identity=identity
+        )
+        for module in (*modules.values(), *self.adversaries.values()):
             module.train().requires_grad_(True)
         self.model, self.train, self.validation, self.others = model, train, validation, others
+        self.features = features
+        self._judged: Sequence[Tensor] = ()  # made and true latents, content and style of the last batch's samples
 
     @classmethod
     def prepare(
@@ -96,12 +117,13 @@ class TransferStage(Stage):
         """
         store = MelStore(data)
         train, validation = split_windows(store, recipe.frames, recipe.style_frames)
+        features = _features(recipe, train) if recipe.feature_weight else None
         if init_from is None:
-            return cls(recipe, _new_model(recipe, codec, train), train, validation)
+            return cls(recipe, _new_model(recipe, codec, train), train, validation, features)
         model = _known_model(recipe, init_from, store)
         own = {e.label for e in (*train.alone, *validation.alone)}
         others = _others(model, own, init_from, store) if own else []
-        stage = cls(recipe, model, train, validation, others)
+        stage = cls(recipe, model, train, validation, features, others)
         stage.fit_unknown()
         return stage
 
@@ -136,22 +158,78 @@ class TransferStage(Stage):
         }
 
     def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        model = self.model
+        model, recipe = self.model, self.recipe
         with torch.no_grad(), torch.autocast(batch["target"].device.type, enabled=False):
             target, content, style = (model.codec.encode(batch[k]) for k in ("target", "content", "style"))
             content = self._played_by_others(content, batch["own"], batch["other"])
             noisy = model.schedule.add_noise(target, batch["noise"], batch["timesteps"])
         condition = Condition(content, model.style(style), batch["mask"])
         condition = model.denoiser.null(condition, batch["drop"])
-        predicted = model.denoiser(noisy, batch["timesteps"], condition)
+        predicted = model.denoiser(noisy, batch["timesteps"], condition).float()
         with torch.autocast(target.device.type, enabled=False):
-            absolute, blur = self._errors_db(predicted.float() - target)
+            absolute, blur = self._errors_db(predicted - target)
         sigma = model.schedule.sigma(batch["timesteps"].cpu()).to(absolute)
         weight = WEIGHT / (sigma.square() + WEIGHT_FLOOR).sqrt()
-        loss = (weight * (absolute + self.recipe.difference_weight * blur)).mean() / LOSS_DB
+        terms = {"reconstruction": (weight * (absolute + recipe.difference_weight * blur)).mean() / LOSS_DB}
         pure = batch["timesteps"] == model.schedule.num_train_timesteps - 1
         mae_db = absolute[pure].mean() if bool(pure.any()) else absolute.new_zeros(())
-        return {"loss": loss, "pure_noise_mae_db": mae_db}
+        samples = (pure & ~batch["drop"]).nonzero()[:, 0]
+        terms |= self._sample_terms([x[samples] for x in (predicted, target, content, style)], step)
+        weights = dataclasses.asdict(recipe)
+        loss = torch.stack([weights[f"{name}_weight"] * term for name, term in terms.items()]).sum()
+        return {"loss": loss, "pure_noise_mae_db": mae_db} | terms
+
+    def _sample_terms(self, latents: Sequence[Tensor], step: int) -> dict[str, Tensor]:
+        """What the feature network and the discriminator say of one-step samples; zeros where a batch has none.
+
+        Args:
+            latents: the samples, the truth, the content and the style, each [n, c, h, w].
+        """
+        predicted, target, _, _ = latents
+        terms, self._judged, zero = {}, (), predicted.sum() * 0
+        if self.features is not None:
+            terms["feature"] = self._feature_term(predicted, target) if len(predicted) else zero
+        if self.discriminator is not None and not len(predicted):
+            terms |= {"adversarial": zero, "matching": zero}
+        elif self.discriminator is not None:
+            self._judged = [self._normalised(x) for x in latents]
+            ramp = min(1.0, step / max(self.recipe.adversary_warmup_steps, 1))
+            adversarial, matching = self._adversarial_terms(self.discriminator)
+            terms |= {"adversarial": ramp * adversarial, "matching": ramp * matching}
+        return terms
+
+    def _feature_term(self, predicted: Tensor, target: Tensor) -> Tensor:
+        assert self.features is not None
+        project = self.model.codec.project
+        with torch.no_grad():
+            truth = self.features(project(target))
+        return matching_loss(self.features(project(predicted)), truth)
+
+    def _adversarial_terms(self, discriminator: LatentDiscriminator) -> tuple[Tensor, Tensor]:
+        """What it takes the samples for, and how far their maps are from the truth's."""
+        made, true, content, style = self._judged
+        scores, maps = discriminator(made, content, style)
+        with torch.no_grad():
+            truth = discriminator(true, content, style)[1]
+        self._judged = made.detach(), true, content, style.detach()
+        return -_mean(scores), matching_loss(maps, truth)
+
+    def discriminator_loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        discriminator = self.discriminator
+        assert discriminator is not None
+        if not self._judged:
+            nothing = 0 * discriminator.place.sum()
+            return {"loss": nothing, "score_of_true": nothing, "score_of_made": nothing}
+        made, true, content, style = self._judged
+        right, wrong = discriminator(true, content, style)[0], discriminator(made, content, style)[0]
+        loss = hinge_loss(right, 1) + hinge_loss(wrong, -1)
+        if len(true) > 1:  # the coarse score alone tells styles apart
+            loss = loss + OTHER_STYLE_WEIGHT * hinge_loss(discriminator(true, content, style.roll(1, 0))[0][1:], -1)
+        return {"loss": loss, "score_of_true": _mean(right), "score_of_made": _mean(wrong)}
+
+    def _normalised(self, latents: Tensor) -> Tensor:
+        """Each channel and band of unit variance: fine texture has little."""
+        return (latents - self.model.denoiser.mean) / self.model.denoiser.std
 
     def _errors_db(self, difference: Tensor) -> tuple[Tensor, Tensor]:
         """Of latents that differ by [batch, c, h, w]: mean absolute error of the mel, and of its differences along
@@ -234,6 +312,7 @@ def _new_model(recipe: TransferRecipe, codec: str | Path | None, windows: Window
             dilations=recipe.dilations,
             picture_width=recipe.picture_width,
             picture_dilations=recipe.picture_dilations,
+            noise_input=recipe.noise_input,
         ),
         ScheduleConfig(kind=recipe.schedule, num_train_timesteps=recipe.num_train_timesteps),
     )
@@ -245,8 +324,25 @@ def _new_model(recipe: TransferRecipe, codec: str | Path | None, windows: Window
     return model
 
 
+def _mean(scores: Sequence[Tensor]) -> Tensor:
+    return torch.stack([one.float().mean() for one in scores]).mean()
+
+
+def _discriminator(recipe: TransferRecipe, model: TransferSystem) -> LatentDiscriminator:
+    torch.manual_seed(recipe.seed)
+    config = model.denoiser.config
+    return LatentDiscriminator(DiscriminatorConfig(config.latent_channels, config.latent_height))
+
+
+def _features(recipe: TransferRecipe, windows: Windows) -> FeatureMaps:
+    mel = windows.single(np.random.default_rng(recipe.seed), FEATURE_WINDOWS)
+    return load_feature_maps(recipe.feature_network, mel, windows.store.config)
+
+
 def _known_model(recipe: TransferRecipe, folder: str | Path, store: MelStore) -> TransferSystem:
     model = load_system(folder, TransferSystem)
+    if recipe.noise_input:
+        model.denoiser = with_noise_input(model.denoiser)
     denoiser = model.denoiser.config
     settings = dataclasses.asdict(denoiser) | {"style_width": denoiser.token_width}
     check_recipe(recipe, settings | dataclasses.asdict(model.schedule_config), folder)
