@@ -113,6 +113,66 @@ def test_the_picture_blocks_see_neighbouring_bands_and_start_as_nothing():
     assert not changed[..., :3].any()  # 1 + 1 + 2 frames away at most
 
 
+NOISY = dataclasses.replace(SMALL, latent_channels=5, noise_input=True)
+
+
+def with_noise(batch=2, frames=12):
+    """A condition of five channels, noise, and the last timestep."""
+    given = condition(batch, frames)
+    wide = torch.cat([given.content, given.content, given.content[:, :1]], dim=1)
+    noise = torch.randn(batch, 5, 4, frames, generator=torch.Generator().manual_seed(2))
+    return noise, torch.full((batch,), 99), Condition(wide, given.tokens, given.mask)
+
+
+def test_noise_as_an_input_changes_nothing_at_first():
+    noise, _, given = with_noise()
+    t = torch.tensor([50, 99])
+    plain = denoiser(dataclasses.replace(NOISY, noise_input=False), fresh=True)
+    torch.testing.assert_close(denoiser(NOISY, fresh=True)(noise, t, given), plain(noise, t, given))
+
+
+@pytest.mark.parametrize("channel", range(5))
+@pytest.mark.parametrize("picture_dilations", [(1, 2), ()])
+def test_another_noise_has_another_answer_once_trained(channel, picture_dilations):
+    model = denoiser(dataclasses.replace(NOISY, picture_dilations=picture_dilations))
+    noise, last, given = with_noise()
+    other = noise.clone()
+    other[:, channel] *= -1
+    changed = float((model(other, last, given) - model(noise, last, given)).abs().max())
+    heard = channel == 0 or (channel < 4 and bool(picture_dilations))
+    assert changed > 1e-2 if heard else changed < 1e-3
+
+
+def test_noise_has_unit_variance_at_every_level():
+    model = denoiser(NOISY)
+    model.mean.fill_(0.7)
+    model.std.fill_(3.0)
+    clean = 0.7 + 3 * torch.randn(1, 5, 4, 4000)
+    seen = []
+    model.network = lambda inputs, timesteps, condition, noise: seen.append(noise) or noise
+    for t in (0, 50, 99):
+        at = torch.tensor([t])
+        model(SCHEDULE.add_noise(clean, torch.randn_like(clean), at), at, with_noise(1, 4000)[2])
+    for noise in seen:
+        assert float(noise.std()) == pytest.approx(1, abs=0.02)
+        assert float(noise.mean()) == pytest.approx(0, abs=0.03)
+
+
+def test_with_noise_a_sample_comes_out_of_a_batch_as_it_would_alone():
+    model, (noise, last, given) = denoiser(NOISY), with_noise()
+    alone = [model(noise[k : k + 1], last[k : k + 1], _one(given, k)) for k in range(2)]
+    torch.testing.assert_close(model(noise, last, given), torch.cat(alone), atol=1e-5, rtol=1e-4)
+
+
+def _one(given, k):
+    return Condition(given.content[k : k + 1], given.tokens[k : k + 1], given.mask[k : k + 1])
+
+
+def test_few_latent_channels_give_all_that_they_have():
+    few = dataclasses.replace(SMALL, noise_input=True)
+    assert denoiser(few)(torch.randn(2, 2, 4, 12), torch.tensor([50, 99]), condition()).shape == (2, 2, 4, 12)
+
+
 @pytest.mark.parametrize("dilation", [1, 3])
 def test_time_convolution_is_conv1d(dilation):
     layer, x = TimeConv(5, 7, dilation), torch.randn(2, 11, 5)

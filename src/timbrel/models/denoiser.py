@@ -41,7 +41,8 @@ class DenoiserConfig:
     noise_input: bool = False  # whether the answer to pure noise depends on the noise
 
 
-NOISE_CHANNELS = 3  # of the noisy latents, as the picture's blocks see them; the blocks along time see one
+NOISE_CHANNELS = 3
+"""So many channels of the noisy latents go to the blocks over the picture; the one before them to those along time."""
 
 
 class Block(nn.Module):
@@ -80,16 +81,16 @@ class PictureBlock(nn.Module):
 
 
 class PictureBlocks(nn.Module):
-    """What is to be added to an answer, from that and its inputs [batch, 3 c, h, w] -> [batch, c, h, w]. Convolutions
-    over bands and time: a partial one band higher is the same pattern, which the blocks along time, to which each band
-    is a thing of its own, have to learn band by band. At first they add nothing."""
+    """What is to be added to an answer, from that, its inputs and perhaps noise: [batch, 3 c (+ noise), h, w] ->
+    [batch, c, h, w]. Convolutions over bands and time: a partial one band higher is the same pattern, which the blocks
+    along time, to which each band is a thing of its own, have to learn band by band. At first they add nothing."""
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         width = config.picture_width
         self.place = nn.Parameter(torch.zeros(width, config.latent_height, 1))
-        extra = NOISE_CHANNELS if config.noise_input else 0
-        self.enter = nn.Conv2d(3 * config.latent_channels + extra, width, 3, padding=1)
+        noise_channels = min(NOISE_CHANNELS, config.latent_channels - 1) if config.noise_input else 0
+        self.enter = nn.Conv2d(3 * config.latent_channels + noise_channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(PictureBlock(width, config.modulation_width, d) for d in config.picture_dilations)
         self.leave = nn.Conv2d(width, config.latent_channels, 1)
         for parameter in self.leave.parameters():
@@ -110,7 +111,8 @@ class TransferDenoiser(nn.Module):
     leave open. With x_t = a x_0 + b noise the estimate is k x_t plus an output scaled to unit variance, where k is
     Wiener's weight for what is open: a r^2 / (a^2 r^2 + b^2). (With r = s, the textbook's choice, the network would
     have to take most of the noise in x_t away again.) At the last timestep, pure noise, k is 0, the noise does not
-    even enter, and the answer is a plain regression.
+    even enter, and the answer is a plain regression: the mean of what is possible. With `noise_input` x_t enters
+    once more, of unit variance at every noise level, so that another noise may have another answer.
     """
 
     alphas_cumprod: Tensor
@@ -161,19 +163,21 @@ class TransferDenoiser(nn.Module):
         hint = k * (noisy_latents - a * self.mean)
         inputs = torch.cat([hint, condition.content - self.mean], dim=1) / self.std.tile(2, 1, 1)
 
-        noise = (noisy_latents - a * self.mean) / (a.square() * self.std.square() + b.square()).sqrt()
+        noise = None
+        if self.noise is not None:
+            noise = (noisy_latents - a * self.mean) / (a.square() * self.std.square() + b.square()).sqrt()
         output = self.network(inputs, timesteps, condition, noise)
         scale = ((1 - k * a).square() * self.std.square() + (k * b).square()).sqrt()
         return self.mean + hint + scale * output
 
-    def network(self, inputs: Tensor, timesteps: Tensor, condition: Condition, noise: Tensor) -> Tensor:
+    def network(self, inputs: Tensor, timesteps: Tensor, condition: Condition, noise: Tensor | None) -> Tensor:
         """Noisy latents and content, both of about unit variance, [batch, 2 c, h, w] -> [batch, c, h, w], likewise.
-        `noise` [batch, c, h, w] is the noisy latents of unit variance at every noise level."""
+        `noise` [batch, c, h, w]: the noisy latents of unit variance at every noise level, with `noise_input`."""
         weight = condition.mask[..., None].to(condition.tokens.dtype)
         pooled = (condition.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
         embedding = self.squeeze(F.gelu(self.time(sinusoidal_embedding(timesteps, self.config.token_width)) + pooled))
         x = self.enter(inputs.flatten(1, 2).transpose(1, 2))
-        if self.noise is not None:
+        if self.noise is not None and noise is not None:
             x = x + self.noise(noise[:, 0].transpose(1, 2))
         for i, block in enumerate(self.blocks):
             if i % self.config.attention_every == 0:
@@ -182,9 +186,7 @@ class TransferDenoiser(nn.Module):
             x = block(x, embedding)
         output = self.leave(F.layer_norm(x, x.shape[-1:])).transpose(1, 2).unflatten(1, self.mean.shape[:2])
         if self.picture is not None:
-            pictures = [inputs, output]
-            if self.noise is not None:
-                pictures.append(noise[:, 1 : 1 + NOISE_CHANNELS])
+            pictures = [inputs, output] if noise is None else [inputs, output, noise[:, 1 : 1 + NOISE_CHANNELS]]
             output = output + self.picture(torch.cat(pictures, dim=1), embedding)
         return output.float()
 
@@ -196,8 +198,8 @@ def with_noise_input(denoiser: TransferDenoiser) -> TransferDenoiser:
     config = dataclasses.replace(denoiser.config, noise_input=True)
     wider = TransferDenoiser(config, denoiser.alphas_cumprod)
     state = wider.state_dict() | denoiser.state_dict()
-    if denoiser.picture is not None:
-        known = denoiser.picture.enter.weight.detach()
-        state["picture.enter.weight"] = F.pad(known, (0, 0, 0, 0, 0, NOISE_CHANNELS))
+    if denoiser.picture is not None and wider.picture is not None:
+        known, width = denoiser.picture.enter.weight.detach(), wider.picture.enter.in_channels
+        state["picture.enter.weight"] = F.pad(known, (0, 0, 0, 0, 0, width - known.shape[1]))
     wider.load_state_dict(state)
     return wider
