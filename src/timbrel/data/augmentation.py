@@ -9,11 +9,12 @@ from dataclasses import dataclass
 class Augmentation:
     """What happens to mels by chance. Probabilities 0-1; decibels; semitones; cents; seconds.
 
-    Target and reference share pitch warp, equaliser, attack and room, so that the model learns to take them from the
-    reference; the source has an equaliser, attack, room, intonation and noise of its own, so that it learns to leave
-    them behind. Source and target share a level that comes and goes, so that it learns to keep loud and soft. Target
-    and reference may be blends of two recordings of one score, an instrument that no library has: only the reference
-    tells how it sounds.
+    Target and reference share equaliser, attack and room, so that the model learns to take them from the reference; the
+    source has an equaliser, attack, room and noise of its own, so that it learns to leave them behind. Source and
+    target share pitch warp and a level that comes and goes, so that it learns to keep tuning, loud and soft: the
+    reference is warped alike but tuned otherwise, and the source wavers by a few cents of its own, no more than a
+    tuner's needle does. Target and reference may be blends of two recordings of one score, an instrument that no
+    library has: only the reference tells how it sounds.
     """
 
     warp_probability: float = 0.5
@@ -26,8 +27,9 @@ class Augmentation:
     shared_attack_probability: float = 0.1
     attack_s: tuple[float, float] = (0.015, 0.25)
     intonation_probability: float = 0.4
-    intonation_cents: float = 20.0
-    vibrato_cents: float = 35.0
+    intonation_cents: float = 4.0
+    style_tuning_probability: float = 0.6
+    style_tuning_cents: float = 60.0
     gain_db: float = 2.0
     dynamics_probability: float = 0.5
     dynamics_db: float = 6.0

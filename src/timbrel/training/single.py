@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timbrel.data.datasets import Windows, warp
+from timbrel.data.augment import warp
+from timbrel.data.datasets import Windows
 from timbrel.data.store import MelStore
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps

@@ -1,0 +1,114 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from timbrel.audio.mel import MelConfig, band_centres_hz, mel_spectrogram
+from timbrel.data.augment import augment, shape, soften, warp
+from timbrel.data.augmentation import Augmentation
+
+MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
+NOTHING = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
+
+
+def line(batch=6, frames=40):
+    """One partial at band 30 of 64, and such a MelConfig."""
+    mel = torch.full((batch, 64, frames), -90.0)
+    mel[:, 30] = -20
+    return mel, dataclasses.replace(MEL, n_mels=64)
+
+
+def test_augmenting_hangs_on_the_generator_and_stays_in_range():
+    mels = torch.rand(3, 6, 32, 20) * -90
+    one, same, other = (augment(*mels, Augmentation(), MEL, np.random.default_rng(s)) for s in (0, 0, 1))
+    torch.testing.assert_close(one, same, rtol=0, atol=0)
+    assert float((one[1] - other[1]).abs().max()) > 1
+    assert all(float(mel.min()) >= -100 and float(mel.max()) <= 0 for mel in one[1:])
+
+
+def test_target_and_style_share_their_sound_and_the_source_does_not():
+    mel = torch.rand(8, 32, 20) * -40 - 30
+    how = Augmentation(**NOTHING | {"equaliser_probability": 1.0}, gain_db=0)
+    content, target, style = augment(mel, mel, mel, how, MEL, np.random.default_rng(0))
+    torch.testing.assert_close(target, style)
+    assert float((content - target).abs().mean()) > 1
+    kept = augment(mel, mel, mel, Augmentation(**NOTHING, gain_db=0), MEL, np.random.default_rng(0))
+    for result in kept:
+        torch.testing.assert_close(result, mel)
+
+
+def test_a_softened_attack_rises_later_and_falls_as_before():
+    mel = torch.full((2, 32, 60), -100.0)
+    mel[:, :, 20:40] = -20
+    soft = soften(mel, torch.tensor([0.1, 0.0])[:, None, None].expand(2, 32, 1), MEL)
+    torch.testing.assert_close(soft[1], mel[1])
+    torch.testing.assert_close(soft[0, :, :20], mel[0, :, :20])
+    torch.testing.assert_close(soft[0, :, 40:], mel[0, :, 40:])
+    reached = 10 ** ((soft[0, 0, 20:40] + 20) / 20)  # 1 - exp(-t / 0.1 s), a frame being 20 ms
+    frames = torch.arange(1, 21) / MEL.frame_rate
+    torch.testing.assert_close(reached, 1 - torch.exp(-frames / 0.1), atol=1e-3, rtol=0)
+
+
+def test_intonation_wanders_in_the_source_alone():
+    mel, fine = line(4)
+    how = Augmentation(**NOTHING | {"intonation_probability": 1.0}, intonation_cents=100, gain_db=0)
+    content, target, style = augment(mel, mel, mel, how, fine, np.random.default_rng(0))
+    torch.testing.assert_close(target, mel)
+    torch.testing.assert_close(style, mel)
+    assert float((content - mel).abs().amax(dim=(1, 2)).min()) > 3
+    assert float(content[0].std(dim=1).max()) > 1  # from frame to frame
+
+
+def test_source_and_target_share_a_pitch_warp():
+    mel, fine = line()
+    how = Augmentation(**NOTHING | {"warp_probability": 1.0}, gain_db=0)
+    content, target, style = augment(mel, mel, mel, how, fine, np.random.default_rng(0))
+    assert len(set(target.mean(dim=2).argmax(dim=1).tolist())) > 1
+    torch.testing.assert_close(content, target)
+    torch.testing.assert_close(style, target)
+
+
+def test_the_style_has_a_tuning_of_its_own_which_the_answer_does_not_take():
+    mel, fine = line()
+    how = Augmentation(**NOTHING | {"style_tuning_probability": 1.0}, gain_db=0)
+    content, target, style = augment(mel, mel, mel[..., :25], how, fine, np.random.default_rng(0))
+    torch.testing.assert_close(content, mel)
+    torch.testing.assert_close(target, mel)
+    assert float((style - mel[..., :25]).abs().amax(dim=(1, 2)).min()) > 1
+    torch.testing.assert_close(style, style[..., :1].expand_as(style))  # one tuning, from beginning to end
+    assert len({round(float(level), 2) for level in style[:, 30, 0]}) == 6
+
+
+def test_loud_and_soft_come_and_go_in_source_and_target_alike():
+    mel = torch.rand(8, 32, 100) * -20 - 40
+    how = Augmentation(**NOTHING | {"dynamics_probability": 1.0}, gain_db=0)
+    content, target, style = augment(mel, mel, mel, how, MEL, np.random.default_rng(0))
+    torch.testing.assert_close(content, target)
+    torch.testing.assert_close(style, mel)
+    gain = (target - mel).mean(dim=1)
+    torch.testing.assert_close((target - mel), gain[:, None].expand_as(mel), atol=1e-4, rtol=0)
+    assert float((gain.amax(dim=1) - gain.amin(dim=1)).min()) > 3
+
+
+def test_warping_is_transposing():
+    t = torch.arange(16000) / 16000
+    low, high = (
+        mel_spectrogram(0.5 * torch.sin(6.2832 * hz * t)[None, None], MEL)[0, :, :, 20:30] for hz in (1000, 1500)
+    )
+    warped = warp(low, torch.tensor([[1.5]], dtype=torch.float64), MEL)
+    assert int(warped[0, :, 0].argmax()) == int(high[0, :, 0].argmax())
+    assert abs(float(band_centres_hz(MEL)[warped[0, :, 0].argmax()]) - 1500) < 250
+    assert warp(low, torch.ones(1, 1), MEL) is low
+
+
+def test_a_room_rings_on_and_silence_stays_silent():
+    mel = torch.full((2, 32, 30), -100.0)
+    mel[:, :, 5] = -20
+    keep, wet = torch.tensor([0.8, 0.8]), torch.tensor([0.1, 0.0])
+    rung = shape(mel, torch.full((2, 32), 3.0), keep, wet, -100.0)
+    torch.testing.assert_close(rung[1, 0, :7], torch.tensor([-100.0] * 5 + [-17.0, -100.0]))
+    assert float(rung[0, :, :5].max()) < -96  # the floor rings too
+    steps = rung[0, 0, 6:20].diff()
+    torch.testing.assert_close(steps, torch.full_like(steps, 10 * np.log10(0.8)), atol=0.01, rtol=0)
+    assert float(rung[0, 0, 6]) == pytest.approx(-27, abs=0.1)  # a tenth of the direct sound's power
