@@ -16,6 +16,7 @@ class Instrument:
         family: how it makes its sound: keyboard, mallet, pipe, reed, plucked, bowed, voice, brass or woodwind.
         rings_on: a note goes on after its end, as the player leaves it alone.
         vibrato: players give long notes a vibrato.
+        deeper: who plays the notes below its range, as in an orchestra: a violin stretched down sounds like no violin.
     """
 
     name: str
@@ -25,6 +26,12 @@ class Instrument:
     family: str
     rings_on: bool = False
     vibrato: bool = False
+    deeper: str | None = None
+
+    @property
+    def sustains(self) -> bool:
+        """Whether a note can be held for as long as the player likes."""
+        return self.family not in ("keyboard", "mallet", "plucked")
 
 
 def _table(*rows: Instrument) -> dict[str, Instrument]:
@@ -48,16 +55,16 @@ INSTRUMENTS = _table(  # seeded draws depend on the order: new rows go to the en
     Instrument("steel-guitar", 25, 40, 86, "plucked", rings_on=True),
     Instrument("electric-guitar", 27, 40, 88, "plucked"),
     Instrument("bass", 33, 28, 60, "plucked"),
-    Instrument("violin", 40, 55, 100, "bowed", vibrato=True),
-    Instrument("viola", 41, 48, 88, "bowed"),
-    Instrument("cello", 42, 36, 81, "bowed", vibrato=True),
+    Instrument("violin", 40, 55, 100, "bowed", vibrato=True, deeper="viola"),
+    Instrument("viola", 41, 48, 88, "bowed", deeper="cello"),
+    Instrument("cello", 42, 36, 81, "bowed", vibrato=True, deeper="contrabass"),
     Instrument("contrabass", 43, 28, 60, "bowed"),
     Instrument("pizzicato", 45, 48, 93, "plucked"),
     Instrument("harp", 46, 24, 103, "plucked", rings_on=True),
     Instrument("strings", 48, 36, 96, "bowed"),
     Instrument("choir", 52, 41, 84, "voice"),
     Instrument("voice", 53, 45, 84, "voice"),
-    Instrument("trumpet", 56, 54, 86, "brass"),
+    Instrument("trumpet", 56, 54, 86, "brass", deeper="trombone"),
     Instrument("trombone", 57, 40, 74, "brass"),
     Instrument("tuba", 58, 28, 60, "brass"),
     Instrument("brass", 61, 41, 84, "brass"),
@@ -65,10 +72,11 @@ INSTRUMENTS = _table(  # seeded draws depend on the order: new rows go to the en
     Instrument("oboe", 68, 58, 91, "woodwind"),
     Instrument("bassoon", 70, 34, 75, "woodwind"),
     Instrument("clarinet", 71, 50, 91, "woodwind"),
-    Instrument("flute", 73, 60, 98, "woodwind", vibrato=True),
+    Instrument("flute", 73, 60, 98, "woodwind", vibrato=True, deeper="clarinet"),
     Instrument("panflute", 75, 60, 96, "woodwind"),
     Instrument("banjo", 105, 48, 86, "plucked"),
     Instrument("koto", 107, 43, 88, "plucked"),
+    Instrument("english-horn", 69, 52, 81, "woodwind"),
 )
 """Those that training renders, by name."""
 

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 
-from timbrel.data.sampler import in_reach, note_name, render_samples, sampled_instruments
+from timbrel.data.sampler import _crossfade, in_reach, note_name, render_samples, sampled_instruments
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
 
@@ -89,3 +91,31 @@ def test_a_folder_without_samples_or_without_the_instrument_is_refused(samples, 
     for folder in ("empty", "missing"):
         with pytest.raises(InputError, match="holds no samples"):
             sampled_instruments(str(tmp_path / folder))
+
+
+def test_a_note_longer_than_its_recording_goes_on_without_a_click(samples):
+    heard = render_samples([Note(0, 6, 69, 127)], "flute", samples, sample_rate=RATE, duration_s=7)
+    frames = np.abs(heard[: 7 * RATE]).reshape(-1, RATE // 20).max(axis=1)
+    loud = frames[3]
+    assert frames[1:119].min() > 0.85 * loud  # 6 s, of a recording of 2
+    assert frames[1:119].max() < 1.15 * loud  # where stretches meet, too
+    assert frames[-4:].max() < 0.05 * loud
+    jumps = np.abs(np.diff(heard))
+    assert jumps[RATE // 4 :].max() < 1.2 * jumps[RATE // 4 : RATE].max()
+    assert abs(1200 * np.log2(_hz(heard[4 * RATE : 5 * RATE]) / _hz(heard[RATE // 4 : RATE]))) < 5
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_join_is_as_loud_as_what_it_joins(alike):
+    rng = np.random.default_rng(0)
+    one, other = rng.standard_normal((2, 8000)).astype(np.float32)
+    joined = _crossfade(one, one if alike else other)
+    assert joined[[0, -1]] == pytest.approx([one[0], (one if alike else other)[-1]], abs=1e-4)
+    assert (joined.reshape(8, 1000) ** 2).mean(axis=1) == pytest.approx(1, abs=0.15)
+
+
+def test_what_is_struck_or_plucked_ends_with_its_recording(samples):
+    Path(samples, "flute").rename(Path(samples, "guitar"))
+    heard = render_samples([Note(0, 6, 69, 127)], "guitar", samples, sample_rate=RATE, duration_s=7)
+    assert np.abs(heard[int(1.9 * RATE) : int(1.95 * RATE)]).max() > 0.2
+    assert not heard[int(2.1 * RATE) :].any()

@@ -45,6 +45,7 @@ def synth(
 
         timbrel data synth data/synth --num-groups 2000
         timbrel data synth data/mine --scores my-midi-files --composed-share 0
+        timbrel data synth data/real --samples samples/piano samples/strings --performances my-recordings
 
     Needs the extra [data], TiMidity++ and soundfonts. The same seed makes the same data; a run that was
     stopped goes on where it was.

@@ -4,7 +4,7 @@
 
 Each note is played by the recording nearest in pitch, resampled; `v` and a number tell layers of one note, from soft
 to loud. What a recording holds before its note speaks is left out. A note that is held for longer than its recording
-ends with it.
+ends with it on instruments that are struck or plucked; on the others its middle goes on.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def in_reach(notes: Sequence[Note], instrument: str, folder: str) -> bool:
     return sum(not low <= note.pitch <= high for note in notes) <= len(notes) / 20
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=600)  # decoding takes longest; 2 MB for a long one
 def _recording(path: Path, sample_rate: int) -> np.ndarray:
     """A recorded note from where it speaks, at most `LONGEST_S`: float32 [samples], peak 1."""
     mono = read_audio(path, sample_rate=sample_rate, mono=True)[0][0]
@@ -105,41 +105,98 @@ def render_samples(
     Raises:
         InputError: the folder has no such instrument.
     """
-    import soxr
-    from scipy.signal import lfilter
-
     if instrument not in (known := sampled_instruments(folder)):
         raise InputError(f"{folder} has no {instrument!r}; it has {', '.join(known)}")
-    files, rng = _files(Path(folder, instrument)), np.random.default_rng(seed)
-    pitches = np.array(sorted(files))
-    rings_on = instrument in INSTRUMENTS and INSTRUMENTS[instrument].rings_on
-    ring_s = rng.uniform(0.3, 1.5) if rings_on else rng.uniform(0.04, 0.25)
-    decibels, dullness = rng.uniform(15, 40), rng.uniform(0, 0.7)
-    cents = rng.normal(0, rng.uniform(0, 8), 128)
+    longest_s = max((n.end_s - n.start_s for n in notes), default=0)
+    player = _Player(instrument, folder, sample_rate, longest_s, np.random.default_rng(seed))
     out = np.zeros(round(duration_s * sample_rate), np.float32)
-    longest = round((max((n.end_s - n.start_s for n in notes), default=0) + 5 * ring_s) * sample_rate)
-    played: dict[tuple[Path, int], np.ndarray] = {}
     for note in notes:
         start = round(note.start_s * sample_rate)
-        if start >= len(out):
-            continue
-        root = int(pitches[np.abs(pitches - note.pitch).argmin()])
-        layers = files[root]
-        layer = layers[min(note.velocity * len(layers) // 128, len(layers) - 1)]
-        if (layer, note.pitch) not in played:
-            ratio = 2 ** ((note.pitch - root) / 12 + cents[note.pitch] / 1200)
-            recording = _recording(layer, sample_rate)[: int(longest * ratio) + 1]
-            played[layer, note.pitch] = soxr.resample(recording, sample_rate * ratio, sample_rate)
-        tone = played[layer, note.pitch]
-        held = max(round((note.end_s - note.start_s) * sample_rate), 1)
-        tone = tone[: min(held + round(5 * ring_s * sample_rate), len(out) - start)].copy()
-        after = np.arange(max(0, len(tone) - held), dtype=np.float32)
-        tone[held:] *= np.exp(-after / (ring_s * sample_rate))
-        fade = min(len(tone), sample_rate // 50)
-        tone[len(tone) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
-        soft = 1 - note.velocity / 127
-        if len(layers) == 1 and soft * dullness > 0.02:
-            keep = soft * dullness
-            tone = lfilter([1 - keep], [1, -keep], tone).astype(np.float32)
-        out[start : start + len(tone)] += tone * np.float32(10 ** (-decibels * soft / 20))
+        if start < len(out):
+            tone = player.play(note, len(out) - start)
+            out[start : start + len(tone)] += tone
     return out / max(1.0, float(np.abs(out).max(initial=0)))
+
+
+class _Player:
+    """Plays one instrument of a folder, in a way of their own; notes are at most `longest_s` long."""
+
+    def __init__(
+        self, instrument: str, folder: str, sample_rate: int, longest_s: float, rng: np.random.Generator
+    ) -> None:
+        self.files, self.sample_rate, self.rng = _files(Path(folder, instrument)), sample_rate, rng
+        self.pitches = np.array(sorted(self.files))
+        row = INSTRUMENTS.get(instrument)
+        self.sustains = row is not None and row.sustains
+        self.ring_s = rng.uniform(0.3, 1.5) if row is not None and row.rings_on else rng.uniform(0.04, 0.25)
+        self.decibels, self.dullness = rng.uniform(15, 40), rng.uniform(0, 0.7)
+        self.cents = rng.normal(0, rng.uniform(0, 8), 128)
+        self.longest = round((longest_s + 5 * self.ring_s) * sample_rate)
+        self.tones: dict[tuple[Path, int], np.ndarray] = {}
+
+    def play(self, note: Note, most: int) -> np.ndarray:
+        """A note with its release: float32, at most `most` samples."""
+        root = int(self.pitches[np.abs(self.pitches - note.pitch).argmin()])
+        layers = self.files[root]
+        tone = self._tone(layers[min(note.velocity * len(layers) // 128, len(layers) - 1)], root, note.pitch)
+        end = max(round((note.end_s - note.start_s) * self.sample_rate), 1)
+        wanted = min(end + round(5 * self.ring_s * self.sample_rate), most)
+        if wanted > len(tone) and self.sustains:
+            tone = _sustained(tone, wanted, self.sample_rate, self.rng)
+        tone = self._released(tone[:wanted].copy(), end)
+        soft = 1 - note.velocity / 127
+        if len(layers) == 1:
+            tone = _dulled(tone, soft * self.dullness)
+        return tone * np.float32(10 ** (-self.decibels * soft / 20))
+
+    def _tone(self, path: Path, root: int, pitch: int) -> np.ndarray:
+        """The recording of `root`, resampled to `pitch`."""
+        import soxr
+
+        if (path, pitch) not in self.tones:
+            ratio = 2 ** ((pitch - root) / 12 + self.cents[pitch] / 1200)
+            recording = _recording(path, self.sample_rate)[: int(self.longest * ratio) + 1]
+            self.tones[path, pitch] = soxr.resample(recording, self.sample_rate * ratio, self.sample_rate)
+        return self.tones[path, pitch]
+
+    def _released(self, tone: np.ndarray, end: int) -> np.ndarray:
+        """Dies away from sample `end` on."""
+        after = np.arange(max(0, len(tone) - end), dtype=np.float32)
+        tone[end:] *= np.exp(-after / (self.ring_s * self.sample_rate))
+        fade = min(len(tone), self.sample_rate // 50)
+        tone[len(tone) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
+        return tone
+
+
+def _dulled(tone: np.ndarray, keep: float) -> np.ndarray:
+    """A one-pole low pass, for a soft note of a recording that has no layer for it."""
+    from scipy.signal import lfilter
+
+    return lfilter([1 - keep], [1, -keep], tone).astype(np.float32) if keep > 0.02 else tone
+
+
+def _sustained(tone: np.ndarray, samples: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A note [n] made longer: stretches of its middle follow each other, cross-faded where their waves agree best."""
+    fade, step = sample_rate // 20, sample_rate // 50
+    first, last = int(0.3 * len(tone)), int(0.8 * len(tone))
+    if last - first < 4 * fade:
+        return tone
+    parts, length = [tone[:last]], last
+    while length < samples:
+        end = parts[-1][-fade:]
+        rough = int(rng.integers(first, max(first + 1, (first + last) // 2 - step)))
+        match = np.correlate(tone[rough : rough + step + fade], end, mode="valid")
+        part = tone[rough + int(match.argmax()) : last].copy()
+        part[:fade] = _crossfade(end, part[:fade])
+        parts[-1] = parts[-1][:-fade]
+        parts.append(part)
+        length += len(part) - fade
+    return np.concatenate(parts)
+
+
+def _crossfade(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """From one [n] into the other, as loud on the way, however alike they are."""
+    down = np.cos(np.linspace(0, np.pi / 2, len(before), dtype=np.float32))
+    up = down[::-1]
+    alike = float(before @ after) / max(float(np.linalg.norm(before) * np.linalg.norm(after)), 1e-9)
+    return (before * down + after * up) / np.sqrt(1 + 2 * max(alike, 0.0) * up * down)

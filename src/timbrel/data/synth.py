@@ -1,18 +1,19 @@
 """Scores -> aligned recordings: the same notes on several instruments, so that every excerpt has its true answer.
 
 One group is one excerpt of a score, varied in tempo, transposition, register, dynamics and articulation, played by
-the benchmark's four instruments, by two others, by an invented one (`virtual`), each from a library drawn at
-random, and once more through a room, an equaliser, noise and a codec (`degrade`). All share one time base.
+the benchmark's four instruments, by two others and by an invented one (`virtual`) or a third, each from a library
+drawn at random, and once more through a room, an equaliser, noise and a codec (`degrade`). Or it is a real recording
+whose notes are known (`performances`), and those instruments beside it. All share one time base and one pitch curve
+(`intonation`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,6 +24,9 @@ import torch
 from timbrel.audio.level import target_gain
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.data import scores
+from timbrel.data.degrade import degrade
+from timbrel.data.intonation import CURVE_HZ, WIDEST_CENTS, bend, pitch_curve
+from timbrel.data.performances import Passage, passages
 from timbrel.data.render import LIBRARIES, find_library, render
 from timbrel.data.sampler import in_reach, render_samples, sampled_instruments
 from timbrel.data.scores import Note
@@ -47,9 +51,25 @@ NUM_VIRTUAL = 120
 
 @dataclass(frozen=True)
 class SynthConfig:
-    """What `synthesise` makes. `composers` are folders of music21's corpus; `scores` is a folder of MIDI files (or
-    anything music21 reads) used beside or instead of them; `composed_share` is the share of groups composed by
-    chance (`scores.compose`). `samples` are folders of recorded notes (`sampler`), each a library of its own."""
+    """What `synthesise` makes.
+
+    Attributes:
+        num_groups: Excerpts of scores, each played on many instruments.
+        duration_s: Length of a recording.
+        composers: Folders of music21's corpus.
+        scores: A folder of MIDI files, or of anything that music21 reads, beside or instead of the corpus.
+        composed_share: The share of groups that are composed by chance.
+        libraries: Soundfonts that play.
+        samples: Folders of recorded notes, INSTRUMENT/A4.wav; each is a library of its own.
+        recorded_share: How often an instrument is played from recorded notes, where a folder of samples has it.
+        performances: A folder of real recordings with their notes, INSTRUMENT/PLAYER_PIECE.wav and .csv.
+        performance_takes: Groups that each passage of a performance makes, beside num_groups.
+        num_others: Instruments beside piano, guitar, harp and violin.
+        virtual_share: The share of groups with an invented instrument; the rest have another real one.
+        degraded_per_group: Recordings that are passed through a room, an equaliser, noise and a codec.
+        validation_share: The share of scores that training does not see.
+        seed: Another seed makes other data.
+    """
 
     num_groups: int = 300
     duration_s: float = 40.0
@@ -58,7 +78,11 @@ class SynthConfig:
     composed_share: float = 0.4
     libraries: tuple[str, ...] = ("fluidr3", "musescore", "timgm6mb", "csound", "opl3", "generaluser", "airfont")
     samples: tuple[str, ...] = ()
+    recorded_share: float = 0.65
+    performances: str | None = None
+    performance_takes: int = 4
     num_others: int = 2
+    virtual_share: float = 0.5
     degraded_per_group: int = 1
     validation_share: float = 0.06
     seed: int = 0
@@ -82,6 +106,35 @@ def synthesise(
         MissingDependencyError: a synthesiser or library that is not installed.
     """
     _check(config)
+    _check_sources(config)
+    pieces = _pieces(config)
+    real = passages(config.performances, config.duration_s) if config.performances else []
+    writer = StoreWriter(out, mel or MelConfig())
+    _same_settings(config, writer.folder / "synth.json")
+    jobs: list[_Job] = [(f"g{k:05d}", k, None) for k in range(config.num_groups)]
+    jobs += [(f"p{k:05d}", k, passage) for k, passage in enumerate(real * config.performance_takes)]
+    todo = [job for job in jobs if _last_id(config, job) not in writer.done]
+    _writer.cache_clear()  # of an earlier call in this process
+    make = partial(_make, config, writer.config, str(out), pieces)
+    done = len(jobs) - len(todo)
+    deque(answers(make, todo, workers=workers, progress=progress, unit="group", done=done), maxlen=0)
+    entries = MelStore(out).entries
+    write_manifest(writer.folder, sorted(entries, key=lambda entry: entry.id))  # whoever was ready first
+    return len(entries)
+
+
+_Job = tuple[str, int, Passage | None]
+"""A group's name, its number, and the real recording that it is made of, if any."""
+
+
+def _last_id(config: SynthConfig, job: _Job) -> str:
+    """Of what a group writes last."""
+    group, _, passage = job
+    real = 0 if passage is None else 1
+    return f"{group}-{len(CORE) + config.num_others + 1 + real + config.degraded_per_group - 1}"
+
+
+def _check_sources(config: SynthConfig) -> None:
     for name in config.libraries:
         if is_held_out(library=name):
             raise InputError(f"library {name!r} is held out for the benchmark; leave it out of `libraries`")
@@ -92,10 +145,9 @@ def synthesise(
         raise InputError(
             f"libraries is {config.libraries}, of which none gives a {' or a '.join(missing)}; add another"
         )
-    if config.num_others > len(playable) - len(CORE):
-        raise InputError(
-            f"num_others is {config.num_others}; expected at most {len(playable) - len(CORE)} with these libraries"
-        )
+    most = len(playable) - len(CORE) - (config.virtual_share < 1)
+    if config.num_others > most:
+        raise InputError(f"num_others is {config.num_others}; expected at most {most} with these libraries")
     for name in config.composers:
         if is_held_out(composer=name):
             raise InputError(f"composer {name!r} is held out for the benchmark; leave it out of `composers`")
@@ -103,27 +155,18 @@ def synthesise(
             raise InputError(
                 f"composer {name!r} is not on the licence allow-list ({', '.join(scores.CORPUS_LICENCES)})"
             )
-    pieces = _pieces(config)
-    writer = StoreWriter(out, mel or MelConfig())
-    _same_settings(config, writer.folder / "synth.json")
-    todo = [k for k in range(config.num_groups) if not _complete(config, k, writer.done)]
-    _writer.cache_clear()  # of an earlier call in this process
-    make = partial(_make_group, config, writer.config, str(out), pieces)
-    done = config.num_groups - len(todo)
-    deque(answers(make, todo, workers=workers, progress=progress, unit="group", done=done), maxlen=0)
-    entries = MelStore(out).entries
-    write_manifest(writer.folder, sorted(entries, key=lambda entry: entry.id))  # whoever was ready first
-    return len(entries)
 
 
 def _check(config: SynthConfig) -> None:
-    most = len(INSTRUMENTS) - len(CORE)
     for name, wrong, expected in (
         ("num_groups", config.num_groups < 1, "at least 1"),
         ("duration_s", not 1 <= config.duration_s <= 3600, "1 to 3600 seconds"),
         ("composed_share", not 0 <= config.composed_share <= 1, "a share from 0 to 1"),
+        ("recorded_share", not 0 <= config.recorded_share <= 1, "a share from 0 to 1"),
+        ("virtual_share", not 0 <= config.virtual_share <= 1, "a share from 0 to 1"),
         ("libraries", not config.libraries, "at least one"),
-        ("num_others", not 0 <= config.num_others <= most, f"0 to {most}"),
+        ("performance_takes", config.performance_takes < 1, "at least 1"),
+        ("num_others", config.num_others < 0, "0 or more"),
         ("degraded_per_group", config.degraded_per_group < 0, "0 or more"),
     ):
         if wrong:
@@ -136,6 +179,7 @@ def _same_settings(config: SynthConfig, path: Path) -> None:
         config,
         samples=tuple(sorted(library_name(folder) for folder in config.samples)),
         scores=config.scores and Path(config.scores).resolve().name,
+        performances=config.performances and Path(config.performances).resolve().name,
     )
     settings = json.loads(json.dumps(asdict(named)))
     del settings["num_groups"]
@@ -204,38 +248,64 @@ def _seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:6])
 
 
-def _recordings(config: SynthConfig) -> int:
-    return len(CORE) + config.num_others + 1 + config.degraded_per_group
-
-
-def _complete(config: SynthConfig, index: int, done: set[str]) -> bool:
-    return f"g{index:05d}-{_recordings(config) - 1}" in done
+REGISTERS = {(55, 88): 6, (43, 84): 3, (36, 96): 4, (28, 72): 3, (21, 108): 3, (67, 105): 1}
+"""Lowest and highest pitch of a performance -> how often: the middle, the left hand and the bass, all of a piano."""
 
 
 def vary(notes: Sequence[Note], rng: random.Random, duration_s: float) -> list[Note]:
-    """One performance of a score: an excerpt with its own tempo (which breathes), register, dynamics, articulation."""
+    """One performance of a score: an excerpt with its own tempo (which breathes), register, dynamics, articulation; by
+    chance its upper voice alone, or with the pedal down."""
     tempo = rng.uniform(0.65, 1.5)
     length = max(n.end_s for n in notes)
     start = rng.uniform(0, max(0.0, length - duration_s * tempo))
     notes = scores.excerpt(notes, start, duration_s * tempo)
+    if rng.random() < 0.25:
+        notes = upper_voice(notes)
     depth, rate, at = rng.choice([0, 0.03, 0.08]), rng.uniform(0.1, 0.4), rng.uniform(0, 6)
     lead = rng.uniform(0, 0.5)
 
     def when(s: float) -> float:
         return lead + (s + depth * np.sin(rate * s + at) / rate) / tempo
 
-    low, high = rng.choices([(55, 88), (43, 84), (36, 96)], [6, 3, 1])[0]
-    shift, loud, wide = rng.randint(-6, 6), rng.uniform(50, 105), rng.choice([0, 8, 18])
-    held, loose = rng.choice([0.4, 0.75, 0.95, 1.0, 1.1]), rng.choice([0.0, 0.008, 0.02])
+    low, high = rng.choices(list(REGISTERS), list(REGISTERS.values()))[0]
+    shift = _octaves(notes, low, high, rng) + rng.randint(-6, 6)
+    loud, wide = rng.uniform(50, 105), rng.choice([0, 8, 18])
+    length_share, loose = rng.choice([0.4, 0.75, 0.95, 1.0, 1.1]), rng.choice([0.0, 0.008, 0.02])
     swell, swell_s = rng.uniform(0, 20), rng.uniform(3, 10)
     played = []
     for n in notes:
         begin = max(0.0, when(n.start_s) + rng.gauss(0, loose))
-        stop = begin + max(0.06, (when(n.end_s) - when(n.start_s)) * held)
+        stop = begin + max(0.06, (when(n.end_s) - when(n.start_s)) * length_share)
         velocity = loud + swell * np.sin(begin / swell_s * 6.28) + rng.gauss(0, wide) + (n.velocity - 80) / 2
         pitch = min(max(n.pitch + shift, 12), 115)
         played.append(Note(float(begin), float(stop), pitch, int(min(max(velocity, 20), 127))))
-    return [n for n in scores.fold(played, low, high) if n.start_s < duration_s - 0.1]
+    played = [n for n in scores.fold(played, low, high) if n.start_s < duration_s - 0.1]
+    return _with_pedal(played, rng.uniform(0.8, 2.5)) if rng.random() < 0.12 else played
+
+
+def _octaves(notes: Sequence[Note], low: int, high: int, rng: random.Random) -> int:
+    """Semitones, in whole octaves, that bring the middle of the notes near the middle of a register."""
+    middle = sum(n.pitch for n in notes) / max(len(notes), 1)
+    return 12 * round((rng.gauss((low + high) / 2, (high - low) / 6) - middle) / 12)
+
+
+def upper_voice(notes: Sequence[Note]) -> list[Note]:
+    """The highest note of each moment, ended by the next: a melody."""
+    voice: list[Note] = []
+    for note in sorted(notes, key=lambda n: (n.start_s, -n.pitch)):
+        if voice and note.start_s < voice[-1].start_s + 0.03:
+            continue
+        if voice and note.start_s < voice[-1].end_s - 0.03:
+            if note.pitch < voice[-1].pitch:
+                continue
+            voice[-1] = replace(voice[-1], end_s=note.start_s)
+        voice.append(note)
+    return voice
+
+
+def _with_pedal(notes: Sequence[Note], every_s: float) -> list[Note]:
+    """Notes that ring on until the pedal changes."""
+    return [replace(n, end_s=max(n.end_s, every_s * (int(n.start_s / every_s) + 1))) for n in notes]
 
 
 _writer = lru_cache(maxsize=1)(StoreWriter)  # opening one reads the whole manifest: once a worker, not once a group
@@ -243,139 +313,164 @@ _writer = lru_cache(maxsize=1)(StoreWriter)  # opening one reads the whole manif
 
 def _instruments(config: SynthConfig) -> list[str]:
     """Those that some library plays, whatever the pitch."""
-    return [i for i in INSTRUMENTS if any(i not in LIBRARIES[name].without for name in config.libraries)]
+    return [i for i in INSTRUMENTS if any(_plays(name, _relatives(i)) for name in config.libraries)]
 
 
-def _draw_library(config: SynthConfig, label: str, played: Sequence[Note], rng: random.Random) -> str:
-    """First a family of libraries, then one of it: those that share samples count as one. Recorded notes are out where
-    the music lies far from them: an octave away they sound like nothing on earth."""
+def _plays(library: str, instruments: Iterable[str]) -> bool:
+    return not set(instruments) & set(LIBRARIES[library].without)
+
+
+def _relatives(label: str | None) -> list[str]:
+    """An instrument and all that play its deeper notes."""
+    return [] if label is None else [label, *_relatives(INSTRUMENTS[label].deeper)]
+
+
+def _voices(label: str, notes: Sequence[Note]) -> dict[str, list[Note]]:
+    """Instrument -> the notes that it plays where `label` is wanted."""
+    low, deeper = INSTRUMENTS[label].lowest, INSTRUMENTS[label].deeper
+    if deeper is None or all(n.pitch >= low for n in notes):
+        return {label: list(notes)}
+    upper = [n for n in notes if n.pitch >= low]
+    lower = _voices(deeper, [n for n in notes if n.pitch < low])
+    return ({label: upper} if upper else {}) | lower
+
+
+def _draw_library(config: SynthConfig, label: str, notes: Sequence[Note], rng: random.Random) -> str:
+    """Recorded notes or a soundfont; then a family of libraries, then one of it: those that share samples count as one.
+    Recorded notes are out where the music lies far from them: an octave away they sound like nothing on earth."""
+    voices = _voices(label, notes)
+    recorded = [
+        folder
+        for folder in sorted(config.samples, key=library_name)
+        if all(v in sampled_instruments(folder) and in_reach(part, v, folder) for v, part in voices.items())
+    ]
     families: dict[str, list[str]] = {}
     for name in config.libraries:
-        if label not in LIBRARIES[name].without:
+        if _plays(name, voices):
             families.setdefault(LIBRARIES[name].family, []).append(name)
-    for folder in config.samples:
-        if label in sampled_instruments(folder) and in_reach(played, label, folder):
-            families[library_name(folder)] = [folder]
+    if recorded and rng.random() < config.recorded_share:
+        return rng.choice(recorded)
     return rng.choice(families[rng.choice(sorted(families))])
 
 
-def _make_group(config: SynthConfig, mel: MelConfig, out: str, pieces: list[_Piece], index: int) -> None:
-    rng = random.Random(_seed(config.seed, index))
+@dataclass(frozen=True)
+class _Take:
+    """What all recordings of a group play: notes, the seconds to render of them, and how sharp that is then read
+    (`intonation.bend`)."""
+
+    notes: Sequence[Note]
+    length_s: float
+    cents: np.ndarray
+
+
+_Sound = tuple[Entry, np.ndarray]
+
+
+def _make(config: SynthConfig, mel: MelConfig, out: str, pieces: list[_Piece], job: _Job) -> None:
+    """Writes one group into the store at `out`."""
+    group, index, passage = job
+    sounds: list[_Sound] = []
+    if passage is None:
+        rng = random.Random(_seed(config.seed, index))
+        piece, take = _scored(config, pieces, index, rng)
+    else:
+        rng = random.Random(_seed(config.seed, "performance", index))
+        piece = _Piece(str(passage.path), passage.name, "performance", passage.licence)
+        recording, take = _performed(config, passage, mel.sample_rate, rng)
+        sounds = [(_entry(config, group, piece, passage.label, passage.library), recording)]
+    for label, library, waveform in _played(config, take, mel.sample_rate, rng):
+        sounds.append((_entry(config, group, piece, label, library), bend(waveform, take.cents, mel.sample_rate)))
+    for _ in range(config.degraded_per_group):
+        entry, waveform = rng.choice(sounds)
+        sounds.append((replace(entry, degraded=True), degrade(waveform, mel.sample_rate, rng.randrange(2**31))))
+    _write(_writer(out, mel), mel, sounds)
+
+
+def _entry(config: SynthConfig, group: str, piece: _Piece, label: str, library: str) -> Entry:
+    return Entry(
+        id="",
+        label=label,
+        split=assign_split(piece.name, config.validation_share, config.seed),
+        frames=0,
+        source=piece.name,
+        group=group,
+        program=INSTRUMENTS[label].program if label in INSTRUMENTS else None,
+        library=library,
+        composer=piece.composer,
+        licence=piece.licence,
+    )
+
+
+def _scored(config: SynthConfig, pieces: list[_Piece], index: int, rng: random.Random) -> tuple[_Piece, _Take]:
+    """An excerpt of a score or of a piece composed by chance, as one performance has it."""
+    length_s = config.duration_s * 2 ** (WIDEST_CENTS / 1200)  # what is bent sharp is read faster
+    seed = _seed(config.seed, index)
     for _ in range(20):
         if not pieces or rng.random() < config.composed_share:
-            name, composer = f"composed:{_seed(config.seed, index)}", "composed"
-            notes: Sequence[Note] = scores.compose(_seed(config.seed, index), config.duration_s * 1.6)
-            licence = "composed by timbrel (MIT)"
+            piece = _Piece("", f"composed:{seed}", "composed", "composed by timbrel (MIT)")
+            score: Sequence[Note] = scores.compose(seed, length_s * 1.6)
         else:
             piece = rng.choice(pieces)
-            name, composer, licence = piece.name, piece.composer, piece.licence
             try:
-                notes = scores.load_score(piece.path)
+                score = scores.load_score(piece.path)
             except InputError:
                 continue
-        played = vary(notes, rng, config.duration_s)
-        if len(played) >= 10:
-            break
-    else:
-        raise InputError(f"group {index}: no score of {len(pieces)} gave an excerpt of 10 notes")
-    split = assign_split(name, config.validation_share, config.seed)
-    writer = _writer(out, mel)
-    base = Entry(
-        id="",
-        label="",
-        split=split,
-        frames=0,
-        source=name,
-        group=f"g{index:05d}",
-        composer=composer,
-        licence=licence,
-    )
-    others = rng.sample([i for i in _instruments(config) if i not in CORE], config.num_others)
-    rate, waveforms = mel.sample_rate, list[np.ndarray]()
-    made: list[Entry] = []
-    for k, label in enumerate([*CORE, *others, "virtual"]):
-        if label == "virtual":
-            number = rng.randrange(NUM_VIRTUAL)
-            entry = replace(base, id=f"{base.group}-{k}", label=f"virtual-{number}", library="virtual")
-            waveform = render_virtual(played, number, sample_rate=rate, duration_s=config.duration_s)
+        notes = vary(score, rng, length_s)
+        if len(notes) >= 10:
+            return piece, _Take(notes, length_s, pitch_curve(notes, config.duration_s, rng))
+    raise InputError(f"group {index}: no score of {len(pieces)} gave an excerpt of 10 notes")
+
+
+def _performed(config: SynthConfig, passage: Passage, sample_rate: int, rng: random.Random) -> tuple[np.ndarray, _Take]:
+    """A real recording, bent, and its notes, bent alike and by its tuning: slower beforehand, they then keep its
+    time."""
+    length_s = config.duration_s * 2 ** (WIDEST_CENTS / 1200)
+    recording, notes, tuning = passage.read(sample_rate, length_s, rng)
+    cents = np.full(round(config.duration_s * CURVE_HZ), rng.choice([0.0, rng.uniform(-90, 90)]))
+    slower = 2 ** (tuning / 1200)
+    notes = [replace(n, start_s=n.start_s * slower, end_s=n.end_s * slower) for n in notes]
+    return bend(recording, cents, sample_rate), _Take(notes, length_s * slower, cents + tuning)
+
+
+def _played(
+    config: SynthConfig, take: _Take, sample_rate: int, rng: random.Random
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Instrument, library and waveform of each recording but the degraded ones, not bent yet."""
+    invented = rng.random() < config.virtual_share
+    others = rng.sample([i for i in _instruments(config) if i not in CORE], config.num_others + (not invented))
+    for label in [*CORE, *others]:
+        library = _draw_library(config, label, take.notes, rng)
+        name = library_name(library) if library in config.samples else library
+        yield label, name, _play(config, take, label, library, sample_rate, rng)
+    if invented:
+        number = rng.randrange(NUM_VIRTUAL)
+        waveform = render_virtual(take.notes, number, sample_rate=sample_rate, duration_s=take.length_s)
+        yield f"virtual-{number}", "virtual", waveform
+
+
+def _play(
+    config: SynthConfig, take: _Take, label: str, library: str, sample_rate: int, rng: random.Random
+) -> np.ndarray:
+    """A take on an instrument (and on its deeper relatives) of a library: float32 [samples]."""
+    total = np.zeros(round(take.length_s * sample_rate), np.float32)
+    for voice, notes in _voices(label, take.notes).items():
+        if library in config.samples:
+            seed = rng.randrange(2**31)
+            total += render_samples(notes, voice, library, sample_rate=sample_rate, duration_s=take.length_s, seed=seed)
         else:
-            entry = replace(base, id=f"{base.group}-{k}", label=label, program=INSTRUMENTS[label].program)
-            library = _draw_library(config, label, played, rng)
-            cents = rng.uniform(5, 30) if INSTRUMENTS[label].vibrato and rng.random() < 0.3 else 0.0
-            if library in config.samples:
-                entry = replace(entry, library=library_name(library))
-                waveform = render_samples(
-                    played, label, library, sample_rate=rate, duration_s=config.duration_s, seed=rng.randrange(2**31)
-                )
-            else:
-                entry = replace(entry, library=library)
-                waveform = render(
-                    played,
-                    INSTRUMENTS[label].program,
-                    library,
-                    sample_rate=rate,
-                    duration_s=config.duration_s,
-                    vibrato_cents=cents,
-                )
-        waveforms.append(waveform)
-        made.append(entry)
-    for _ in range(config.degraded_per_group):
-        which = rng.randrange(len(made))
-        waveforms.append(degrade(waveforms[which], mel.sample_rate, rng.randrange(2**31)))
-        made.append(replace(made[which], id=f"{base.group}-{len(made)}", degraded=True))
-    for entry, waveform in zip(made, waveforms, strict=True):
-        if entry.id in writer.done:
+            row = INSTRUMENTS[voice]
+            cents = rng.uniform(5, 30) if row.vibrato and rng.random() < 0.3 else 0.0
+            total += render(
+                notes, row.program, library, sample_rate=sample_rate, duration_s=take.length_s, vibrato_cents=cents
+            )
+    return total
+
+
+def _write(writer: StoreWriter, mel: MelConfig, sounds: list[_Sound]) -> None:
+    for number, (entry, waveform) in enumerate(sounds):
+        if (name := f"{entry.group}-{number}") in writer.done:
             continue
         gain = target_gain(waveform, mel.hop_length)
         levels = quantise(mel_spectrogram(torch.from_numpy(waveform * gain)[None, None], mel)[0, 0], mel.floor_db)
         gain_db = round(20 * float(np.log10(gain)), 2)
-        writer.add(replace(entry, frames=len(levels), gain_db=gain_db), levels)
-
-
-def degrade(waveform: np.ndarray, sample_rate: int, seed: int) -> np.ndarray:
-    """What a recording does to music, each part by chance: room, equaliser, compression, noise, codec.
-
-    Args:
-        waveform: float32 [samples].
-
-    Returns:
-        float32 [samples], at the same times.
-    """
-    import soundfile
-    from scipy.signal import oaconvolve
-
-    rng = np.random.default_rng(seed)
-    samples = len(waveform)
-    x = waveform.astype(np.float64)
-    if rng.random() < 0.7:
-        t = np.arange(int(rng.uniform(0.15, 1.2) * sample_rate)) / sample_rate
-        tail = rng.standard_normal(len(t)) * np.exp(-6.9 * t / t[-1])
-        tail = np.convolve(tail, np.ones(n := rng.integers(1, 12)) / n, mode="same")
-        tail[: int(rng.uniform(0.001, 0.02) * sample_rate)] = 0
-        x = x + rng.uniform(0.1, 0.7) * np.sqrt((x**2).mean()) * _unit(oaconvolve(x, tail)[:samples])
-    if rng.random() < 0.7:
-        spectrum, hz = np.fft.rfft(x), np.fft.rfftfreq(samples, 1 / sample_rate)
-        octaves = np.log2(np.maximum(hz, 20) / 20)
-        knots = np.linspace(0, 10.2, 8)
-        gain_db = np.interp(octaves, knots, rng.normal(0, 4, 8))
-        gain_db -= 24 * np.maximum(octaves - np.log2(rng.uniform(5000, 22000) / 20), 0)
-        x = np.fft.irfft(spectrum * 10 ** (gain_db / 20), samples)
-    if rng.random() < 0.3:
-        x = np.tanh(_unit(x) * rng.uniform(0.1, 0.8))
-    if rng.random() < 0.7:
-        white = np.fft.rfft(rng.standard_normal(samples))
-        pink = white / np.maximum(np.arange(len(white)), 50) ** rng.uniform(0, 0.6)
-        x = _unit(x) + 10 ** (rng.uniform(-65, -28) / 20) * _unit(np.fft.irfft(pink, samples))
-    x = 0.1 * _unit(x)
-    x = (x / max(1.0, np.abs(x).max())).astype(np.float32)
-    if rng.random() < 0.4:
-        file = io.BytesIO()
-        soundfile.write(file, x, sample_rate, format="OGG", subtype="VORBIS", compression_level=rng.uniform(0.6, 1.0))
-        file.seek(0)
-        x = soundfile.read(file, dtype="float32")[0]
-        x = np.pad(x[:samples], (0, max(0, samples - len(x))))
-    return x
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / (np.sqrt((x**2).mean()) + 1e-9)
+        writer.add(replace(entry, id=name, frames=len(levels), gain_db=gain_db), levels)
