@@ -204,13 +204,13 @@ class Trial:
             TIMESTEPS, prediction_type="v" if design.objective == "v" else "sample", zero_terminal_snr=True
         )
         self.shape = (design.channels, mel.n_mels // 4)
-        sizes = {"latent_channels": self.shape[0], "latent_height": self.shape[1]}
         config = DenoiserConfig(
+            latent_channels=self.shape[0],
+            latent_height=self.shape[1],
             token_width=STYLE_WIDTH,
             width=WIDTH,
             dilations=DILATIONS,
             picture_dilations=(1, 2, 4, 1) if design.layout == "both" else (),
-            **sizes,
         )
         abar = self.schedule.alphas_cumprod
         if design.objective == "flow":  # x_t = (1 - t) x_0 + t noise; the mean enters with 1 - t
@@ -222,7 +222,8 @@ class Trial:
             self.denoiser = (TransferDenoiser if design.objective == "sample" else VelocityDenoiser)(config, abar)
             self.denoiser.unknown.copy_(0.4 * std)
             self.denoiser.flow = design.objective == "flow"
-        self.style = StyleEncoder(StyleConfig(width=STYLE_WIDTH, **sizes))
+        style = StyleConfig(width=STYLE_WIDTH, latent_channels=self.shape[0], latent_height=self.shape[1])
+        self.style = StyleEncoder(style)
         for module in (self.denoiser, self.style):
             module.mean.copy_(mean)
             module.std.copy_(std)

@@ -170,7 +170,7 @@ class TransferDenoiser(nn.Module):
         scale = ((1 - k * a).square() * self.std.square() + (k * b).square()).sqrt()
         return self.mean + hint + scale * output
 
-    def network(self, inputs: Tensor, timesteps: Tensor, condition: Condition, noise: Tensor | None) -> Tensor:
+    def network(self, inputs: Tensor, timesteps: Tensor, condition: Condition, noise: Tensor | None = None) -> Tensor:
         """Noisy latents and content, both of about unit variance, [batch, 2 c, h, w] -> [batch, c, h, w], likewise.
         `noise` [batch, c, h, w]: the noisy latents of unit variance at every noise level, with `noise_input`."""
         weight = condition.mask[..., None].to(condition.tokens.dtype)
