@@ -6,7 +6,7 @@
     out = pipe("song.mp3", to="violin", seed=0)    # a path, or an array with sample_rate=
     out.save("song-violin.wav")
 
-Everything is imported when it is first used: `import timbrel` needs no torch. `__init__.pyi` says what there is.
+A name is imported when it is first used: `import timbrel` needs no torch. `__init__.pyi` lists the public names.
 """
 
 import lazy_loader

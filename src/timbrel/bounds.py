@@ -1,4 +1,4 @@
-"""What a setting may be, said once, as its type, and checked where settings come from a file.
+"""Types of settings with their bounds, and the check of settings that come from a file.
 
 @dataclass(frozen=True)
 class Config:
@@ -36,13 +36,13 @@ Timesteps = Annotated[int, Bounds(2, 100_000)]
 
 
 def parse(kind: type[Parsed], value: Any, name: str) -> Parsed:
-    """A value that was read from JSON, as the type that it is to have.
+    """A value from JSON as a value of type `kind`.
 
     Args:
-        kind: int, float, bool, str, a dataclass; of those, `X | None`, `tuple[X, ...]`, `Literal` and `Annotated`
-            with `Bounds`.
-        value: the value.
-        name: of the value, for the message.
+        kind: int, float, bool, str or a dataclass; also `X | None`, `tuple[X, ...]`, `Literal`, and `Annotated` with
+            `Bounds`.
+        value: as `json.loads` gives it.
+        name: what messages call the value.
 
     Raises:
         ModelError: the value is of another type or out of bounds; a field is missing or unknown.

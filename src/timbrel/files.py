@@ -1,8 +1,8 @@
 """The one way to write: a file or a folder is there whole, or not at all.
 
-What is written waits under a temporary name in its own folder and takes its place at the end. Any exception removes it,
-Ctrl-C included. A killed run leaves it; the next process that writes into that folder removes it, because the name says
-which process it belonged to.
+Content is written under a temporary name in the same folder, and renamed at the end. An exception, Ctrl-C included,
+removes the temporary file. A killed process leaves it behind. The next process that writes into the folder removes it:
+the temporary name holds the number of the process that made it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def exists(path: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def whole(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
-    """For a file: a temporary name beside `path`, of the same suffix, to write to. It becomes `path` at the end.
+    """Yields a temporary path beside `path`, of the same suffix, for a file. The file becomes `path` at the end.
 
     Raises:
         InputError: `path` exists at the end, and `overwrite` is False.
-        OSError: it cannot be written.
+        OSError: `path` cannot be written.
     """
     path = Path(path)
     temporary = _temporary(path.parent, path.suffix)
@@ -59,7 +59,7 @@ def write_text(path: str | os.PathLike[str], text: str, *, overwrite: bool = Tru
 
 @contextmanager
 def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """For a folder: a new one beside `path` to write into. It becomes `path` at the end, in place of an old one."""
+    """Yields a new folder beside `path`. The folder becomes `path` at the end, in place of an old one."""
     path = Path(path)
     with temporary_folder(path.parent) as folder:
         new, old = folder / "new", folder / "old"
@@ -76,7 +76,7 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(place: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder in the folder `place`, removed at the end with all that is in it."""
+    """Yields a new folder in the folder `place`, and removes it at the end with all that is in it."""
     folder = _temporary(Path(place))
     folder.mkdir()
     try:
@@ -87,8 +87,8 @@ def temporary_folder(place: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def lock(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Held by one process at a time, for a file that is read, changed and written back. Its folder is made. Where the
-    system has no such locks, nothing waits."""
+    """Lets one process at a time pass, to read, change and write back the file `path`. Makes the file's folder. Where
+    the system has no such locks, no process waits."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as file:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Instrument:
-    """One instrument.
+    """One instrument: a row of the table.
 
     Attributes:
         name: as models and commands spell it.
         program: General MIDI program, from 0.
         lowest, highest: usual notes, MIDI pitches as they sound.
         family: how it makes its sound: keyboard, mallet, pipe, reed, plucked, bowed, voice, brass or woodwind.
-        rings_on: a note goes on after its end, as the player leaves it alone.
+        rings_on: a note sounds on after its written end, until it has died away.
         vibrato: players give long notes a vibrato.
         deeper: who plays the notes below its range, as in an orchestra: a violin stretched down sounds like no violin.
     """
@@ -78,11 +78,11 @@ INSTRUMENTS = _table(  # seeded draws depend on the order: new rows go to the en
     Instrument("koto", 107, 43, 88, "plucked"),
     Instrument("english-horn", 69, 52, 81, "woodwind"),
 )
-"""Those that training renders, by name."""
+"""The instruments that training renders, by name."""
 
 UNSEEN_INSTRUMENTS = _table(
     Instrument("horn", 60, 34, 77, "brass"),
     Instrument("recorder", 74, 60, 91, "woodwind"),
     Instrument("sitar", 104, 48, 84, "plucked", rings_on=True),
 )
-"""Never rendered for training: how a transfer does with an instrument that it never heard is measured on these."""
+"""Instruments that training never renders: `timbrel evaluate beyond` measures a model on sounds that it never heard."""

@@ -1,7 +1,7 @@
 """The one pool of processes: a job in each, outcomes as they come.
 
-A worker ends when its parent does, however that died. The terminal's signals, as of Ctrl-C, are for the parent alone,
-which then ends its workers; each gets SIGTERM as an exception, so that it cleans up.
+A worker ends when its parent ends, even where the parent was killed. A terminal's signals, such as Ctrl-C, reach the
+parent alone. The parent then sends its workers SIGTERM, which a worker gets as an exception, so that it cleans up.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def outcomes(
     """Does `work` for every job, and yields jobs with their outcomes as they end.
 
     Args:
-        work: a function that another process can import, and what it takes and gives can be pickled.
+        work: a function that another process can import. Jobs and answers can be pickled.
         workers: processes, each with one torch thread; 1 is this process, None as many as there are processors.
-        progress: a bar on stderr, called `name`, if that is a terminal.
-        unit, size: what the bar counts ("B" with prefixes), and how much of it a job is.
-        done: how much of it was done before.
+        progress: a bar on stderr, called `name`, if stderr is a terminal.
+        unit, size: what the bar counts ("B" with prefixes), and how many units a job has.
+        done: units that were done before.
 
     Raises:
         TimbrelError: a worker died.
@@ -56,22 +56,22 @@ def outcomes(
     from tqdm import tqdm
 
     workers = min(workers or os.cpu_count() or 1, max(len(jobs), 1))
-    made = _here(work, jobs) if workers == 1 else _in_workers(work, jobs, workers)
+    results = _here(work, jobs) if workers == 1 else _in_workers(work, jobs, workers)
     total = done + sum(map(size, jobs))
     hidden = None if progress else True
     with (
-        closing(made),
+        closing(results),
         tqdm(desc=name, total=total, initial=done, unit=unit, unit_scale=unit == "B", disable=hidden) as bar,
     ):
-        for job, outcome in made:
+        for job, outcome in results:
             bar.update(size(job))
             yield job, outcome
 
 
 def answers(work: Callable[[Job], Answer], jobs: Sequence[Job], **options: Any) -> Iterator[Answer]:
     """The answers of `outcomes`; the first job that fails ends them with its error."""
-    with closing(outcomes(work, jobs, **options)) as made:
-        for _, outcome in made:
+    with closing(outcomes(work, jobs, **options)) as results:
+        for _, outcome in results:
             yield outcome.result()
 
 
@@ -100,7 +100,7 @@ def _in_workers(work: Callable[[Job], Answer], jobs: Sequence[Job], workers: int
         for _ in range(workers):
             ours, theirs = context.Pipe()
             processes.append(context.Process(target=_serve, args=(theirs, work), daemon=True))
-            with _terminal_held_back():  # for the worker too, which inherits it
+            with _terminal_signals_blocked():  # in the worker too, which inherits the mask
                 processes[-1].start()
             theirs.close()
             busy[ours] = waiting.popleft()
@@ -132,8 +132,8 @@ def _in_workers(work: Callable[[Job], Answer], jobs: Sequence[Job], workers: int
 
 
 @contextmanager
-def _terminal_held_back() -> Iterator[None]:
-    """The terminal's signals wait: Ctrl-C, and the one of its end."""
+def _terminal_signals_blocked() -> Iterator[None]:
+    """Holds back the signals of a terminal: Ctrl-C, and the hang-up at its end."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -145,7 +145,7 @@ def _terminal_held_back() -> Iterator[None]:
 
 
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
-    """A worker: jobs come, answers or errors go."""
+    """The loop of a worker: receives jobs, sends answers or errors."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -167,7 +167,7 @@ def _stop(number: int, frame: object) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error with where it came from; one of another kind if it cannot be pickled."""
+    """The error with its traceback as a note; a TimbrelError in its place if it cannot be pickled."""
     error.add_note(traceback.format_exc())
     try:
         pickle.loads(pickle.dumps(error))

@@ -12,7 +12,7 @@ from timbrel.audio.mel import MelConfig
 from timbrel.cli.main import main
 from timbrel.experiments import real
 from timbrel.experiments.benchmark import cases, evaluate
-from timbrel.models.encoders import FeatureConfig, FeatureNetwork
+from timbrel.models.features import FeatureConfig, FeatureNetwork
 from timbrel.systems.alone import FeaturesSystem
 from timbrel.systems.folder import save_system
 

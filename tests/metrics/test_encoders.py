@@ -12,7 +12,7 @@ from timbrel.audio.mel import MelConfig
 from timbrel.errors import InputError, MissingDependencyError, ModelError
 from timbrel.metrics import encoders, heard
 from timbrel.metrics.encoders import ClapEncoder, FeatureEncoder, VGGishEncoder, load_encoder
-from timbrel.models.encoders import FeatureConfig, FeatureNetwork, VGGish
+from timbrel.models.features import FeatureConfig, FeatureNetwork, VGGish
 from timbrel.systems import foreign
 from timbrel.systems.alone import FeaturesSystem
 from timbrel.systems.folder import load_system, save_system

@@ -63,7 +63,7 @@ def test_sizes_are_exact(codec, style_encoder, unet):
 
 def test_the_reports_picture_gives_the_reports_shapes(codec, style_encoder, unet):
     latents = codec.encode(mel())
-    style = style_encoder(codec.picture(mel()))
+    style = style_encoder(codec.normalise(mel()))
     assert latents.shape == (2, 32, 16, 16)
     assert style.fine.shape == (2, 4 * 4, 256)
     assert style.coarse.shape == (2, 2 * 2, 512)
@@ -116,7 +116,7 @@ def test_any_size_that_the_factor_divides(codec, style_encoder, unet, sides):
     latents = codec.eval().encode(mel(1, *sides))
     assert latents.shape == (1, 32, sides[0] // 8, sides[1] // 8)
     assert codec.decode(latents).shape == (1, 1, *sides)
-    style = style_encoder(codec.picture(mel(1, 50, 131)))  # a reference clip of a size of its own
+    style = style_encoder(codec.normalise(mel(1, 50, 131)))  # a reference clip of a size of its own
     assert unet(latents, torch.tensor([7]), style).shape == latents.shape
 
 
@@ -132,7 +132,7 @@ def test_batch_size_changes_nothing(codec, style_encoder, unet):
 
     def run(part):
         latents = codec.encode(pictures[part])
-        prediction = unet(latents, timesteps[part], style_encoder(codec.picture(pictures[part])))
+        prediction = unet(latents, timesteps[part], style_encoder(codec.normalise(pictures[part])))
         return codec.decode(prediction)
 
     for module in (codec, style_encoder, unet):
@@ -145,9 +145,9 @@ def test_batch_size_changes_nothing(codec, style_encoder, unet):
 def test_style_is_trained_and_heard(codec, style_encoder, unet):
     """Defects 1 and 2: no gradient to the style path, an optimum that ignores it."""
     latents, timesteps = torch.randn(2, 32, 16, 16), torch.tensor([50, 199])
-    style = style_encoder(codec.picture(mel()))
+    style = style_encoder(codec.normalise(mel()))
     prediction = unet(latents, timesteps, style)
-    other = unet(latents, timesteps, style_encoder(codec.picture(mel() / 2)))
+    other = unet(latents, timesteps, style_encoder(codec.normalise(mel() / 2)))
     assert (prediction - other).std() > 0.01 * prediction.std()
     prediction.square().mean().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in style_encoder.parameters())
@@ -178,7 +178,7 @@ def test_sampling_starts_where_training_ends(codec, style_encoder, unet):
     for module in (codec, style_encoder, unet):
         module.eval()
     with torch.no_grad():
-        style = style_encoder(codec.picture(mel(1)))
+        style = style_encoder(codec.normalise(mel(1)))
         content, noise = codec.encode(mel(1)), seeded_noise((32, 16, 16), [0])
         assert torch.equal(schedule.add_noise(content, noise, 199), noise)
         for start in (1.0, 0.6):
@@ -192,7 +192,7 @@ def test_sampling_starts_where_training_ends(codec, style_encoder, unet):
 def test_one_range_everywhere(codec):
     """Defect 5: a decoder of [-1, 1] against data of [0, 1]."""
     levels = torch.tensor([-120.0, -100.0, -50.0, 0.0, 6.0]).view(1, 1, 1, 5)
-    assert codec.picture(levels).flatten().tolist() == [-1, -1, 0, 1, 1]
+    assert codec.normalise(levels).flatten().tolist() == [-1, -1, 0, 1, 1]
     ends = torch.tensor([[-1e3] * 32, [1e3] * 32])[:, :, None, None]
     codec.decoder = torch.nn.Sequential(torch.nn.Conv2d(32, 1, 1), torch.nn.Tanh())
     torch.nn.init.ones_(codec.decoder[0].weight)
@@ -226,8 +226,8 @@ def test_latents_have_unit_variance(codec):
 def test_level_is_kept(codec):
     """Defect 9: each chunk was scaled by its own maximum."""
     loud = mel(1) / 2
-    torch.testing.assert_close(codec.picture(loud) - codec.picture(loud - 20), torch.full_like(loud, 0.4))
-    assert (codec.picture(torch.full((1, 1, 8, 8), -100.0)) == -1).all()
+    torch.testing.assert_close(codec.normalise(loud) - codec.normalise(loud - 20), torch.full_like(loud, 0.4))
+    assert (codec.normalise(torch.full((1, 1, 8, 8), -100.0)) == -1).all()
 
 
 def test_null_style_is_the_same_for_all_clips(style_encoder, unet):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from timbrel.audio import vggish
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.errors import InputError, MissingDependencyError, ModelError
-from timbrel.models.encoders import FeatureConfig, FeatureNetwork, VGGish
+from timbrel.models.features import FeatureConfig, FeatureNetwork, VGGish
 from timbrel.systems.alone import FeaturesSystem
 from timbrel.systems.folder import save_system
 from timbrel.training.losses import (

@@ -13,7 +13,7 @@ from timbrel.audio.mel import MelConfig
 from timbrel.cli.main import main
 from timbrel.data.store import Entry, StoreWriter
 from timbrel.errors import InputError, ModelError
-from timbrel.models.encoders import FeatureConfig, FeatureNetwork
+from timbrel.models.features import FeatureConfig, FeatureNetwork
 from timbrel.models.report import ReportCodec
 from timbrel.systems.alone import FeaturesSystem
 from timbrel.systems.folder import load_codec, load_system, save_system
@@ -411,7 +411,7 @@ def test_style_tokens_survive_their_packing(model):
     model.denoiser.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[2]))
     x = torch.zeros(1, 32, 16, 16)
     model.sample(x, halves[0], x, steps=1, guidance=1.0, strength=1.0)
-    expected = model.style(model.codec.picture(mel[..., :128]))
+    expected = model.style(model.codec.normalise(mel[..., :128]))
     torch.testing.assert_close(seen[0].coarse, expected.coarse)
     torch.testing.assert_close(seen[0].fine, expected.fine)
     assert len(model.style_tokens(mel[..., :50])) == 4  # shorter than a piece

@@ -1,4 +1,4 @@
-"""Taking away what lies below and above the music: rumble and hiss."""
+"""A band-pass filter: removes rumble below the music and hiss above it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ LOW_HZ, HIGH_HZ = 60.0, 12000.0
 
 
 class BandPass:
-    """A Butterworth filter of fourth order at either end, block by block. What comes out does not depend on the blocks.
+    """A Butterworth filter of fourth order at either end, block by block. The blocks may have any
+    sizes.
 
     Args:
         sample_rate: in Hz.
         channels: of the blocks.
-        low_hz, high_hz: where a sine is 3 dB weaker. A `high_hz` near or above half the sample rate takes nothing away.
+        low_hz, high_hz: where a sine becomes 3 dB weaker. A `high_hz` near or above half the sample rate has no effect.
 
     Raises:
         InputError: not `0 < low_hz < high_hz`, or `low_hz` is not below half the sample rate.

@@ -1,11 +1,11 @@
 """Mel spectrogram in dB -> waveform, of any length.
 
 Griffin-Lim needs linear magnitudes, and a mel spectrogram does not have them: many spectra share one mel. So
-here the iteration asks for the mel itself. Each step takes the spectrum of the waveform so far, multiplies
-every band by what it lacks (the multiplicative update X <- X * Ft(M / FX) of EM and NNLS; on amplitudes its
-root) and goes back; what the bands leave open is settled by what a waveform can be. The momentum of fast
-Griffin-Lim (Perraudin, Balazs and Sondergaard, 2013) acts on the waveform: the STFT is linear, so this is the
-same, and cheaper.
+here the iteration fits the mel itself. Each step takes the spectrum of the current waveform, multiplies every
+band by the factor that it lacks (the multiplicative update X <- X * Ft(M / FX) of EM and NNLS; on amplitudes
+its root) and goes back to a waveform. Whatever the bands leave open, the consistency of the spectrum with a
+waveform settles. The momentum of fast Griffin-Lim (Perraudin, Balazs and Sondergaard, 2013) acts on the
+waveform: the STFT is linear, so this is the same, and cheaper.
 
 The start matters more than the number of steps: energies sharpened within the bands by that update, and phases
 that follow the partials (a phase vocoder locked to spectral peaks: Laroche and Dolson, 1999; Beauregard, Harish
@@ -13,7 +13,8 @@ and Wyse, 2015) with the group delay that the growth of each peak tells (Prusa, 
 Higher up, where bands hide the partials, phases are the source's, or random; where a band rises steeply, those of
 a stroke with that delay.
 
-Long signals are made segment by segment; a segment starts from the end of the one before and is held to it.
+Long signals are made segment by segment. Each segment begins in the end of the segment before, and keeps its samples
+there.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def invert_mel(
         length: samples of the result; by default those of the source, else (frames - 1) * hop_length.
         source: [batch, 1, samples], a recording of the same moments: gives first phases and fine structure.
         num_iters: steps. More come closer, at a cost that grows alike.
-        seed: of the random first phases. Every sample of a batch comes out as it would alone.
+        seed: of the random first phases. A batch gives for each mel what the mel alone would give.
 
     Returns:
         Waveform [batch, 1, length], float32.
@@ -66,8 +67,8 @@ def invert_mel(
         InputError: if shapes do not fit each other or the length, or if a value is not finite.
     """
     if mel.ndim != 4 or len(mel) == 0 or (source is not None and (source.ndim != 3 or len(source) != len(mel))):
-        given = f"mel has shape {tuple(mel.shape)}" + (f", source {tuple(source.shape)}" if source is not None else "")
-        raise InputError(f"{given}; expected [batch, 1, n_mels, frames] and [batch, 1, samples]")
+        shapes = f"mel has shape {tuple(mel.shape)}" + (f", source {tuple(source.shape)}" if source is not None else "")
+        raise InputError(f"{shapes}; expected [batch, 1, n_mels, frames] and [batch, 1, samples]")
     results = []
     for i in range(len(mel)):
         stream = StreamInverter(config, num_iters=num_iters, seed=seed)
@@ -78,7 +79,7 @@ def invert_mel(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Thousands of short operations: waiting for a second thread costs more than it gives, or far more if busy."""
+    """One torch thread: for thousands of short operations, waiting for a second one costs more than it saves."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -88,7 +89,7 @@ def _one_thread() -> Iterator[None]:
 
 
 class StreamInverter:
-    """`invert_mel` for any length in bounded memory. What comes out does not depend on how it was pushed.
+    """`invert_mel` for any length in bounded memory. The output does not depend on the sizes of the pushes.
 
     Args:
         config, num_iters, seed: as for `invert_mel`.
@@ -112,7 +113,7 @@ class StreamInverter:
         # first: half a window before the first sample).
         self._mel = torch.zeros(0, config.n_mels)
         self._source: Tensor | None = None
-        self._before: Tensor | None = None  # what is given out already, then what the last segment saw ahead
+        self._before: Tensor | None = None  # samples given out already, then those that the last segment saw ahead
         self._first_frame = 0
         self._num_source_samples = 0
 
@@ -179,35 +180,35 @@ class StreamInverter:
         return self._segment(len(self._mel), end, last=True)[None, None]
 
     def _segment(self, frames: int, end: int, *, last: bool = False) -> Tensor:
-        """Make the waveform of the next frames; give it up to `end`, without what was given before."""
+        """Make the waveform of the next frames; give its samples up to `end`, without those given before."""
         transform, bands, hop = self._transform, self._bands, self.config.hop_length
         power = torch.where(self._mel[:frames] > self.config.floor_db, 10 ** (self._mel[:frames] / 10), 0)
         envelope = transform.envelope(frames)
-        held, hold = torch.zeros_like(envelope), torch.zeros_like(envelope)
+        earlier, weight = torch.zeros_like(envelope), torch.zeros_like(envelope)
         if self._before is None:
             begin = self.config.n_fft // 2
             envelope[:begin] = 0
         else:
             begin = (transform.overlap - 1) * hop
-            held[: len(self._before)] = self._before[: len(held)]
-            hold[:begin] = 1
-            hold[begin : begin + hop] = torch.linspace(1, 0, hop)
+            earlier[: len(self._before)] = self._before[: len(earlier)]
+            weight[:begin] = 1
+            weight[begin : begin + hop] = torch.linspace(1, 0, hop)
         if last:
             envelope[end:] = 0
 
         def waveform(spectrum: Tensor) -> Tensor:
-            return torch.lerp(transform.inverse(spectrum).mul_(envelope), held, hold)
+            return torch.lerp(transform.inverse(spectrum).mul_(envelope), earlier, weight)
 
-        now = moved = waveform(self._start(power))
+        estimate = extrapolated = waveform(self._start(power))
         for _ in range(self.num_iters):
-            before, now = now, waveform(bands.fit(transform.forward(moved), power))
-            moved = torch.lerp(before, now, 1 + MOMENTUM)
+            previous, estimate = estimate, waveform(bands.fit(transform.forward(extrapolated), power))
+            extrapolated = torch.lerp(previous, estimate, 1 + MOMENTUM)
         self._mel = self._mel[SEGMENT:]
-        self._before = now[SEGMENT * hop :].clone()
+        self._before = estimate[SEGMENT * hop :].clone()
         self._first_frame += SEGMENT
         if self._source is not None:
             self._source = self._source[SEGMENT * hop :]
-        return now[begin:end]
+        return estimate[begin:end]
 
     def _start(self, power: Tensor) -> Tensor:
         """First spectrum of a segment, complex [frames, bins]."""
@@ -229,10 +230,10 @@ class StreamInverter:
         if self._before is None:
             phase[:, : resolved.bins] = _follow(low, phase[0, : resolved.bins], self.config)
             return torch.polar(energy.sqrt(), phase)
-        known = transform.forward(self._before)[: transform.overlap - 1]
-        last = len(known) - 1
-        phase[last:, : resolved.bins] = _follow(low[last:], known[last, : resolved.bins].angle(), self.config)
-        return torch.cat([known, torch.polar(energy.sqrt(), phase)[last + 1 :]])
+        earlier = transform.forward(self._before)[: transform.overlap - 1]
+        last = len(earlier) - 1
+        phase[last:, : resolved.bins] = _follow(low[last:], earlier[last, : resolved.bins].angle(), self.config)
+        return torch.cat([earlier, torch.polar(energy.sqrt(), phase)[last + 1 :]])
 
 
 class _Transform:
@@ -283,7 +284,7 @@ class _Bands:
         return torch.sparse.mm(self.filters, energy.T).T
 
     def up(self, bands: Tensor) -> Tensor:
-        """Each bin gets the mean of its bands by their shares; none without a band."""
+        """Each bin gets the mean of its bands, weighted by their shares; a bin without a band gets 0."""
         bands = bands.contiguous()
         energy = bands.index_select(1, self.lower).mul_(self.lower_share)
         return energy.addcmul_(bands.index_select(1, self.upper), self.upper_share)

@@ -1,7 +1,7 @@
 """Recordings in and out: the only file that touches codecs.
 
-libsndfile reads and writes wav, flac, ogg and mp3; what it cannot read (m4a, aac, webm, wma, the sound of a
-video) is decoded by the ffmpeg of the imageio-ffmpeg wheel. Both come in blocks, so length never matters.
+libsndfile reads and writes wav, flac, ogg and mp3. The ffmpeg of the imageio-ffmpeg wheel decodes what libsndfile
+cannot read (m4a, aac, webm, wma, the sound of a video). Both work in blocks, so length never matters.
 A waveform here is a float32 array [channels, samples], full scale at 1.
 """
 
@@ -27,7 +27,7 @@ from timbrel.errors import AudioError, InputError
 Waveform = npt.NDArray[np.float32]
 PathLike = str | os.PathLike[str]
 
-# Suffix -> container, encoding and what libsndfile is told about quality (0.0 is its best).
+# Suffix -> container, encoding, and libsndfile's settings of quality (0.0 is the best).
 _WRITERS: dict[str, dict[str, Any]] = {
     ".wav": {"format": "WAV", "subtype": "PCM_24"},
     ".flac": {"format": "FLAC", "subtype": "PCM_24"},
@@ -104,9 +104,9 @@ class AudioReader:
             except AudioError:
                 return np.empty((0, self.channels), np.float32)
         self._decoder.close()
-        self._decoder, left = decoder, self._position
-        while left and len(part := decoder.read(min(left, _READ_FRAMES))):
-            left -= len(part)
+        self._decoder, remaining = decoder, self._position
+        while remaining and len(part := decoder.read(min(remaining, _READ_FRAMES))):
+            remaining -= len(part)
         return decoder.read(frames)
 
     def close(self) -> None:
@@ -229,8 +229,8 @@ class _Ffmpeg:
 
     def read(self, frames: int) -> Waveform:
         data = self._pipe.read(frames * self.channels * 4)
-        whole = len(data) // (self.channels * 4) * self.channels
-        return np.frombuffer(data, ">f4", whole).reshape(-1, self.channels).astype(np.float32)
+        count = len(data) // (self.channels * 4) * self.channels
+        return np.frombuffer(data, ">f4", count).reshape(-1, self.channels).astype(np.float32)
 
     def close(self) -> None:
         self._process.kill()
@@ -266,16 +266,16 @@ def check_output(
     sample_rate: int | None = None,
     channels: int | None = None,
 ) -> Path:
-    """Says early whether `path` can be written: a cheap check that `AudioWriter` makes too.
+    """Checks early that `path` can be written, as `AudioWriter` does too.
 
     Args:
         overwrite: `path` may exist.
         inputs: files that `path` must not be, even with `overwrite`.
         suffixes: what `path` may end in.
-        sample_rate, channels: what the format must take, where known.
+        sample_rate, channels: which the format must be able to hold; None is not checked.
 
     Raises:
-        InputError: another suffix; an existing file or an input; a rate or channel count it lacks.
+        InputError: another suffix; an existing file or an input; a rate or channel count that the format lacks.
         AudioError: the folder is missing or not writable, or `path` is a folder.
     """
     path = Path(path)
@@ -406,9 +406,9 @@ def _check_format(path: Path, rate: int | None, channels: int | None) -> None:
             ".mp3": rate in MP3_RATES,
         }[kind]
     ):
-        known = f"; mp3 has {', '.join(map(str, MP3_RATES))}" if kind == ".mp3" else ""
+        rates = f"; mp3 has {', '.join(map(str, MP3_RATES))}" if kind == ".mp3" else ""
         raise InputError(
-            f"{path} would have a sample rate of {rate} Hz, which {kind[1:]} lacks{known}: "
+            f"{path} would have a sample rate of {rate} Hz, which {kind[1:]} lacks{rates}: "
             "name another sample rate, or write a .wav"
         )
 
@@ -417,7 +417,7 @@ def _check_format(path: Path, rate: int | None, channels: int | None) -> None:
 
 
 class StreamResampler:
-    """Resamples [channels, n] blocks with soxr (HQ); in all `round(n * to_rate / from_rate)` come out."""
+    """Resamples [channels, n] blocks with soxr (HQ): n samples in all become `round(n * to_rate / from_rate)`."""
 
     def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:
         if from_rate < 1 or to_rate < 1:
@@ -432,7 +432,7 @@ class StreamResampler:
         self._pushed = self._given = 0
 
     def push(self, block: Waveform) -> Waveform:
-        """A block [channels, n] -> what of the result is ready, [channels, m]; m may be 0."""
+        """A block [channels, n] -> the samples of the result that are ready, [channels, m]; m may be 0."""
         if self._soxr is None:
             return block
         self._pushed += block.shape[1]

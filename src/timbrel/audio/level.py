@@ -23,15 +23,15 @@ def span_powers(waveform: np.ndarray, span: int) -> np.ndarray:
 
 
 def active_rms(power: np.ndarray) -> float:
-    """RMS of what sounds: from mean powers of spans of about 20 ms [n], over those within 40 dB of the mean, so that
-    rests do not count. 0 for silence."""
+    """RMS of what sounds, from mean powers [n] of spans of about 20 ms: only spans within 40 dB of the mean count, so
+    that rests do not. 0 for silence."""
     if not len(power) or power.mean() <= 0:
         return 0.0
     return float(np.sqrt(power[power > 1e-4 * power.mean()].mean()))
 
 
 def target_gain(waveform: np.ndarray, span: int) -> float:
-    """What brings a waveform [samples] to `TARGET_RMS`, its `active_rms` taken over spans of that many samples."""
+    """The gain that brings a waveform [samples] to `TARGET_RMS`, by its `active_rms` over spans of `span` samples."""
     return TARGET_RMS / max(active_rms(span_powers(waveform, span)), 1e-6)
 
 
@@ -50,13 +50,13 @@ def loudness(blocks: Iterable[Waveform]) -> float:
     return active_rms(np.concatenate(powers))
 
 
-def level_gain(rms: float, wanted_rms: float) -> float:
-    """What brings sound of one loudness to another; silence stays silent."""
-    return wanted_rms / rms if rms >= SILENT_RMS else 0.0
+def level_gain(rms: float, target_rms: float) -> float:
+    """The gain that brings sound of one loudness to another; silence stays silent."""
+    return target_rms / rms if rms >= SILENT_RMS else 0.0
 
 
 def headroom(peak: float) -> float:
-    """What keeps a peak below full scale: 1 where it is."""
+    """The gain that brings a peak below full scale: 1 where it is below already."""
     return min(1.0, FULL_SCALE / max(peak, 1e-9))
 
 
@@ -66,15 +66,15 @@ def energy(block: Waveform) -> float:
 
 
 class Ramps:
-    """One gain that follows those of blocks [channels, n] in ramps, and lets no block clip. A block waits for the next
-    one's gain."""
+    """Gains of blocks [channels, n], joined by ramps, so that no block clips. A block waits until the gain of the next
+    block is there."""
 
     def __init__(self) -> None:
         self._block: Waveform | None = None
         self._gain, self._edge = 1.0, 1.0
 
     def push(self, block: Waveform, gain: float) -> Iterator[Waveform]:
-        """The next block and what it would be multiplied by alone -> the block before."""
+        """The next block, with the gain that it would have alone -> the block before."""
         before, self._gain = self._gain, min(gain, FULL_SCALE / max(float(np.abs(block).max()), 1e-9))
         if self._block is None:
             self._edge = self._gain

@@ -1,4 +1,4 @@
-"""Where a recording lies in pitch, and its mel spectrogram as if it lay elsewhere."""
+"""The pitch range of a recording, and the mel spectrogram of the recording transposed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _CLEAR = 4.0  # times the mean of all pitches: noise has 2 to 4, music, also in 
 
 def pitch_range(waveform: np.ndarray, sample_rate: int) -> tuple[float, float, float] | None:
     """Lowest, middle and highest pitch of the notes that stand out (5 %, 50 % and 95 % of the moments), one or many
-    at a time. Meant for a choice of octave: single moments may be wrong by one.
+    at a time. Meant for a choice of octave: single moments may be an octave wrong.
 
-    In each moment that sounds the pitch whose harmonics hold most is taken (harmonic summation: Hermes 1988,
-    *Measurement of pitch by subharmonic summation*), of the magnitudes' square roots, so that a strong partial does
-    not decide alone.
+    Each moment that sounds counts with the pitch whose harmonics are strongest together (harmonic summation: Hermes
+    1988, *Measurement of pitch by subharmonic summation*). Square roots of the magnitudes are summed, so that a strong
+    partial does not decide alone.
 
     Args:
         waveform: mono [samples].
@@ -55,8 +55,8 @@ def pitch_range(waveform: np.ndarray, sample_rate: int) -> tuple[float, float, f
     clear = salience.amax(dim=0) > _CLEAR * salience.mean(dim=0)
     if clear.float().mean() < 0.1:
         return None
-    found = pitches[salience.argmax(dim=0)[clear]].numpy()
-    return tuple(float(x) for x in np.quantile(found, (0.05, 0.5, 0.95)))  # type: ignore[return-value]
+    strongest = pitches[salience.argmax(dim=0)[clear]].numpy()
+    return tuple(float(x) for x in np.quantile(strongest, (0.05, 0.5, 0.95)))  # type: ignore[return-value]
 
 
 def octaves_into(source: tuple[float, float], target: tuple[float, float]) -> int:
@@ -82,7 +82,7 @@ def transposed_mel(waveform: Tensor, config: MelConfig, semitones: int) -> Tenso
 
     Played faster, a recording is higher and shorter; framed with a hop that is shorter by as much, each frame still
     shows its own moment. Nothing is stretched. The window then sees more of the recording than before, and attacks
-    smear; a window that sees as much as before smears partials: of both pictures each cell takes the lower.
+    smear; a window that sees as much as before smears partials: each cell takes the lower value of both mels.
 
     Args:
         waveform: [1, 1, samples].
@@ -94,7 +94,7 @@ def transposed_mel(waveform: Tensor, config: MelConfig, semitones: int) -> Tenso
     if semitones == 0:
         return mel_spectrogram(waveform, config)
     hop = config.hop_length / 2 ** (semitones / 12)
-    every = int(np.ceil(hop / (config.n_fft // 2)))  # more frames than are wanted, where the hop would be too long
+    every = int(np.ceil(hop / (config.n_fft // 2)))  # more frames than needed, where the hop would be too long
     step = round(hop / every)
     moved = soxr.resample(waveform[0, 0].numpy(), config.hop_length, step * every)
     padded = torch.nn.functional.pad(torch.from_numpy(moved), (0, step * every))

@@ -24,10 +24,11 @@ def draw_mels(
 
     Args:
         panels: a title and a mel [n_mels, frames] in dB.
+        config: what the mels were made with.
 
     Raises:
         InputError: the file exists and `overwrite` is False.
-        AudioError: it cannot be written.
+        AudioError: the file cannot be written.
     """
     import torch
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -51,9 +52,9 @@ def draw_mels(
         figure.colorbar(image, ax=axis, label="dB")
         axis.set_xlim(0, longest)
     figure.axes[len(panels) - 1].set_xlabel("seconds")
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=110)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110)
     try:
-        write_bytes(path, drawn.getvalue(), overwrite=overwrite)
+        write_bytes(path, png.getvalue(), overwrite=overwrite)
     except OSError as error:
         raise AudioError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""What a recording's channels have: levels and signs for one mono mix, and a stereo image to give to a mono result."""
+"""A recording's channels: the levels and signs of its mono mix, and its stereo image, which a mono result gets back."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from timbrel.audio.io import Waveform
 from timbrel.audio.level import HOP, TARGET_RMS_DB, active_rms
 
-LEVEL_S = 1.5  # that a level is taken over: a passage's, not a note's
+LEVEL_S = 1.5  # over which a level is the mean: a passage's, not a note's
 LEVEL_RANGE_DB = 30.0  # below the mean; what is softer is not made louder: it may be the noise in a rest
 
 
 @dataclass
 class Scan:
-    """What a first pass over a recording finds out: sizes, levels, and which channels are turned upside down."""
+    """The results of a first pass over a recording: sizes, levels, and the polarity of each channel."""
 
     sample_rate: int
     channels: int
     samples: int
-    offset: Waveform  # mean of each channel [channels, 1], which is no sound; levels are without it
+    offset: Waveform  # mean of each channel [channels, 1], which is no sound; levels leave it out
     power: np.ndarray  # mean square of each channel
-    mono_powers: np.ndarray  # mean square of the mono mix between the points, HOP samples apart
-    mono_power: float  # and of the whole
+    mono_powers: np.ndarray  # mean square of each HOP samples of the mono mix
+    mono_power: float  # and of the whole mix
     signs: np.ndarray  # +1 or -1 a channel, so that none cancels the loudest in the mix
 
     def __post_init__(self) -> None:
@@ -41,7 +41,7 @@ class Scan:
         return (self.signs[:, None] * (block - self.offset)).mean(axis=0).astype(np.float32)
 
     def gain(self, start: int, length: int, rate: int) -> Waveform:
-        """What brings the samples from `start` of the mix, at `rate`, to the level that a model hears: [length]."""
+        """The gain that brings the mix from sample `start`, at `rate`, to the level that a model hears: [length]."""
         points = (np.arange(start, start + length) / rate) * (self.sample_rate / HOP) - 0.5
         levels = np.interp(points, np.arange(len(self._levels_db)), self._levels_db)
         return (10 ** ((TARGET_RMS_DB - levels) / 20)).astype(np.float32)
@@ -64,8 +64,8 @@ def scan_blocks(blocks: Iterable[Waveform], sample_rate: int) -> Scan:
     total += samples * np.outer(offset, offset) - np.outer(whole, offset) - np.outer(offset, whole)
     power = total.diagonal().clip(0) / samples
     loudest, channels = int(power.argmax()), len(power)
-    upside_down = total[loudest] < -0.3 * samples * np.sqrt(power * power[loudest])
-    signs = np.where(upside_down, -1.0, 1.0)
+    is_inverted = total[loudest] < -0.3 * samples * np.sqrt(power * power[loudest])
+    signs = np.where(is_inverted, -1.0, 1.0)
     weights = signs / channels
     mixed = offset @ weights
     mono = (product @ weights @ weights - 2 * mixed * (sum_ @ weights) + counts * mixed**2).clip(0) / counts
@@ -74,14 +74,13 @@ def scan_blocks(blocks: Iterable[Waveform], sample_rate: int) -> Scan:
 
 
 class StereoImage:
-    """Gives a mono result the source's stereo image: each channel is the result times that channel's share of the
-    source's level. Levels are followed as energies over about 0.1 s, so that a place outlives the note it came from
-    for as long as an instrument rings on; where the source has long been silent, shares are those of the whole."""
+    """Gives a mono result the source's stereo image: each channel is the result times the channel's share of the
+    source's level. Levels are smoothed over about 0.1 s as energies, so that a place outlives its note for as long as
+    an instrument rings on. Where the source has long been silent, a channel has its share of the whole recording."""
 
     def __init__(self, scan: Scan) -> None:
         self.scan = scan
-        whole = np.append(scan.power, scan.mono_power)
-        self.rest = 1e-4 * whole
+        self.rest = 1e-4 * np.append(scan.power, scan.mono_power)
         self.energy: np.ndarray | None = None
         self.before: np.ndarray | None = None
 
@@ -94,9 +93,9 @@ class StereoImage:
         padded = np.pad(source.astype(np.float64), ((0, 0), (0, points * HOP - len(mono))))
         mix = (scan.signs[:, None] * padded).mean(axis=0)
         energy = (np.concatenate([padded, mix[None]]) ** 2).reshape(-1, points, HOP).mean(axis=2).T
-        for now in energy:
-            now[:] = now if self.energy is None else 0.75 * self.energy + 0.25 * now
-            self.energy = now
+        for point in energy:
+            point[:] = point if self.energy is None else 0.75 * self.energy + 0.25 * point
+            self.energy = point
         level = np.sqrt(energy + self.rest)
         share = (level[:, :-1] / level[:, -1:].clip(1e-10)).clip(0, 2 * scan.channels)
         knots = np.concatenate([share[:1] if self.before is None else self.before[None], share])

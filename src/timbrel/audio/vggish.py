@@ -42,7 +42,7 @@ def _filters() -> Tensor:
 
 
 def examples(waveform: Tensor) -> Tensor:
-    """What VGGish sees of a waveform: log(mel + 0.01) of magnitudes, cut into examples of 0.96 s.
+    """The input of VGGish: log(mel + 0.01) of the magnitudes of a waveform, cut into examples of 0.96 s.
 
     Args:
         waveform: [samples], mono, float32 in [-1, 1], at 16 kHz.
@@ -61,5 +61,5 @@ def examples(waveform: Tensor) -> Tensor:
     frames = waveform.unfold(0, WINDOW_LENGTH, HOP_LENGTH) * torch.hann_window(WINDOW_LENGTH).to(waveform)
     magnitude = torch.fft.rfft(frames, n=N_FFT).abs()
     log_mel = torch.log(magnitude @ _filters().to(waveform) + LOG_OFFSET)
-    whole = len(log_mel) // EXAMPLE_FRAMES
-    return log_mel[: whole * EXAMPLE_FRAMES].reshape(whole, 1, EXAMPLE_FRAMES, N_MELS)
+    count = len(log_mel) // EXAMPLE_FRAMES
+    return log_mel[: count * EXAMPLE_FRAMES].reshape(count, 1, EXAMPLE_FRAMES, N_MELS)

@@ -1,4 +1,4 @@
-"""What a task gives: a waveform and its sample rate, as one value."""
+"""The result of a task: a waveform and its sample rate, as one value."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class Audio:
 
     @property
     def duration_s(self) -> float:
+        """Length in seconds."""
         return self.waveform.shape[-1] / self.sample_rate
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Writes it; the suffix (.wav, .flac, .ogg, .mp3) says the format.
+        """Writes a file; the suffix (.wav, .flac, .ogg, .mp3) says the format.
 
         Raises:
             InputError, AudioError: as `write_audio`.

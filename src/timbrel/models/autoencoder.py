@@ -1,9 +1,8 @@
-"""The default model's codec: mel pictures <-> latents.
+"""The mel autoencoder: mels <-> latents. It is the codec of the model that ships.
 
-The encoder is one orthonormal projection of each 4 x 4 patch: the patch's principal components, so that a distance
-between latents is a distance in dB. Half the numbers hold all but
-1.4 dB (RMS) of a mel picture at 43 frames a second; the decoder, a small convolutional network beside the inverse
-projection, brings back what neighbouring patches tell of the rest.
+The encoder is one orthonormal projection of each 4 x 4 patch onto its principal components, so that a distance between
+latents is a distance in dB. Half the numbers hold all but 1.4 dB (RMS) of a mel at 43 frames a second. The decoder has
+a small convolutional network beside the inverse projection, which restores part of the rest from neighbouring patches.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class MelAutoencoder(nn.Module):
     """Codec (contract of the package): `encode`, `decode`, `factor`.
 
     Latents have unit variance over the training data as a whole (`scale`), not channel by channel: the coarse
-    channels carry most of it, as they carry most of the picture.
+    channels carry most of it, as they carry most of the mel.
     """
 
     basis: Tensor
@@ -75,7 +74,7 @@ class MelAutoencoder(nn.Module):
     @torch.no_grad()
     def fit_basis(self, mel: Tensor) -> None:
         """Sets mean, basis and scale to the principal components of mels [batch, 1, n_mels, frames] in dB."""
-        patches = F.pixel_unshuffle(self._whole(mel), self.factor).movedim(1, -1).flatten(0, -2).double()
+        patches = F.pixel_unshuffle(self._whole_patches(mel), self.factor).movedim(1, -1).flatten(0, -2).double()
         mean = patches.mean(dim=0)
         values, vectors = torch.linalg.eigh(torch.cov((patches - mean).T))
         keep = self.config.latent_channels
@@ -83,7 +82,7 @@ class MelAutoencoder(nn.Module):
         self.basis.copy_(vectors.flip(1).T[:keep])
         self.scale.copy_(values.flip(0)[:keep].mean().sqrt())
 
-    def _whole(self, mel: Tensor) -> Tensor:
+    def _whole_patches(self, mel: Tensor) -> Tensor:
         frames = mel.shape[-1] // self.factor * self.factor
         return mel[..., :frames]
 
@@ -97,7 +96,7 @@ class MelAutoencoder(nn.Module):
             raise InputError(
                 f"mel has shape {tuple(mel.shape)}; expected [batch, 1, a multiple of {self.factor}, frames]"
             )
-        patches = F.pixel_unshuffle(self._whole(mel), self.factor) - self.mean[:, None, None]
+        patches = F.pixel_unshuffle(self._whole_patches(mel), self.factor) - self.mean[:, None, None]
         return F.conv2d(patches, self.basis[..., None, None]) / self.scale
 
     def decode_difference(self, difference: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """musicnn: which words do people use for 3 s of music? (Pons and Serra 2019, *musicnn: Pre-trained Convolutional Neural
 Networks for Music Audio Tagging*.)
 
-Wide filters over a log-mel picture hear timbres (38 and 67 of the 96 bands high), long ones hear rhythms (up to 128
+Wide filters over a log-mel hear timbres (38 and 67 of the 96 bands high), long ones hear rhythms (up to 128
 frames); three convolutions along time follow; maximum and mean over time, two dense layers. The network is
 `MTT_musicnn`: 787,159 parameters, trained on the 25,000 clips of MagnaTagATune.
 """
@@ -32,7 +32,7 @@ TAGS = (
 
 
 class Musicnn(nn.Module):
-    """Log-mel pictures -> tags."""
+    """Log-mel patches of 3 s -> probabilities of tags."""
 
     embedding = 200
 

@@ -1,9 +1,9 @@
 """What regression loses, put back: a post-filter on predicted mels, as speech synthesis has long had them.
 
-The mean of many possible answers is too even between the partials, its attacks may rise too slowly, and where it errs
-by some dB on a loud note it errs upwards once in a while: a few cells stand out over everything else. So valleys
-between bands are deepened, rises come forward where asked for, and the loudest cells are held back. The better a model,
-the less of it: the constants are the default model's, chosen on held-out scores of the training libraries.
+The mean of many possible answers is too even between the partials. Its attacks may rise too slowly. Its errors of some
+dB on loud notes go upwards once in a while: a few cells then stand out over everything else. So the filter deepens the
+valleys between bands, brings rises forward where a caller asks for that, and lowers the loudest cells. A better model
+needs less of it. The constants are those of the model that ships, chosen on held-out scores of the training libraries.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def postfilter(
         mel: [batch, 1, n_mels, frames], dB.
         floor_db: silence.
         valley_gain: how much further a band lies below the mean of its neighbours than before; 0 leaves it.
-        valley_bands: how many bands that mean is taken over (odd).
+        valley_bands: how many bands the mean is of (odd).
         attack_lead: the share of the next frame's rise that a frame takes on already; decays stay as they are.
         peak_share: the share of cells, among frames within 40 dB of the loudest, that counts as peaks.
         peak_ratio: what is left of their height over the rest of those frames' cells, in dB; 1 leaves it.
@@ -42,9 +42,9 @@ def postfilter(
     rise = F.pad(mel.diff(dim=-1), (0, 1)).clamp_min(0)
     mel = mel + valley_gain * (mel - around).clamp_max(0) + attack_lead * rise
     limited = []
-    for one in mel:
-        loudest = one.amax(dim=(0, 1))
-        cells = one[..., loudest > loudest.max() - 40].flatten()
+    for sample in mel:
+        loudest = sample.amax(dim=(0, 1))
+        cells = sample[..., loudest > loudest.max() - 40].flatten()
         limit = cells.topk(max(1, round(peak_share * len(cells)))).values[-1]
-        limited.append(torch.where(one > limit, limit + peak_ratio * (one - limit), one))
+        limited.append(torch.where(sample > limit, limit + peak_ratio * (sample - limit), sample))
     return torch.stack(limited).clamp_min(floor_db)

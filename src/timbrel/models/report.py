@@ -1,14 +1,14 @@
 """The reference system of report 001 (Musical Style Transfer Using Latent Diffusion Models), section 2.
 
-Its architecture and sizes, exact to the parameter (9,881,537), without what was wrong in its first
+The architecture and sizes are the report's, exact to the parameter (9,881,537), without the faults of its first
 implementation. Content enters only as the start of sampling: noised content latents. Style enters by
-cross-attention at two scales, 2 x 2 and 4 x 4 for the report's 128 x 128 pictures. So it is trained on clips
-of one recording (denoise one moment, style from another): squared error of the prediction (equation 11) under
-a schedule whose last step is noise. Then:
+cross-attention at two scales, 2 x 2 and 4 x 4 for the report's mels of 128 x 128. So the system is trained on
+clips of one recording (one moment is denoised, with the style of another): squared error of the prediction
+(equation 11) under a schedule whose last step is noise. A transfer is then:
 
     schedule = linear_schedule(200, prediction_type="v", zero_terminal_snr=True)
     x = schedule.add_noise(codec.encode(content), noise, timesteps[0])
-    style = style_encoder(codec.picture(reference))
+    style = style_encoder(codec.normalise(reference))
     mel = codec.decode(ddim(lambda x, t: unet(x, t, style), x, schedule, timesteps))
 """
 
@@ -31,7 +31,7 @@ FOURIER_SCALE = 16.0  # of the random frequencies, in turns over all timesteps
 
 @dataclass(frozen=True)
 class ReportCodecConfig:
-    """`downsamplings` halve both sides: three make [32, 16, 16] of a 128 x 128 picture; four [32, 8, 8], which the
+    """`downsamplings` halve both sides: three make [32, 16, 16] of a mel of 128 x 128; four [32, 8, 8], which the
     report gave up as too small (section 4.3)."""
 
     latent_channels: Width = 32
@@ -42,8 +42,8 @@ class ReportCodecConfig:
 class ReportCodec(nn.Module):
     """Spectrogram encoder and decoder (section 2.1.1): 111,840 and 198,209 parameters.
 
-    Pictures span [-1, 1], from `floor_db` to full scale (0 dB), the same for every recording, in and out:
-    quiet music stays quiet and silence dark.
+    Inside, a mel spans [-1, 1], from `floor_db` to full scale (0 dB), alike for every recording: quiet music stays
+    quiet.
     """
 
     scale: Tensor
@@ -66,8 +66,8 @@ class ReportCodec(nn.Module):
         self.register_buffer("scale", torch.tensor(1.0))
         self.encoder_frozen = False
 
-    def picture(self, mel: Tensor) -> Tensor:
-        """Mel in dB -> [-1, 1], the same shape; what lies outside of floor to full scale is clipped."""
+    def normalise(self, mel: Tensor) -> Tensor:
+        """Mel in dB -> [-1, 1], the same shape; values outside of floor to full scale are clipped."""
         return (1 - 2 * mel / self.config.floor_db).clamp(-1, 1)
 
     def encode(self, mel: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class ReportCodec(nn.Module):
                 f"mel has shape {tuple(mel.shape)}; expected [batch, 1, n_mels, frames], both sides "
                 f"multiples of {self.factor}: pad with the floor, {self.config.floor_db:g} dB"
             )
-        return self.encoder(self.picture(mel)) / self.scale
+        return self.encoder(self.normalise(mel)) / self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [batch, c, h, w] -> mel in dB [batch, 1, factor h, factor w], between the floor and full scale."""
@@ -98,7 +98,7 @@ class ReportCodec(nn.Module):
         self.encoder.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> ReportCodec:
-        """As ever, but a frozen encoder stays in eval."""
+        """As of any module, but a frozen encoder stays in eval."""
         super().train(mode)
         if self.encoder_frozen:
             self.encoder.eval()
@@ -123,7 +123,7 @@ class ReportStyleConfig:
 
 
 class ReportStyleEncoder(nn.Module):
-    """Picture of a reference clip in [-1, 1], [batch, 1, h, w] of any size, -> `ReportStyle` (section 2.1.2).
+    """Normalised mel of a reference clip in [-1, 1], [batch, 1, h, w] of any size, -> `ReportStyle` (section 2.1.2).
 
     2,729,984 parameters. Tokens carry their place, which attention alone would not see.
     """
@@ -135,8 +135,8 @@ class ReportStyleEncoder(nn.Module):
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
         _initialise(self)
 
-    def forward(self, picture: Tensor) -> ReportStyle:
-        maps = [picture]
+    def forward(self, x: Tensor) -> ReportStyle:
+        maps = [x]
         for conv in self.convs:
             maps.append(F.relu(conv(maps[-1])))
         fine, coarse = (_tokens(x + _positions(x)) for x in maps[-2:])
@@ -146,7 +146,7 @@ class ReportStyleEncoder(nn.Module):
 class CrossAttention(nn.Module):
     """Features [batch, width, h, w] look up style tokens [batch, n, width], place by place (section 4.5).
 
-    What is found is added to the features, it does not replace them.
+    The attended tokens are added to the features; they do not replace them.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -154,14 +154,15 @@ class CrossAttention(nn.Module):
         self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
-        found, _ = self.attention(_tokens(x + _positions(x)), tokens, tokens, need_weights=False)
-        return x + found.transpose(1, 2).view_as(x)
+        attended, _ = self.attention(_tokens(x + _positions(x)), tokens, tokens, need_weights=False)
+        return x + attended.transpose(1, 2).view_as(x)
 
 
 @dataclass(frozen=True)
 class ReportUNetConfig:
-    """How a timestep becomes numbers, before the report's two layers: by its sines and cosines (section 2.1.6), by a
-    table that is learned, or by sines and cosines of random frequencies (Tancik et al. 2020, arXiv 2006.10739)."""
+    """`time_embedding` says how a timestep becomes numbers, before the report's two layers: by sines and cosines
+    (section 2.1.6), by a learned table, or by sines and cosines of random frequencies (Tancik et al. 2020, arXiv
+    2006.10739)."""
 
     latent_channels: Width = 32
     num_filters: Width = 64

@@ -24,7 +24,7 @@ class StyleEncoder(nn.Module):
     """Latents of a reference clip [batch, c, h, w] -> tokens [batch, w // 2, width].
 
     Tokens stay in time, one for about 0.2 s: a note of the reference near the wanted pitch can be looked up, which
-    one pooled vector could not hold. The clip's order carries no position: it does not matter.
+    one pooled vector could not hold. Tokens carry no position: their order does not matter.
     """
 
     mean: Tensor

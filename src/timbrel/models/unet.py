@@ -1,7 +1,7 @@
 """The denoiser of one instrument (report 003, section 4.2.1): a U-Net along time that has no condition.
 
-The report's works on the picture in two dimensions. Here all bands of a moment are one vector, as in the default
-model's denoiser: which partials sound together is seen at once, and a CPU can train it.
+The report's U-Net works over bands and time in two dimensions. Here all bands of a moment are one vector, as in
+`TransferDenoiser`: the network sees at once which partials sound together, and a CPU can train it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class UNetConfig:
 
 
 class Down(nn.Module):
-    """A residual block, whose output is also kept for the way up, then half as many frames by a strided convolution."""
+    """A residual block, whose output is also the skip connection, then half as many frames by a strided convolution."""
 
     def __init__(self, width: int, width_below: int, modulation_width: int) -> None:
         super().__init__()
@@ -40,20 +40,20 @@ class Down(nn.Module):
         self.shorten = nn.Linear(2 * width, width_below)
 
     def forward(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        kept = self.block(x, embedding)
-        return self.shorten(kept.unflatten(1, (-1, 2)).flatten(2)), kept
+        skip = self.block(x, embedding)
+        return self.shorten(skip.unflatten(1, (-1, 2)).flatten(2)), skip
 
 
 class Up(nn.Module):
-    """Twice as many frames by repetition and a convolution, what was kept on the way down, then a residual block."""
+    """Twice as many frames by repetition and a convolution, plus the skip connection, then a residual block."""
 
     def __init__(self, width_below: int, width: int, modulation_width: int) -> None:
         super().__init__()
         self.lengthen = TimeConv(width_below, width)
         self.block = Block(width, modulation_width, 1)
 
-    def forward(self, x: Tensor, kept: Tensor, embedding: Tensor) -> Tensor:
-        return self.block(kept + self.lengthen(x.repeat_interleave(2, dim=1)), embedding)
+    def forward(self, x: Tensor, skip: Tensor, embedding: Tensor) -> Tensor:
+        return self.block(skip + self.lengthen(x.repeat_interleave(2, dim=1)), embedding)
 
 
 class UNet(nn.Module):
@@ -100,15 +100,15 @@ class UNet(nn.Module):
         d = (a.square() * self.std.square() + b.square()).sqrt()
 
         embedding = self.time(sinusoidal_embedding(timesteps, self.config.embedding_width))
-        frames, whole = noisy_latents.shape[-1], 2 ** len(self.downs)
-        x = self.enter(F.pad(centred / d, (0, -frames % whole)).flatten(1, 2).transpose(1, 2))
-        kept = []
+        frames, multiple = noisy_latents.shape[-1], 2 ** len(self.downs)
+        x = self.enter(F.pad(centred / d, (0, -frames % multiple)).flatten(1, 2).transpose(1, 2))
+        skips = []
         for down in self.downs:
-            x, before = down(x, embedding)
-            kept.append(before)
+            x, skip = down(x, embedding)
+            skips.append(skip)
         x = self.middle(x, embedding)
         for up in self.ups:
-            x = up(x, kept.pop(), embedding)
+            x = up(x, skips.pop(), embedding)
         x = self.leave(F.layer_norm(x, x.shape[-1:]))[:, :frames]
         output = x.transpose(1, 2).unflatten(1, self.mean.shape[:2]).float()
 

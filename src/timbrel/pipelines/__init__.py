@@ -1,1 +1,1 @@
-"""One call each: what a user does with a model."""
+"""The tasks that a user has for models: one class each, made from a system."""

@@ -3,7 +3,7 @@
     voice -> one transfer an instrument -> band-pass -> as loud as the voice, and `level_db` -> stems
     voice + stems -> mix
 
-Transfers wait in files, and all else flows in blocks: in `accompany_file` memory does not grow with length.
+Transfers wait in files, and everything else flows in blocks: in `accompany_file` memory does not grow with length.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class AccompanyPipeline:
         check_instruments(list(pipes), least=1)
         for name, pipe in pipes.items():
             if name not in pipe.instruments:
-                known = ", ".join(pipe.instruments)
-                raise InputError(f"{name!r} is no instrument of the model; expected one of {known}")
+                names = ", ".join(pipe.instruments)
+                raise InputError(f"{name!r} is no instrument of the model; expected one of {names}")
         self.pipes = dict(pipes)
 
     @classmethod
@@ -84,20 +84,20 @@ class AccompanyPipeline:
             voice: a recording of any length: a voice, or whatever is to be accompanied.
             progress: called with the seconds done, of all instruments together, and the seconds in all.
             settings: see `AccompanySettings`.
-            **options: its fields, in place of those: level_db, transpose, steps, seed.
+            **options: fields of `AccompanySettings`, in place of those in `settings`: level_db, transpose, steps, seed.
 
         Returns:
-            At the models' sample rate, with the voice's channels. The mix is the voice plus the stems; where it would
-            clip, all are alike softer.
+            Stems at the models' sample rate, with the voice's channels. The mix is the voice plus the stems. Where it
+            would clip, the mix and all stems are softer by one gain.
 
         Raises:
             InputError: a number out of range; "auto" for an instrument whose range is not known.
             AudioError: a voice that cannot be read or is silent.
         """
         recording, settings = Recording.of(voice, None), replace(settings, **options)
-        plays = self._settings(recording, settings)
+        transfers = self._settings(recording, settings)
         with tempfile.TemporaryDirectory() as folder:
-            blocks = list(self._sounds(recording, plays, settings.level_db, Path(folder), progress))
+            blocks = list(self._sounds(recording, transfers, settings.level_db, Path(folder), progress))
         sounds = {name: np.concatenate([block[name] for block in blocks], axis=1) for name in blocks[0]}
         audio = {name: Audio(waveform, self.sample_rate) for name, waveform in sounds.items()}
         return Stems({name: audio[name] for name in self.pipes}, audio[MIX])
@@ -125,29 +125,29 @@ class AccompanyPipeline:
             InputError, AudioError: as a call; a file that exists, or cannot be written.
         """
         recording, settings = Recording.of(voice, None), replace(settings, **options)
-        plays = self._settings(recording, settings)
+        transfers = self._settings(recording, settings)
         paths = stem_paths(output_dir, list(self.pipes), overwrite=overwrite, inputs=[voice])
         with (
             temporary_folder(output_dir) as folder,
             stem_writers(paths, self.sample_rate, recording.channels, overwrite=overwrite) as writers,
         ):
-            for sounds in self._sounds(recording, plays, settings.level_db, folder, progress):
+            for sounds in self._sounds(recording, transfers, settings.level_db, folder, progress):
                 for name, block in sounds.items():
                     writers[name].write(block)
         return paths
 
     def _settings(self, voice: Recording, settings: AccompanySettings) -> dict[str, TransferSettings]:
-        """Of each instrument, which moves as far as it has to."""
-        plays = dict.fromkeys(self.pipes, settings.transfer)
+        """The settings of each instrument's transfer, with the transposition that it needs."""
+        transfers = dict.fromkeys(self.pipes, settings.transfer)
         if settings.transpose == "auto":
             for name, pipe in self.pipes.items():
-                plays[name] = replace(plays[name], transpose=pipe.find_transposition(voice.audio, name))
-        return plays
+                transfers[name] = replace(transfers[name], transpose=pipe.find_transposition(voice.audio, name))
+        return transfers
 
     def _sounds(
         self,
         voice: Recording,
-        plays: Mapping[str, TransferSettings],
+        transfers: Mapping[str, TransferSettings],
         level_db: float,
         folder: Path,
         progress: Progress | None,
@@ -159,14 +159,14 @@ class AccompanyPipeline:
         raw = {name: folder / f"{number}.wav" for number, name in enumerate(self.pipes)}
         for number, (name, pipe) in enumerate(self.pipes.items()):
             part = progress and _part(progress, number, len(self.pipes))
-            pipe.transfer_file(voice.name, raw[name], to=name, settings=plays[name], progress=part)
-        wanted = rms * 10 ** (level_db / 20)
-        gains = {name: np.float32(level_gain(loudness(_cleaned(path)), wanted)) for name, path in raw.items()}
+            pipe.transfer_file(voice.name, raw[name], to=name, settings=transfers[name], progress=part)
+        stem_rms = rms * 10 ** (level_db / 20)
+        gains = {name: np.float32(level_gain(loudness(_cleaned(path)), stem_rms)) for name, path in raw.items()}
 
         def mixed() -> Iterator[dict[str, Waveform]]:
-            for heard, *blocks in zip(voice.blocks_at(self.sample_rate), *map(_cleaned, raw.values()), strict=True):
+            for sung, *blocks in zip(voice.blocks_at(self.sample_rate), *map(_cleaned, raw.values()), strict=True):
                 stems = {name: block * gains[name] for name, block in zip(raw, blocks, strict=True)}
-                yield stems | {MIX: sum(stems.values(), start=heard)}
+                yield stems | {MIX: sum(stems.values(), start=sung)}
 
         gain = np.float32(headroom(max(map(_peak, mixed()))))
         for sounds in mixed():
@@ -201,7 +201,7 @@ def accompany(
 
 
 def _part(progress: Progress, number: int, parts: int) -> Progress:
-    """The progress of one of several alike."""
+    """The progress of one of several equal parts, as progress of the whole."""
 
     def update(done_s: float, total_s: float | None) -> None:
         progress(number * (total_s or 0) + done_s, total_s and parts * total_s)

@@ -26,7 +26,7 @@ def load_cross(
 
     Args:
         instrument: one that has a model of its own.
-        start, forward_steps, steps, equalise: see `CrossSystem`. The smaller `start`, the more is made anew.
+        start, forward_steps, steps, equalise: see `CrossSystem`. A smaller `start` leaves less of the source.
         models: a folder with models of instruments, beside those that ship.
 
     Raises:
@@ -40,7 +40,7 @@ def load_cross(
 
 
 def load_method(method: Method, instruments: Sequence[str], *, steps: int | None = None) -> dict[str, TransferPipeline]:
-    """A pipeline for each instrument, of cross-diffusion, or of the main model, which takes any name or clip.
+    """A pipeline for each instrument: by cross-diffusion, or with the main model, which takes any name or clip.
 
     Args:
         method: which model plays.

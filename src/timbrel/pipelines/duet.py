@@ -3,7 +3,8 @@
     noise -> the first instrument's model, some steps -> half-denoised latents
                                                            -> each instrument's model -> mel -> waveform -> band-pass
 
-What the first steps settle (when something sounds, and roughly what) the instruments share; the rest each makes itself.
+The first steps settle when something sounds, and roughly what: that much the instruments share. Each makes the rest
+itself.
 """
 
 from __future__ import annotations
@@ -68,11 +69,11 @@ class DuetPipeline:
         Args:
             progress: called with the seconds done, of all instruments together, and the seconds in all.
             settings: see `DuetSettings`.
-            **options: its fields, in place of those: seconds, split, steps, seed.
+            **options: fields of `DuetSettings`, in place of those in `settings`: seconds, split, steps, seed.
 
         Returns:
-            Mono, band-pass filtered. The stems are equally loud (-20 dB RMS where they sound), or all alike softer
-            where that would clip; the mix is their sum.
+            Mono stems, band-pass filtered, and their sum. The stems are equally loud: -20 dB RMS where they sound, or
+            all softer by one gain where something would clip.
 
         Raises:
             InputError: a number out of range.
@@ -91,7 +92,7 @@ class DuetPipeline:
         return Stems({name: Audio(stem * gain, rate) for name, stem in stems.items()}, Audio(mix * gain, rate))
 
     def _latents(self, samples: int, settings: DuetSettings) -> list[Tensor]:
-        """Of each instrument, [1, c, h, w]."""
+        """Sampled latents of each instrument, [1, c, h, w]."""
         mel, codec = self.models[0].mel, self.models[0].codec
         frames = mel.num_frames(samples)
         shape = (codec.config.latent_channels, mel.n_mels // codec.factor, -(-frames // codec.factor))
@@ -114,8 +115,8 @@ def duet(instruments: Sequence[str], *, models: str | os.PathLike[str] | None = 
 
 def _sound(model: SingleSystem, latents: Tensor, samples: int, seed: int) -> Waveform:
     """Latents [1, c, h, w] -> [1, samples], filtered, at the level of all stems."""
-    made = model.decode(latents)[..., : model.mel.num_frames(samples)]
-    waveform = invert_mel(made, model.mel, length=samples, seed=seed)[0].numpy()
+    mel = model.decode(latents)[..., : model.mel.num_frames(samples)]
+    waveform = invert_mel(mel, model.mel, length=samples, seed=seed)[0].numpy()
     waveform = BandPass(model.mel.sample_rate, 1).push(waveform)
     return waveform * np.float32(level_gain(loudness([waveform]), TARGET_RMS))
 
@@ -135,14 +136,14 @@ def _sample(
     return [first, *(ddim(model.denoiser, shared, schedule, timesteps[split:]) for model in models[1:])]
 
 
-def _check_alike(one: SingleSystem, other: SingleSystem) -> None:
+def _check_alike(first: SingleSystem, other: SingleSystem) -> None:
     weights = other.codec.state_dict()
-    if (one.mel, one.schedule_config, one.codec.config) != (
+    if (first.mel, first.schedule_config, first.codec.config) != (
         other.mel,
         other.schedule_config,
         other.codec.config,
-    ) or any(not torch.equal(tensor, weights[name]) for name, tensor in one.codec.state_dict().items()):
+    ) or any(not torch.equal(tensor, weights[name]) for name, tensor in first.codec.state_dict().items()):
         raise ModelError(
-            f"the models of {one.instrument!r} and {other.instrument!r} do not share a codec and a schedule, so they "
+            f"the models of {first.instrument!r} and {other.instrument!r} do not share a codec and a schedule, so they "
             "cannot share a sample; train both over the same codec (--codec) with the same schedule"
         )

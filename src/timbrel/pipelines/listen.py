@@ -1,4 +1,4 @@
-"""What is read from a recording: its blocks, its levels, its beginning, its pitch, and the part that makes a style."""
+"""A recording as pipelines read it: its blocks, levels, beginning and pitch range, and the part that makes a style."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from timbrel.pipelines.windows import flow
 Source = str | os.PathLike[str] | np.ndarray | Tensor
 
 BLOCK = 1 << 16  # samples read at a time, a multiple of HOP
-CLIP_S = 10.0  # of a style clip: its loudest stretch
-PITCH_S = 60.0  # of a recording, that its range is taken from
+CLIP_S = 10.0  # the loudest stretch of a style clip
+PITCH_S = 60.0  # the beginning of a recording, whose pitch range counts
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Recording:
 
     @classmethod
     def of(cls, source: Source, sample_rate: int | None) -> Self:
-        """A path, or an array [channels, samples] or [samples] at `sample_rate`.
+        """From a path, or from an array [channels, samples] or [samples] at `sample_rate` in Hz.
 
         Raises:
             InputError: an array that is no waveform, or has no rate.
@@ -58,7 +58,7 @@ class Recording:
 
     @property
     def name(self) -> str:
-        """Of the file, or nothing."""
+        """The path of the file, or "" for an array."""
         return str(self.audio) if isinstance(self.audio, Path) else ""
 
     def blocks(self) -> Iterator[Waveform]:
@@ -72,28 +72,28 @@ class Recording:
 
     def blocks_at(self, sample_rate: int) -> Iterator[Waveform]:
         """Yields [channels, BLOCK] at another rate, the last block shorter."""
-        left = np.zeros((self.channels, 0), np.float32)
+        buffer = np.zeros((self.channels, 0), np.float32)
         for part in flow(self.blocks(), StreamResampler(self.sample_rate, sample_rate, self.channels)):
-            left = np.concatenate([left, part], axis=1)
-            while left.shape[1] >= BLOCK:
-                yield left[:, :BLOCK]
-                left = left[:, BLOCK:]
-        if left.shape[1]:
-            yield left
+            buffer = np.concatenate([buffer, part], axis=1)
+            while buffer.shape[1] >= BLOCK:
+                yield buffer[:, :BLOCK]
+                buffer = buffer[:, BLOCK:]
+        if buffer.shape[1]:
+            yield buffer
 
     def scan(self) -> Scan:
-        """Its levels, of a first pass."""
+        """Reads the recording through once, for its levels."""
         return scan_blocks(self.blocks(), self.sample_rate)
 
     def beginning(self, seconds: float, sample_rate: int) -> Waveform:
         """The first seconds of the loudest channel, [samples] at another rate."""
-        wanted, parts, length = int(seconds * sample_rate), [], 0
+        samples, parts, length = int(seconds * sample_rate), [], 0
         for part in flow(self.blocks(), StreamResampler(self.sample_rate, sample_rate, self.channels)):
             parts.append(part)
             length += part.shape[1]
-            if length >= wanted:
+            if length >= samples:
                 break
-        return loudest_channel(np.concatenate(parts, axis=1)[:, :wanted])
+        return loudest_channel(np.concatenate(parts, axis=1)[:, :samples])
 
     def pitch_range(self, sample_rate: int) -> tuple[float, float] | None:
         """Lowest and highest MIDI pitch of the first minute, or None where hardly anything has a pitch."""
@@ -104,7 +104,7 @@ class Recording:
         """The loudest 10 s, as mono [1, samples] at another rate, at the level that models are trained with.
 
         Raises:
-            AudioError: it is silent.
+            AudioError: the recording is silent.
         """
         scan = self.scan()
         if scan.active_rms < SILENT_RMS:

@@ -1,4 +1,4 @@
-"""What a call may ask for, checked once. Needs neither torch nor numpy: the command line takes its flags from here."""
+"""Settings of the tasks, checked once. The command line takes its flags from here, so that torch is not imported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from timbrel.errors import InputError
 
 Progress = Callable[[float, float | None], None]
-"""Is called with the seconds done and the seconds in all (None if unknown)."""
+"""A function that gets the seconds done and the seconds in all (None if unknown)."""
 
 MOST_SEMITONES = 36
 MOST_GUIDANCE = 20.0
@@ -25,12 +25,13 @@ class TransferSettings:
 
     Attributes:
         strength: From 0 (the source as it is) to 1 (all of the new sound): a line between their mels.
-        steps: Sampler steps. The shipped model is best with 1; 2 give another take for each seed, and lose some notes.
-        guidance: How strongly the style is followed: 1 plainly, more exaggerates, at twice the time.
-        transpose: Semitones to move the music by, time kept, or "auto": by the octaves that bring it into the
+        steps: Sampler steps. The shipped model is best with 1. With 2, each seed gives another take, and some notes are
+            lost.
+        guidance: How strongly the style counts: 1 as learned, more exaggerates it. Other values than 1 double the time.
+        transpose: Semitones to move the music by, at the same speed, or "auto": the octaves that bring it into the
             instrument's range.
-        seed: The same seed gives the same result. With 2 steps or more another seed is another take; with one step the
-            shipped model draws nothing but phases where the source has none, which are hardly heard.
+        seed: The same seed gives the same result. With 2 steps or more another seed gives another take; with one step
+            of the shipped model it changes only phases, which are hardly heard.
 
     Raises:
         InputError: a value is out of range, or no whole number where one is expected.
@@ -55,13 +56,14 @@ class TransferSettings:
 
 @dataclass(frozen=True)
 class DuetSettings:
-    """What several instruments make up together.
+    """How several instruments make up music together.
 
     Attributes:
         seconds: How much music, up to 600.
-        split: How many denoising steps are shared: the more, the more alike they play; with 0 the noise alone.
+        split: How many denoising steps the instruments share. With more they play more alike; with 0 they share the
+            noise alone.
         steps: Denoising steps in all.
-        seed: The same seed gives the same music; another is another idea.
+        seed: The same seed gives the same music; another seed gives another idea.
 
     Raises:
         InputError: a value is out of range, or no whole number where one is expected.
@@ -88,10 +90,10 @@ class AccompanySettings:
     """How instruments accompany a voice.
 
     Attributes:
-        level_db: How loud each instrument is against the voice, in dB where they sound: -6 is half as strong.
-        transpose: Semitones to move what they play by, or "auto": each by the octaves that bring it into its range.
+        level_db: The level of each instrument against the voice, in dB, rests apart: -6 is half as strong.
+        transpose: Semitones to move the instruments by, or "auto": each by the octaves that bring it into its range.
         steps: Sampler steps; 50 in cross-diffusion.
-        seed: The same seed gives the same result; another is another take.
+        seed: The same seed gives the same result; another seed gives another take.
 
     Raises:
         InputError: a value is out of range, or no whole number where one is expected.
@@ -109,7 +111,7 @@ class AccompanySettings:
 
     @property
     def transfer(self) -> TransferSettings:
-        """Of each instrument."""
+        """The settings of each instrument's transfer."""
         return TransferSettings(transpose=self.transpose, steps=self.steps, seed=self.seed)
 
 
@@ -118,10 +120,10 @@ class Method:
     """Which model plays.
 
     Attributes:
-        method: Cross-diffusion instead of the main model: noise the source, and let a model of the wanted instrument
-            alone (one of `timbrel train single`) take the noise away. Slower; see docs/cross-diffusion.md.
+        method: "default" is the main model. "cross" is cross-diffusion: noise the source, and let a model of the target
+            instrument alone (of `timbrel train single`) take the noise away. Slower; see docs/cross-diffusion.md.
         model: A model that ships (see `timbrel models`) or a model folder.
-        start: How many denoising steps of cross-diffusion (--steps, 50) are skipped: the fewer, the more is made anew.
+        start: How many of the denoising steps (--steps, 50) are skipped. With fewer, less of the source is left.
         forward_steps: How far the source is noised, of the model's 500 steps; by default as --start expects.
         equalise: Leave the source's average spectrum, and more of its sound, instead of giving it the instrument's.
         models: A folder with models of instruments, beside those that ship.
@@ -147,9 +149,10 @@ class Method:
         others: dict[str, dict[str, Any]] = {"cross": {"model": self.model}, "default": of_cross}
         if self.method not in others:
             raise InputError(f"method is {self.method!r}; expected 'cross' or 'default'")
-        if given := [name for name, value in others[self.method].items() if value is not None]:
-            names = ", ".join(given)
-            raise InputError(f"{names} is given, which the method {self.method!r} does not have: leave it out")
+        if misplaced := [name for name, value in others[self.method].items() if value is not None]:
+            raise InputError(
+                f"{', '.join(misplaced)} is given, which the method {self.method!r} does not have: leave it out"
+            )
 
 
 def check_whole(name: str, value: int, low: int, high: int | None = None, *, why: str = "") -> int:
@@ -171,6 +174,6 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
 
 
 def _set(settings: object, **values: int) -> None:
-    """What was checked, into a frozen dataclass that is being made."""
+    """Sets checked values in a frozen dataclass that is being made."""
     for name, value in values.items():
         object.__setattr__(settings, name, value)

@@ -1,4 +1,4 @@
-"""What duets and accompaniments share: instruments, each with a file of its name, and their mix."""
+"""The result of duets and accompaniments: instruments, each with a file of its name, and their mix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Stems:
 
     Attributes:
         stems: each instrument alone, by its name.
-        mix: all together, and a voice where they accompany one.
+        mix: all stems together, and the voice where they accompany one.
     """
 
     stems: dict[str, Audio]
@@ -80,7 +80,7 @@ def stem_paths(
 def stem_writers(
     paths: Mapping[str, Path], sample_rate: int, channels: int, *, overwrite: bool
 ) -> Iterator[dict[str, AudioWriter]]:
-    """A writer for each path; what fails while they are written leaves nothing."""
+    """Yields a writer for each path; after an error none of the files is there."""
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(AudioWriter(path, sample_rate, channels, overwrite=overwrite))

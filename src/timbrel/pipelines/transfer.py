@@ -39,15 +39,15 @@ from timbrel.systems.named import keep_instrument, own_instruments
 
 DEFAULTS = TransferSettings()
 PICTURE_S = 30.0
-PIECE = 1 << 14  # samples transferred at a time: so small that windows leave one by one
-FIFTH = 7  # semitones: an instrument plays more than one clip of it shows
+PIECE = 1 << 14  # samples pushed at a time: so few that windows leave one by one
+FIFTH = 7  # semitones to either side of a clip's notes: an instrument can play more than the clip shows
 
 
 class TransferPipeline:
     """A transfer model, ready to play. Make one with `load`.
 
     Attributes:
-        model: the parts.
+        model: the system that plays.
         instruments: the names that `to` takes, beside clips.
     """
 
@@ -80,12 +80,13 @@ class TransferPipeline:
 
         Args:
             source: a path, or an array [channels, samples] or [samples] in [-1, 1] with `sample_rate`.
-            to: the name of an instrument, or a recording of the wanted sound: a path, or an array at
-                `sample_rate` (the model's own where the source is a path). Of a long one the loudest 10 s count.
-            sample_rate: of the arrays given, in Hz.
+            to: the name of an instrument, or a recording of its sound: a path, or an array at `sample_rate` (at the
+                model's own rate where that is None). Of a long recording the loudest 10 s count.
+            sample_rate: of arrays, in Hz.
             progress: called with the seconds done and the seconds in all.
             settings: see `TransferSettings`.
-            **options: its fields, in place of those: strength, steps, guidance, transpose, seed.
+            **options: fields of `TransferSettings`, in place of those in `settings`: strength, steps, guidance,
+                transpose, seed.
 
         Returns:
             The result at the model's sample rate, as long as the source, with its channels and its RMS (unless
@@ -111,8 +112,8 @@ class TransferPipeline:
     ) -> Iterator[Waveform]:
         """As a call, block by block, for what does not fit in memory: yields [channels, n] at the model's rate.
 
-        The whole result's loudness is not known when its first block leaves: the gain follows the ratio of what
-        the source and the result have had so far, and a block that would clip is turned down.
+        The loudness of the whole result is not known when the first block leaves. So the gain follows the ratio of the
+        source's and the result's energy so far, and a block that would clip is turned down.
         """
         job = self._job(Recording.of(source, sample_rate), to, sample_rate, replace(settings, **options), progress)
         return job.levelled()
@@ -134,8 +135,8 @@ class TransferPipeline:
         """File to file in bounded memory; arguments as for a call.
 
         Args:
-            output: its suffix says the format; nothing is left of it if anything fails.
-            output_rate: its sample rate in Hz (default: the model's).
+            output: the file to write; its suffix says the format. After an error it is not there.
+            output_rate: its sample rate in Hz; None is the model's.
             overwrite: replace an existing output. An input is never overwritten.
             picture: also draw source and result (their first 30 s), and a style clip (its loudest 10 s), into this PNG.
         """
@@ -148,7 +149,7 @@ class TransferPipeline:
         output = check_output(output, overwrite=overwrite, inputs=inputs, sample_rate=rate, channels=channels)
         job = self._job(recording, to, sample_rate, replace(settings, **options), progress)
         try:
-            # The gain needs the whole result, so that waits in a nameless file on the output's disk.
+            # The gain needs the whole result, which waits in a nameless file on the output's disk.
             with tempfile.TemporaryFile(dir=output.parent) as spool:
                 for block in job.blocks():
                     spool.write(np.ascontiguousarray(block.T).tobytes())
@@ -166,8 +167,8 @@ class TransferPipeline:
     def find_transposition(self, source: Source, to: Source, *, sample_rate: int | None = None) -> int:
         """Semitones, whole octaves, that bring a source into the range of the instrument `to`: 0 where it fits.
 
-        The source's range is that of its first minute. An instrument's is known by its name; a clip's is what it
-        plays and a fifth to either side.
+        A source's range is that of its first minute; a named instrument's is in `timbrel.instruments`; a clip's is that
+        of its notes and a fifth to either side.
 
         Raises:
             InputError: `to` is a named instrument whose range is not known; an array without a sample rate.
@@ -231,7 +232,7 @@ class TransferPipeline:
         settings: TransferSettings,
         progress: Progress | None,
     ) -> _Job:
-        """Whatever is wrong is said here, before there is work."""
+        """Checks everything before any work begins."""
         steps = self.default_steps if settings.steps is None else settings.steps
         guidance = self.default_guidance if settings.guidance is None else settings.guidance
         self.model.check_sampling(steps, guidance)
@@ -250,7 +251,7 @@ class TransferPipeline:
             beginning = recording.beginning(PICTURE_S, self.sample_rate)
             return mel_spectrogram(torch.from_numpy(beginning)[None, None], self.model.mel)[0, 0]
 
-        named = self._is_named(to)  # which is tokens: there is no clip to show
+        named = self._is_named(to)  # a name stands for tokens: there is no clip to show
         panels = [(f"source: {Path(source.name).name}", mel_of(source))]
         if not named:
             clip = Path(self._clip(to, sample_rate).name).name
@@ -284,10 +285,15 @@ def transfer(source: Source, to: Source, *, model: str | os.PathLike[str] | None
 def add_instrument(
     name: str, clips: Sequence[str | os.PathLike[str]], *, model: str | os.PathLike[str] | None = None
 ) -> None:
-    """Keeps an instrument of one's own, made from clips, for `to=name`: in the user's data folder.
+    """Makes a named instrument from clips, for `to=name`, and keeps it in the user's data folder.
+
+    Args:
+        name: what to call it; an instrument of the user's own with that name is replaced.
+        clips: paths of recordings of the instrument alone.
+        model: the model that it is for: a shipped name or a folder; None is the default.
 
     Raises:
-        InputError: no name, one that the model has, or no clips.
+        InputError: no name, a name that the model has already, or no clips.
         AudioError: a clip that cannot be read, or is silent.
     """
     if not name or not clips:
@@ -300,7 +306,7 @@ def add_instrument(
 
 
 class _Job:
-    """One transfer: the chain from the source's blocks to the result's, and the gain for those."""
+    """One transfer: the chain from the source's blocks to the result's blocks, and their gain."""
 
     def __init__(self, source: Recording, player: _Player, progress: Progress | None) -> None:
         self.source, self.progress, self.rate = source, progress, player.sample_rate
@@ -329,13 +335,13 @@ class _Job:
             yield block
 
     def gain(self) -> float:
-        """What brings the whole result to the source's RMS, or to just below clipping."""
+        """The gain that brings the whole result to the source's RMS, or to just below clipping."""
         if self.untouched or not self.energy:
             return 1.0
         return float(min(np.sqrt(self.scan.power.sum() * self.samples / self.energy), FULL_SCALE / self.peak))
 
     def levelled(self) -> Iterator[Waveform]:
-        """The result with a gain that follows what went by."""
+        """The result with a gain that follows the levels so far."""
         if self.untouched:
             yield from self.blocks()
             return
@@ -347,12 +353,12 @@ class _Job:
 
 
 class _SourceDynamics:
-    """A stage around one that works on mono at one level: blocks [channels, n] of the source in, blocks of the result
-    out, with the source's loud and soft passages and its stereo image."""
+    """A stage around the player, which works on mono at one level: blocks [channels, n] of the source in, blocks of the
+    result out, with the source's loud and soft passages and its stereo image."""
 
     def __init__(self, scan: Scan, player: _Player) -> None:
         self._scan, self._player = scan, player
-        self._waiting = Queue(scan.channels)  # the source, until the result of its moment is there
+        self._waiting = Queue(scan.channels)  # the source, until the result of the same moment is there
         self._image = StereoImage(scan)
         self._taken, self._given = 0, 0
         self.energy = 0.0  # of the source, as far as there is a result
@@ -387,7 +393,7 @@ class _Player:
         self._windows = Windows(model.mel, frames, overlap, transpose)
         self._fade = CrossFade(overlap)
         self._inverter = StreamInverter(model.mel, seed=seed)
-        self._is_moved = transpose != 0  # and has other phases than the source
+        self._is_moved = transpose != 0  # then the result has other phases than the source
         self.changes_nothing = strength == 0 and transpose == 0
         self.sample_rate = model.mel.sample_rate
 
@@ -430,7 +436,7 @@ def _spooled(spool: IO[bytes], channels: int) -> Iterator[Waveform]:
 
 
 def _write_exactly(writer: AudioWriter, blocks: Iterable[Waveform], samples: int) -> None:
-    """So many samples, the last of them silence where there are fewer."""
+    """Writes so many samples: fewer are filled up with silence, more are cut off."""
     for block in blocks:
         writer.write(block[:, :samples])
         samples -= min(samples, block.shape[1])

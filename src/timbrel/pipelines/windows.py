@@ -1,10 +1,10 @@
 """Music of any length, as a chain of small stages.
 
-    samples -> `Windows` -> mels that overlap, each made anew by a model -> `CrossFade` -> one mel
+    samples -> `Windows` -> mels that overlap, each transferred by a model -> `CrossFade` -> one mel
 
-A stage takes the next part by `push` and gives what is ready, and `finish` gives the rest; so do the resampler, the
-band-pass and the inverter of `timbrel.audio`. What a stage keeps does not grow with length. No stage knows how long the
-music is before its end: the same chain serves a file, a stream and what is generated.
+`push` takes the next part and gives what is ready of the result; `finish` gives the rest. The resampler, the band-pass
+and the inverter of `timbrel.audio` are stages, too. The memory of a stage does not grow with length. No stage knows how
+long the music is before its end: one chain serves files, streams and generated music.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Stage(Protocol):
 
 
 def flow(blocks: Iterable[Waveform], *stages: Stage) -> Iterator[Waveform]:
-    """Blocks [channels, n] through one stage after the other, without the empty ones."""
+    """Sends blocks [channels, n] through one stage after the other; empty blocks are left out."""
     for stage in stages:
         blocks = _through(blocks, stage)
     return (block for block in blocks if block.shape[-1])
@@ -45,7 +45,7 @@ def _through(blocks: Iterable[Waveform], stage: Stage) -> Iterator[Waveform]:
 
 
 def split(blocks: Iterable[Waveform], samples: int) -> Iterator[Waveform]:
-    """Blocks [channels, n] of so many samples at most."""
+    """Cuts blocks [channels, n] into blocks of at most `samples` samples."""
     for block in blocks:
         for start in range(0, block.shape[-1], samples):
             yield block[:, start : start + samples]
@@ -70,7 +70,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class Window:
-    """A part of the music that a model makes anew at one time.
+    """A part of the music that a model transfers at one time.
 
     Attributes:
         mel: dB [1, 1, n_mels, frames].
@@ -86,12 +86,12 @@ class Window:
 class Windows:
     """Samples in, windows that overlap out.
 
-    A window is cut once it is known that more than the overlap follows: rather one longer window at the end than one
-    that is all fade. What a window's mel shows does not depend on where the window begins.
+    A window is cut once more than the overlap is there after it: the last window may be longer, and none is all fade. A
+    frame of a window's mel is the same wherever the window begins.
 
     Args:
         config: of the mels.
-        frames: of a window.
+        frames: length of a window.
         overlap: frames that a window shares with the next, at least 1.
         transpose: semitones to move the music by.
     """
@@ -165,7 +165,7 @@ class CrossFade:
 
 
 def noise_at(seed: int, first: int, shape: Sequence[int], grid: int) -> Tensor:
-    """Noise that belongs to the moment: windows agree where they overlap.
+    """Standard normal noise that belongs to the moment: windows that overlap have the same noise there.
 
     Args:
         seed: of all the music.
@@ -175,8 +175,8 @@ def noise_at(seed: int, first: int, shape: Sequence[int], grid: int) -> Tensor:
     """
     parts = []
     for number in range(first // grid, (first + shape[-1]) // grid + 1):
-        drawn = np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(drawn) >> 1)
+        part_seed = np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(part_seed) >> 1)
         parts.append(torch.randn(*shape[1:-1], grid, generator=generator))
     skip = first % grid
     return torch.cat(parts, dim=-1)[None, ..., skip : skip + shape[-1]]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from timbrel.audio.mel import MelConfig
 from timbrel.models.autoencoder import MelAutoencoder
-from timbrel.models.encoders import FeatureConfig, FeatureNetwork
+from timbrel.models.features import FeatureConfig, FeatureNetwork
 from timbrel.models.report import ReportCodec
 from timbrel.systems.base import System
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from timbrel.errors import MissingDependencyError, ModelError, TimbrelError
-from timbrel.models.encoders import LPIPS, VGGish
+from timbrel.models.features import LPIPS, VGGish
 
 HUB = "hf:"
 VGGISH = "a VGGish state dict: features.0.weight ... embeddings.4.bias, 72,141,184 numbers"

@@ -94,7 +94,7 @@ class Report001System(StyleTransfer):
         side = self.window * self.codec.factor
         mel = mel.tile(-(-side // mel.shape[-1]))  # a shorter clip goes round
         pieces = mel[0, 0, :, : mel.shape[-1] // side * side].unflatten(1, (-1, side)).transpose(0, 1)
-        style = self.style(self.codec.picture(pieces[:, None]))
+        style = self.style(self.codec.normalise(pieces[:, None]))
         coarse = style.coarse.flatten(0, 1)
         return torch.cat([coarse, style.fine.reshape(len(coarse), -1)], dim=1)
 

@@ -14,7 +14,7 @@ from timbrel.audio.mel import MelConfig
 from timbrel.data.datasets import Windows
 from timbrel.data.store import MelStore, dequantise
 from timbrel.errors import InputError
-from timbrel.models.encoders import FeatureConfig, FeatureNetwork
+from timbrel.models.features import FeatureConfig, FeatureNetwork
 from timbrel.systems.alone import FeaturesSystem
 from timbrel.systems.folder import save_system
 from timbrel.training.recipes import FeaturesRecipe

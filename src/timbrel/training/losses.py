@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from timbrel.audio import vggish
 from timbrel.audio.mel import MelConfig
 from timbrel.errors import InputError
-from timbrel.models.encoders import LPIPS, FeatureNetwork, VGGish
+from timbrel.models.features import LPIPS, FeatureNetwork, VGGish
 from timbrel.systems.alone import FeaturesSystem
 from timbrel.systems.folder import load_system
 from timbrel.systems.foreign import HUB, load_picture_network

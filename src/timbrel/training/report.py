@@ -132,7 +132,7 @@ class ReportAutoencoderStage(_ReportStage):
         else:
             kl = kl_of_moments(latents)
         decoded = codec.decode(latents)
-        mse = F.mse_loss(codec.picture(decoded), codec.picture(mel))
+        mse = F.mse_loss(codec.normalise(decoded), codec.normalise(mel))
         loss, terms = mse + recipe.kl_weight * kl, {"mse": mse, "kl": kl}
         if self.features and recipe.perceptual_weight:
             perceptual = feature_loss(self.features, mel, decoded)
@@ -224,7 +224,7 @@ class ReportTransferStage(_ReportStage):
         return x.repeat_interleave(self.recipe.noise_levels, dim=0)
 
     def _style(self, batch: dict[str, Tensor]) -> ReportStyle:
-        return self.model.style(self.model.codec.picture(batch["style"]))
+        return self.model.style(self.model.codec.normalise(batch["style"]))
 
     def _denoised(self, batch: dict[str, Tensor], encoded: Tensor, style: ReportStyle) -> tuple[Tensor, Tensor]:
         """The diffusion loss, and the estimate of the clean latents at every noise level, [batch * levels, c, h, w]."""
@@ -243,7 +243,7 @@ class ReportTransferStage(_ReportStage):
         diffusion, estimated = self._denoised(batch, encoded, heard)
         # At once: batch statistics are then of both, as those that it keeps for later.
         decoded, result = codec.decode(torch.cat([encoded, estimated])).tensor_split([len(encoded)])
-        mse = F.mse_loss(codec.picture(decoded), codec.picture(batch["mel"]))
+        mse = F.mse_loss(codec.normalise(decoded), codec.normalise(batch["mel"]))
         loss = recipe.diffusion_weight * diffusion + recipe.reconstruction_weight * mse
         terms = {"diffusion": diffusion, "mse": mse}
         if self.features and recipe.perceptual_weight:

@@ -274,7 +274,7 @@ def test_one_step_is_the_estimate_of_one_prediction():
     with torch.no_grad():
         t = round(model.full_start * 200) - 1
         x = model.schedule.add_noise(model.codec.encode(content), noise(model, 1), t)
-        said = model.denoiser(x, torch.tensor([t]), model.style(model.codec.picture(style)))
+        said = model.denoiser(x, torch.tensor([t]), model.style(model.codec.normalise(style)))
         expected = model.decode(model.schedule.to_x0(said, x, t))
     found = transferred(model, content, style, 1)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-2)

@@ -27,7 +27,7 @@ from timbrel.experiments.report_003.rows import Direction, Run
 from timbrel.experiments.report_003.run import reproduce
 from timbrel.experiments.run import keep_settings
 from timbrel.metrics import notes
-from timbrel.models.encoders import FeatureConfig, FeatureNetwork
+from timbrel.models.features import FeatureConfig, FeatureNetwork
 from timbrel.pipelines.transfer import TransferPipeline, load
 from timbrel.systems import folder as folders
 from timbrel.systems.alone import FeaturesSystem

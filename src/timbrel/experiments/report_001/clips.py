@@ -172,6 +172,6 @@ def transferred(model: Report001System, contents: Tensor, styles: Tensor, steps:
 @torch.inference_mode()
 def generated(model: Report001System, styles: Tensor, steps: int) -> Tensor:
     """Mels [clips, 1, 128, 128] in dB, from noise and a style alone (figures 4 and 5)."""
-    style = model.style(model.codec.picture(styles))
+    style = model.style(model.codec.normalise(styles))
     x, timesteps = noise(model, len(styles)), inference_timesteps(model.schedule, steps)
     return model.decode(ddim(lambda x, t: model.denoiser(x, t, style), x, model.schedule, timesteps))

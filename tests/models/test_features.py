@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from timbrel.errors import InputError
-from timbrel.models.encoders import LPIPS, FeatureConfig, FeatureNetwork, VGGish
+from timbrel.models.features import LPIPS, FeatureConfig, FeatureNetwork, VGGish
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
-"""Feature networks: what a picture of sound holds, for distances between recordings, losses and conditions.
+"""Feature networks: mels or pictures -> feature maps and embeddings, for distances, losses and conditions.
 
-Each gives feature maps through `maps` and, but for LPIPS, the embedding that they are on the way to. `name` says in
-figures which one it was; `calibrated`, whether it has learnt how much each layer's maps count in a distance.
+Every network has `maps`, the feature maps of its layers. VGGish and the `FeatureNetwork` also have an embedding, which
+those maps lead to. `name` stands beside figures that the network computed. `calibrated` is True for LPIPS alone, which
+has learnt how much each layer's maps count in a distance.
 """
 
 from __future__ import annotations
@@ -44,19 +45,19 @@ class VGGish(nn.Module):
 
     @classmethod
     def from_state_dict(cls, tensors: Mapping[str, Tensor]) -> VGGish:
-        """With these weights. Some files hold AudioSet's PCA beside them (`pproc.`), which is left out.
+        """A network with these weights. AudioSet's PCA (`pproc.`), which some files have too, is left out.
 
         Raises:
-            RuntimeError: they are another network's.
+            RuntimeError: the weights are another network's.
         """
         with torch.device("meta"):
             network = cls()
-        return _with(network, {name: t for name, t in tensors.items() if not name.startswith("pproc.")})
+        return _with_weights(network, {name: t for name, t in tensors.items() if not name.startswith("pproc.")})
 
-    def maps(self, picture: Tensor) -> list[Tensor]:
-        """Pictures [batch, 1, h, w] of any size -> the maps before each pooling: [batch, 64, h, w],
+    def maps(self, log_mel: Tensor) -> list[Tensor]:
+        """Log-mels [batch, 1, h, w] of any size -> the maps before each pooling: [batch, 64, h, w],
         [batch, 128, h // 2, w // 2], [batch, 256, h // 4, w // 4], [batch, 512, h // 8, w // 8]."""
-        return _outputs(self.features, (1, 4, 9, 14), picture)
+        return _outputs(self.features, (1, 4, 9, 14), log_mel)
 
     def forward(self, examples: Tensor) -> Tensor:
         """Examples [n, 1, 96, 64] of `timbrel.audio.vggish.examples` -> embeddings [n, 128].
@@ -108,24 +109,24 @@ class LPIPS(nn.Module):
 
     @staticmethod
     def fits(tensors: Mapping[str, Tensor]) -> bool:
-        """Whether these weights look like LPIPS's, or like a part of them: with heads, or of pictures in colour."""
+        """Whether these are weights of LPIPS, or a part of them: of heads, or of a network for pictures in colour."""
         first = tensors.get("features.0.weight")
         return any(re.match(r"lin\d|net\.", name) for name in tensors) or (first is not None and first.shape[1] == 3)
 
     @classmethod
     def from_state_dict(cls, tensors: Mapping[str, Tensor]) -> LPIPS:
-        """With the weights of torchvision's trunk and of the heads, or of the authors' whole network, where the trunk
-        is in slices (`net.slice1.0.weight`). Whatever else is there, the trunk's own classifier say, is left out.
+        """A network with the weights of torchvision's trunk and of the heads, or of the authors' whole network, where
+        the trunk is in slices (`net.slice1.0.weight`). Other tensors, such as the trunk's own classifier, are left out.
 
         Raises:
-            RuntimeError: they are another network's, or there is a part alone.
-            ValueError: a head has negative weights: it makes no distance.
+            RuntimeError: the weights are another network's, or of the trunk or the heads alone.
+            ValueError: a head has negative weights, and so gives no distance.
         """
         tensors = {re.sub(r"^net\.slice\d\.", "features.", name): t for name, t in tensors.items()}
         tensors = {name: t for name, t in tensors.items() if re.match(r"features\.|lin\d", name)}
         with torch.device("meta"):
             network = cls("vgg16" if "features.28.weight" in tensors else "alexnet")
-        _with(network, tensors)
+        _with_weights(network, tensors)
         for head in network.heads:
             if not bool((head >= 0).all()):
                 raise ValueError(f"a head has the weight {float(head.min()):g}; a distance has none below 0")
@@ -149,11 +150,11 @@ class LPIPS(nn.Module):
             size, least = (" x ".join(map(str, shape)) for shape in (picture.shape[2:], (self.least, self.least)))
             raise InputError(f"the picture is {size}; expected at least {least} for {self.name}")
         x = (picture - self.shift) / self.scale
-        found = []
+        weighted = []
         for maps, head in zip(_outputs(self.features, self.layers, x), self.heads, strict=True):
             length = (maps.square().sum(dim=1, keepdim=True) + 1e-10).sqrt()
-            found.append((len(self.layers) * len(head) * head).sqrt() * maps / length)
-        return found
+            weighted.append((len(self.layers) * len(head) * head).sqrt() * maps / length)
+        return weighted
 
 
 @dataclass(frozen=True)
@@ -165,10 +166,10 @@ class FeatureConfig:
 
 
 class FeatureNetwork(nn.Module):
-    """A small classifier of instruments over mel pictures, whose last but one layer is the embedding.
+    """A small classifier of instruments over mels, whose last but one layer is the embedding.
 
-    The stand-in where no weights of a larger network are at hand. Whatever uses it is named "timbrel-features".
-    Pictures may have any size; frequency keeps its place up to the embedding, time does not.
+    It stands in where no weights of a larger network are at hand. A mel may have any size. The embedding keeps places
+    in frequency, and none in time.
     """
 
     name: ClassVar[str] = "timbrel-features"
@@ -192,11 +193,11 @@ class FeatureNetwork(nn.Module):
     def maps(self, mel: Tensor) -> list[Tensor]:
         """Mel in dB [batch, 1, n_mels, frames] -> five maps [batch, channels, h, w], each half as high and wide as
         the one before; differentiable."""
-        found, x = [], 1 - 2 * mel / self.config.floor_db
+        maps, x = [], 1 - 2 * mel / self.config.floor_db
         for block in self.blocks:
             x = block(x)
-            found.append(x)
-        return found
+            maps.append(x)
+        return maps
 
     def embed(self, mel: Tensor) -> Tensor:
         """Mel in dB [batch, 1, n_mels, frames] -> embeddings [batch, embedding]."""
@@ -208,7 +209,7 @@ class FeatureNetwork(nn.Module):
 
 
 def _vgg(*blocks: Sequence[int]) -> nn.Sequential:
-    """Blocks of 3 x 3 convolutions with these channels, the first its input's; a pooling ends each."""
+    """Blocks of 3 x 3 convolutions with a pooling at the end. A block's numbers are its channels, its input's first."""
     layers: list[nn.Module] = []
     for widths in blocks:
         for before, after in pairwise(widths):
@@ -228,16 +229,16 @@ def _alexnet() -> nn.Sequential:
     )
 
 
-def _outputs(layers: Iterable[nn.Module], wanted: Sequence[int], x: Tensor) -> list[Tensor]:
-    """What the layers with these numbers give."""
-    found = []
-    for number, layer in enumerate(islice(layers, max(wanted) + 1)):
+def _outputs(layers: Iterable[nn.Module], numbers: Sequence[int], x: Tensor) -> list[Tensor]:
+    """The outputs of the layers with these numbers."""
+    outputs = []
+    for number, layer in enumerate(islice(layers, max(numbers) + 1)):
         x = layer(x)
-        if number in wanted:
-            found.append(x)
-    return found
+        if number in numbers:
+            outputs.append(x)
+    return outputs
 
 
-def _with(network: Network, tensors: Mapping[str, Tensor]) -> Network:
+def _with_weights(network: Network, tensors: Mapping[str, Tensor]) -> Network:
     network.load_state_dict(tensors, assign=True)
     return network.eval().requires_grad_(False)
