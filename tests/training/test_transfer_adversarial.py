@@ -11,7 +11,7 @@ from timbrel.data.store import Entry, StoreWriter
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.models.denoiser import Condition
-from timbrel.models.encoders import FeatureConfig, FeatureNetwork
+from timbrel.models.features import FeatureConfig, FeatureNetwork
 from timbrel.systems.alone import CodecSystem, FeaturesSystem
 from timbrel.systems.folder import load_system, save_system
 from timbrel.systems.transfer import TransferSystem
