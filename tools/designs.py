@@ -257,12 +257,12 @@ class Trial:
         t = torch.where(batch["chance"] < self.design.pure_noise_share, TIMESTEPS - 1, batch["timesteps"])
         if self.design.objective == "flow":
             share = ((t + 1) / TIMESTEPS).float()[:, None, None, None]
-            noisy, wanted = (1 - share) * target + share * noise, noise - target
+            noisy, objective = (1 - share) * target + share * noise, noise - target
         else:
-            noisy, wanted = self.schedule.add_noise(target, noise, t), self.schedule.target(target, noise, t)
+            noisy, objective = self.schedule.add_noise(target, noise, t), self.schedule.target(target, noise, t)
         predicted = self.denoiser(noisy, t, self.condition(batch, latents))
         with torch.autocast("cpu", enabled=False):
-            error = self.codec.decode_difference(predicted.float() - wanted)
+            error = self.codec.decode_difference(predicted.float() - objective)
             if self.design.loss == "l2":
                 return error.square().mean() / 150
             value = error.abs().mean()
@@ -442,8 +442,8 @@ def main() -> None:
         parser.error(f"{', '.join(unknown)}: expected names of {', '.join(everything)}")
     mel = MelStore(data).config
     labels = sorted({e.label for e in MelStore(data).entries} | set(TARGETS))
-    wanted = list(names or everything)
-    left = [name for name in wanted if not (out / f"{name}.json").exists()]
+    chosen = list(names or everything)
+    left = [name for name in chosen if not (out / f"{name}.json").exists()]
     test: dict[str, Test] = {}
     for where in ("heard", "unheard") if left else ():
         batch = held_out(data, labels, where == "unheard")
@@ -452,7 +452,7 @@ def main() -> None:
             nothing = measure(test[where], batch["content"], mel, labels)
             write_text(out / f"nothing-{where}.json", json.dumps(nothing) + "\n")
     while left:  # with what is done already of its group: they were trained in one run
-        group = [name for name in wanted if shared(everything[name]) == shared(everything[left[0]])]
+        group = [name for name in chosen if shared(everything[name]) == shared(everything[left[0]])]
         run({name: everything[name] for name in group}, args.steps, data, out, labels, test)
         left = [name for name in left if name not in group]
     for kind, rows in (("designs", [*DESIGNS]), ("variations", ["base", *VARIATIONS])):

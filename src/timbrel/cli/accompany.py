@@ -22,7 +22,7 @@ def accompany(
     overwrite: bool = False,
     method: Annotated[MethodFlags, FLAGS] = CROSS,
 ) -> None:
-    """Let instruments accompany a voice: they follow it, in a mix under it and in a file each.
+    """Let instruments accompany a voice: they follow it. The result is a file for each, and a mix with the voice.
 
     For example:
 

@@ -34,7 +34,7 @@ def duet(
 
     Args:
         instruments: Instruments that have a model of their own: `timbrel models` lists those that ship.
-        settings: What they play.
+        settings: How they play.
         output_dir: The folder for the files; by default named after the instruments.
         overwrite: Replace files that exist.
         models: A folder with models of instruments (of `timbrel train single`), beside those that ship.
@@ -44,7 +44,7 @@ def duet(
 
     begin = time.monotonic()
     folder = output_dir or Path("-".join(instruments))
-    if folder.exists():  # what stands there is known before there is work
+    if folder.exists():  # files that are in the way are named before any work begins
         stem_paths(folder, instruments, overwrite=overwrite)
     with progress_bar(folder.name) as progress:
         stems = DuetPipeline.load(instruments, models)(settings=settings, progress=progress)

@@ -20,8 +20,8 @@ def build(benchmark: Benchmark, *, limit: Number = None, workers: Number = None)
 
         timbrel evaluate build benchmark
 
-    Needs the extra [data], TiMidity++ and the Freepats library; takes about 550 MB. What is there already is
-    not made again.
+    Needs the extra [data], TiMidity++ and the Freepats library; takes about 550 MB. Files that are there are not
+    made again.
 
     Args:
         benchmark: The folder to make.
@@ -117,7 +117,7 @@ def beyond(
         benchmark: The folder that `timbrel evaluate build` made.
         model: A model that ships or a model folder.
         out: The folder for beyond.json.
-        per_direction: How many of the 20 scores of each direction are asked about; 2 take some 6 minutes.
+        per_direction: How many of the 20 scores of each direction are used; 2 take some 6 minutes.
         tables: Some of variations, sources, targets.
         workers: Processors to use.
     """
@@ -192,7 +192,7 @@ def distance(
         timbrel evaluate distance recordings/violin results
         timbrel evaluate distance recordings/violin results --encoder vggish --weights vggish.pth --out fad.json
 
-    At least 10 recordings each, better hundreds. A figure means something beside others of the same encoder alone.
+    Each folder needs at least 10 recordings, better hundreds. Figures compare with those of the same encoder alone.
     CLAP needs the extra [hub].
 
     Args:
@@ -203,7 +203,7 @@ def distance(
             vggish a state dict (.pth, .safetensors or hf:OWNER/REPO/FILE); of clap a hub id or a folder (default:
             laion/clap-htsat-unfused); musicnn has its own.
         out: Also write the figures here.
-        cache: A folder that keeps what was heard, so that no recording is heard twice by one encoder.
+        cache: A folder for embeddings, so that one encoder hears no recording twice.
         seed: Another seed cuts the sets into other parts.
     """
     from timbrel.audio.io import check_output
@@ -215,15 +215,15 @@ def distance(
     ear = load_encoder(encoder, weights)
     for folder in (reference, other):  # before the long work
         sets.find_recordings(folder)
-    heard = [sets.embed_folder(folder, ear, cache=cache) for folder in (reference, other)]
-    for folder, made in zip((reference, other), heard, strict=True):
-        for name, reason in made.failures:
+    embedded = [sets.embed_folder(folder, ear, cache=cache) for folder in (reference, other)]
+    for folder, recordings in zip((reference, other), embedded, strict=True):
+        for name, reason in recordings.failures:
             print(f"skipped {folder / name}: {reason}", file=sys.stderr)
-        print(f"{folder}: {len(made.recordings)} recordings, {len(made.rows())} embeddings")
-    found = fad.evaluate(*heard, seed=seed) | kad.evaluate(*heard, seed=seed)
-    for name, value in found.items():
+        print(f"{folder}: {len(recordings.recordings)} recordings, {len(recordings.rows())} embeddings")
+    distances = fad.evaluate(*embedded, seed=seed) | kad.evaluate(*embedded, seed=seed)
+    for name, value in distances.items():
         print(f"{name}  {value}")
         if value.warning:
             print(f"warning: {value.warning}", file=sys.stderr)
     if out is not None:
-        sets.write_distances(out, found)
+        sets.write_distances(out, distances)

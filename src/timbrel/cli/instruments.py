@@ -24,7 +24,7 @@ def add(
         timbrel transfer song.mp3 --to my-cello
 
     Args:
-        name: What to call it; one of your own of that name is replaced.
+        name: What to call it; an instrument of your own with that name is replaced.
         clips: Recordings of that instrument alone, some seconds or more, best of different notes.
         model: The model that it is for: a shipped name or a folder.
     """
@@ -40,4 +40,4 @@ def add(
     import timbrel
 
     timbrel.add_instrument(name, clips, model=model)
-    print(f"{name} is known now: timbrel transfer SOURCE --to {name}")
+    print(f"{name} is an instrument now: timbrel transfer SOURCE --to {name}")

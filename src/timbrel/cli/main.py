@@ -25,7 +25,7 @@ DESCRIPTION = """Puts a recording on another instrument, keeping its melody and 
     timbrel transfer song.mp3 --to my-cello.wav   or any recording as the style
     timbrel transfer --help                       every verb's help has an example
 """
-# Words -> a verb, or what a group of verbs is for; a group comes before what is in it.
+# Words -> a verb, or what a group of verbs is for; a group comes before its verbs.
 VERBS: dict[str, str | Callable[..., int | None]] = {
     "transfer": transfer.transfer,
     "duet": duet.duet,

@@ -27,10 +27,10 @@ def models(
 
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder} is not a folder; expected a model folder, or a folder of them")
-    found = timbrel.list_models(folder)
-    if folder is not None and not any(model.path.is_relative_to(folder) for model in found):
+    listing = timbrel.list_models(folder)
+    if folder is not None and not any(model.path.is_relative_to(folder) for model in listing):
         print(f"{folder} holds no model; `timbrel train` makes one")
-    for model in found:
+    for model in listing:
         rate = f", {model.sample_rate} Hz" if model.sample_rate else ""
         print(f"{model.name}: {model.purpose}, {model.size_bytes / 1e6:.1f} MB{rate}")
         figures = ", ".join(f"{name} {value}" for name, value in model.figures.items())
@@ -43,5 +43,5 @@ def models(
         ):
             if text:
                 print(f"  {title:<12}{text}")
-    if broken := [model.name for model in found if model.error]:
+    if broken := [model.name for model in listing if model.error]:
         raise ModelError(f"{', '.join(broken)} cannot be loaded: make the model anew, or move the folder away")

@@ -28,14 +28,14 @@ def report_001(
 
     Needs the extras [train] and [data], TiMidity++ and a sample library. Both stages and 13 variants are trained: by
     the cpu budget in about 40 minutes of one core, by the gpu budget for the report's 100 and 200 epochs and 20 a
-    variant, about 500,000 steps, which has not been timed. OUT/index.html says what came out, and why it is not the
+    variant, about 500,000 steps, which has not been timed. OUT/index.html has the results, and why they differ from the
     report's.
 
     Args:
         out: The folder for tables, figures, audio and models; a second run goes on where the first stopped.
         quick: A budget of two or three minutes, to see that it works.
         budget: How long to train; the cpu budget also runs on a GPU.
-        data: Train on this mel store instead, of the report's mels.
+        data: A mel store to train on, of the report's mels, instead of one that is rendered.
         networks: Weights of VGGish or LPIPS (files, or hf:OWNER/REPO/FILE), each compared as a judge of style.
         workers: Processes that render.
     """

@@ -41,7 +41,7 @@ class MethodFlags(Method):
 
 @contextmanager
 def progress_bar(name: str) -> Iterator[Progress]:
-    """A bar on stderr with the time left, where that is a terminal; what it gives takes seconds of sound."""
+    """Yields a function of the seconds of sound done and in all: a bar with the time left, if stderr is a terminal."""
     from tqdm import tqdm
 
     layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} s, {remaining} left"

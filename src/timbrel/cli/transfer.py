@@ -37,16 +37,16 @@ def transfer(
         timbrel transfer song.mp3 --to harp -o harp.flac --strength 0.7 --picture harp.png
         timbrel transfer *.wav --to my-cello.wav --output-dir on-cello
 
-    The first writes song-violin.wav into the current folder. Several sources share one loading of the
-    model; one that fails does not stop the others. An input is never overwritten.
+    The first writes song-violin.wav into the current folder. Of several sources one that fails does not stop the
+    others. An input is never overwritten.
 
     Args:
         sources: Recordings of any length: wav, flac, ogg, mp3, m4a, aac, webm, the sound of a video...
-        to: The name of an instrument (`timbrel models` lists them), or a recording of the sound you want,
-            some seconds of that instrument alone.
+        to: The name of an instrument (`timbrel models` lists them), or a recording of the instrument alone, some
+            seconds long.
         output: Where the result goes, for a single source; .wav, .flac, .ogg or .mp3 says the format.
         output_dir: The folder where results go, named SOURCE-TARGET.wav; made if it is missing.
-        settings: How they are put on it.
+        settings: How the sources are transferred.
         picture: Also draw source, style clip and result as mel spectrograms, for a single source.
         sample_rate: Sample rate of the result.
         overwrite: Replace results that exist.

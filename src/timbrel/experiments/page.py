@@ -1,4 +1,4 @@
-"""What a run measured, to read: tables (plain text, Markdown, CSV), and a page of text, tables and figures with sound.
+"""Results of a run, to read: tables (plain text, Markdown, CSV), and a page of text, tables and figures with sound.
 
 A page is one Jinja2 template, `page.html`, over a list of blocks. Nothing here runs a model.
 """
@@ -158,8 +158,8 @@ def png(drawing: Any, *, colours: int = 64) -> bytes:
     """A matplotlib figure as a small PNG, of so many colours."""
     from PIL import Image
 
-    drawing.savefig(drawn := io.BytesIO(), format="png")
-    Image.open(drawn).convert("RGB").quantize(colours).save(file := io.BytesIO(), format="png", optimize=True)
+    drawing.savefig(large := io.BytesIO(), format="png")
+    Image.open(large).convert("RGB").quantize(colours).save(file := io.BytesIO(), format="png", optimize=True)
     return file.getvalue()
 
 

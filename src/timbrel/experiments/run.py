@@ -26,7 +26,7 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Refuses to go on in a folder that was made with other settings.
 
     Raises:
-        InputError: so it is; or its settings are damaged, or it is a file.
+        InputError: the folder has other settings or damaged ones, or is a file.
     """
     path = folder / "settings.json"
     if folder.exists() and not folder.is_dir():
@@ -56,12 +56,12 @@ def measure_rows(
     workers: int | None = None,
     title: str = "",
 ) -> Result:
-    """Measures the rows that `folder` does not have, and keeps each there.
+    """Measures the rows that `folder` lacks, and writes each into it.
 
     Args:
-        measure: job -> anything that JSON can say; what another process can import, unless `workers` is 1.
-        jobs: for each row's name what `measure` is called with.
-        folder: where rows are kept; None keeps nothing.
+        measure: a function job -> value that JSON can hold; another process can import it, unless `workers` is 1.
+        jobs: a job for each row, by the row's name.
+        folder: where rows are written; None writes nothing.
         workers: processes, each with one torch thread; None is one a core.
         title: of the progress bar; without one there is none.
 

@@ -1,8 +1,8 @@
 """What does an encoder hear in a recording? Networks that turn sound into vectors, behind one contract.
 
-A distance between sets of recordings (`fad.py`, `kad.py`) is a distance between such vectors: it means nothing
-without its encoder's name, which therefore goes along into every result, with eight digits of its weights. Four are
-here; anything else with a `name`, a `sample_rate` and `embed` will do.
+A distance between sets of recordings (`fad.py`, `kad.py`) is a distance between such vectors. It means nothing without
+the encoder's name, so every result has that name, with eight digits of the weights. Four encoders are here; any object
+with a `name`, a `sample_rate` and `embed` is one, too.
 
 - **timbrel-features**: trained by `timbrel train features` on instrument labels. It needs nothing from elsewhere, and
   its distances compare with its own alone.
@@ -123,8 +123,8 @@ class ClapEncoder:
         source = DEFAULT_CLAP if model is None else str(model)
         self.device = _device()
         network = _from_hub(ClapModel, source)
-        known_as = Path(source).name if Path(source).is_dir() else source
-        self.name = f"clap:{known_as}:{fingerprint(network)}"
+        model_name = Path(source).name if Path(source).is_dir() else source
+        self.name = f"clap:{model_name}:{fingerprint(network)}"
         self.network = network.eval().requires_grad_(False).to(self.device)
         self.extractor = _from_hub(ClapFeatureExtractor, source)
         self.sample_rate = int(self.extractor.sampling_rate)
@@ -137,8 +137,8 @@ class ClapEncoder:
             inputs = self.extractor(list(batch.numpy()), sampling_rate=self.sample_rate, return_tensors="pt")
             features = inputs["input_features"].to(self.device)
             longer = torch.zeros(len(batch), 1, dtype=torch.bool, device=self.device)
-            found = self.network.get_audio_features(input_features=features, is_longer=longer)
-            return getattr(found, "pooler_output", found)
+            output = self.network.get_audio_features(input_features=features, is_longer=longer)
+            return getattr(output, "pooler_output", output)
 
         return _in_batches(network, pieces(waveform, length))
 
@@ -202,12 +202,12 @@ def _device() -> torch.device:
 
 
 def _in_batches(network: Callable[[Tensor], Tensor], windows: NDArray) -> NDArray:
-    found = []
+    embeddings = []
     with torch.inference_mode():
         for i in range(0, len(windows), BATCH):
             batch = torch.from_numpy(np.array(windows[i : i + BATCH], np.float32))
-            found.append(network(batch).float().cpu().numpy())
-    return np.concatenate(found)
+            embeddings.append(network(batch).float().cpu().numpy())
+    return np.concatenate(embeddings)
 
 
 def _from_hub(kind: Any, source: str) -> Any:

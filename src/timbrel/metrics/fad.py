@@ -5,10 +5,10 @@ Kilgour et al. 2019: with mean m and covariance S of the embeddings of each set,
     FAD = |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2))
 
 0 is the same; there is no upper end, and the scale is the encoder's. It is too large by an amount that falls with
-the number of recordings: two small sets of the same kind are "apart". So both sets are cut into 1, 2, ... disjoint
-parts, nothing drawn twice, and the line through the mean distance of k parts, against k, which is against 1/n, is
-followed to k = 0: sets without end (Chong and Forsyth 2020; for music Gui et al. 2024, "Adapting Frechet audio
-distance for generative music evaluation").
+the number of recordings n: two small sets of the same kind are "apart". So both sets are cut into k = 1, 2, ...
+disjoint parts, nothing drawn twice. The mean distance of the parts lies near a line in k, for k goes with 1/n. At k = 0
+that line gives the distance of sets without end (Chong and Forsyth 2020; for music Gui et al. 2024, "Adapting Frechet
+audio distance for generative music evaluation").
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def frechet_audio_distance(reference: Embeddings, other: Embeddings, *, seed: in
     validate(reference, other)
     counts = len(reference.rows()), len(other.rows())
     dimensions = reference.recordings[0].shape[1]
-    fewest = min(len(made.recordings) for made in (reference, other))
+    fewest = min(len(embeddings.recordings) for embeddings in (reference, other))
     enough = fewest // dimensions
     most = min(max(enough, FEWEST_PARTS), MOST_PARTS)
 

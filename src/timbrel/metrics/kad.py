@@ -53,7 +53,7 @@ def kernel_audio_distance(reference: Embeddings, other: Embeddings, *, seed: int
     validate(reference, other)
     width = bandwidth(reference.rows(), seed=seed)
     xx, yy, xy = (_sums(a, b, width) for a, b in ((reference, reference), (other, other), (reference, other)))
-    x, y = (np.array([len(rows) for rows in made.recordings], np.float64) for made in (reference, other))
+    x, y = (np.array([len(rows) for rows in embeddings.recordings], np.float64) for embeddings in (reference, other))
 
     def distance(first: NDArray, second: NDArray) -> float:
         within = _mean_of_others(xx[np.ix_(first, first)], x[first]) + _mean_of_others(
@@ -98,9 +98,9 @@ def _sums(a: Embeddings, b: Embeddings, width: float) -> NDArray:
     return sums
 
 
-def _memberships(made: Embeddings) -> sparse.csr_array:
+def _memberships(embeddings: Embeddings) -> sparse.csr_array:
     """1 where an embedding is of a recording: [recordings, embeddings]."""
-    ends = np.cumsum([0, *(len(rows) for rows in made.recordings)])
+    ends = np.cumsum([0, *(len(rows) for rows in embeddings.recordings)])
     return sparse.csr_array((np.ones(ends[-1]), np.arange(ends[-1]), ends))
 
 

@@ -1,7 +1,7 @@
 """Is loud still loud, and soft still soft?
 
-The level of a clip, in dB, for each half second of it. Of the estimate's it is asked how far they run from the
-reference's once both have the same mean, so that how loud a clip is as a whole plays no part: 0 dB keeps all of the
+A clip has a level, in dB, for each half second. The error is the RMS difference between the levels of the estimate and
+of the reference, once both have the same mean: the loudness of a whole clip plays no part. 0 dB keeps all of the
 dynamics. Half seconds more than 40 dB below the reference's loudest are rests, and do not count.
 """
 
@@ -45,8 +45,8 @@ def levels_db(waveform: Array) -> Array:
 def level_error(reference: Array, estimated: Array) -> float:
     """Root mean square, in dB, of how the estimate's levels differ from the reference's, their mean difference out."""
     validate(reference, estimated)
-    expected, found = levels_db(reference), levels_db(estimated)
-    return float((found - expected)[expected > -REST_DB].std())
+    expected, actual = levels_db(reference), levels_db(estimated)
+    return float((actual - expected)[expected > -REST_DB].std())
 
 
 def evaluate(reference: Array, estimated: Array) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """Does a recording still play the notes of its score?
 
 Spotify's basic-pitch (Bittner et al. 2022, *A Lightweight Instrument-Agnostic Model for Polyphonic Note
-Transcription*) writes down the notes; they count as found when pitch (half a semitone) and onset (50 ms)
-agree with a note of the score, each used once; where a note ends is not asked. The F1 of a flawless recording
-is well below 1, for the transcriber errs: compare with that of the true answer.
+Transcription*) writes down the notes. A note is right when its pitch (within half a semitone) and its onset
+(within 50 ms) agree with a note of the score, each used once; the ends of notes do not count. The F1 of a flawless
+recording is well below 1, for the transcriber errs: compare with the F1 of the true answer.
 
 The network is `nmp.onnx` inside the basic-pitch package, run by onnxruntime. The package itself is never
 imported: it would bring TensorFlow. The activations become notes as in its `note_creation.py`, with its
@@ -81,17 +81,17 @@ def decode(frames: NDArray, onsets: NDArray) -> NDArray:
     1].
 
     A note starts at each peak of the onsets (or of a sudden rise of the frames) and lasts while its frames
-    stay over the threshold, dips shorter than `PATIENCE` apart. What energy remains is taken as notes without
-    an onset, the loudest first.
+    stay over the threshold; dips shorter than `PATIENCE` do not end it. The remaining energy becomes notes
+    without an onset, the loudest first.
     """
     if len(frames) <= MIN_FRAMES:
         return np.zeros((0, 4))
     last = len(frames) - 1
     energy = frames.astype(np.float64)
-    found = []
+    rows = []
 
     def take(start: int, end: int, pitch: int) -> None:
-        found.append((start, end, pitch, frames[start:end, pitch].mean()))
+        rows.append((start, end, pitch, frames[start:end, pitch].mean()))
 
     def neighbours(pitch: int) -> slice:
         return slice(max(pitch - 1, 0), pitch + 2)
@@ -125,7 +125,7 @@ def decode(frames: NDArray, onsets: NDArray) -> NDArray:
         if end - start > MIN_FRAMES:
             take(start, end, pitch)
 
-    notes = np.array(sorted(found), dtype=np.float64).reshape(-1, 4)
+    notes = np.array(sorted(rows), dtype=np.float64).reshape(-1, 4)
     notes[:, :2] = _seconds(notes[:, :2])
     notes[:, 2] += LOWEST_PITCH
     return notes

@@ -85,8 +85,8 @@ def find_recordings(folder: str | Path) -> list[str]:
         raise InputError(f"{root} is not a folder; expected one with recordings in it")
     names = only_recordings(root, root.rglob("*"))
     if not names:
-        known = ", ".join(suffix[1:] for suffix in SUFFIXES)
-        raise InputError(f"{root} holds no recording; expected at least {GROUPS}, better hundreds ({known})")
+        formats = ", ".join(suffix[1:] for suffix in SUFFIXES)
+        raise InputError(f"{root} holds no recording; expected at least {GROUPS}, better hundreds ({formats})")
     return names
 
 
@@ -97,8 +97,8 @@ def embed_folder(
 
     Args:
         encoder: of `load_encoder`, or any other that keeps the contract.
-        cache: a folder that keeps what is heard, a file for each recording and encoder: the same recording, whatever
-            it is called, is not heard again. Made if it is missing.
+        cache: a folder for the embeddings, a file for each recording and encoder: the same recording, under any name,
+            is not embedded again. Made if it is missing.
         progress: a bar on stderr, if that is a terminal.
 
     Raises:
@@ -112,23 +112,23 @@ def embed_folder(
             Path(cache).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cache is {cache}, where no folder can be made ({error}); name another cache") from error
-    heard: list[NDArray] = []
+    recordings: list[NDArray] = []
     failures: list[tuple[str, str]] = []
     for name in tqdm(find_recordings(root), desc=root.name, unit="file", disable=None if progress else True):
         try:
-            kept = None if cache is None else Path(cache) / f"{_key(root / name, encoder)}.npy"
-            rows = _kept(kept)
+            cached = None if cache is None else Path(cache) / f"{_key(root / name, encoder)}.npy"
+            rows = _read_cache(cached)
             fresh = _embed(root / name, encoder) if rows is None else rows
         except (TimbrelError, OSError) as error:  # whatever is wrong with one file, the others go on
             failures.append((name, str(error)))
             continue
-        if kept and rows is None:
-            _keep(kept, fresh)
-        heard.append(fresh)
-    if not heard:
+        if cached and rows is None:
+            _write_cache(cached, fresh)
+        recordings.append(fresh)
+    if not recordings:
         skipped = "".join(f"\n  skipped {name}: {reason}" for name, reason in failures[:5])
         raise InputError(f"{root} holds no recording that {encoder.name} can hear:{skipped}")
-    return Embeddings(encoder.name, heard, failures)
+    return Embeddings(encoder.name, recordings, failures)
 
 
 def _embed(recording: Path, encoder: Encoder) -> NDArray:
@@ -136,8 +136,8 @@ def _embed(recording: Path, encoder: Encoder) -> NDArray:
     return encoder.embed(waveform[0])
 
 
-def _kept(path: Path | None) -> NDArray | None:
-    """What was heard before, unless it is missing or damaged."""
+def _read_cache(path: Path | None) -> NDArray | None:
+    """Embeddings of an earlier call, or None where they are missing or damaged."""
     try:
         return None if path is None else np.load(path)
     except (OSError, EOFError, ValueError):
@@ -145,18 +145,18 @@ def _kept(path: Path | None) -> NDArray | None:
 
 
 def _key(recording: Path, encoder: Encoder) -> str:
-    """Another for another content, and for another encoder."""
+    """A digest of a recording's content and the encoder's name."""
     with recording.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     digest.update(encoder.name.encode())
     return digest.hexdigest()
 
 
-def _keep(path: Path, embeddings: NDArray) -> None:
-    whole = io.BytesIO()
-    np.save(whole, embeddings)
+def _write_cache(path: Path, embeddings: NDArray) -> None:
+    file = io.BytesIO()
+    np.save(file, embeddings)
     try:
-        write_bytes(path, whole.getvalue())
+        write_bytes(path, file.getvalue())
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error}); name another cache, or free some space") from error
 
@@ -175,16 +175,16 @@ def validate(reference: Embeddings, other: Embeddings) -> None:
     """
     if reference.encoder != other.encoder:
         raise InputError(f"the sets were heard by {reference.encoder} and {other.encoder}; expected one encoder")
-    for which, made in (("reference", reference), ("other", other)):
-        if len(made.recordings) < GROUPS:
+    for which, embeddings in (("reference", reference), ("other", other)):
+        if len(embeddings.recordings) < GROUPS:
             raise InputError(
-                f"the {which} set has {len(made.recordings)} recordings; expected at least {GROUPS}, better hundreds: "
-                "add some, or cut long ones up"
+                f"the {which} set has {len(embeddings.recordings)} recordings; expected at least {GROUPS}, better "
+                "hundreds: add some, or cut long ones up"
             )
-        for rows in made.recordings:
+        for rows in embeddings.recordings:
             if rows.ndim != 2 or not len(rows) or rows.shape[1:] != reference.recordings[0].shape[1:]:
                 raise InputError(
-                    f"embeddings in the {which} set have the shapes {made.recordings[0].shape} and {rows.shape}; "
+                    f"embeddings in the {which} set have the shapes {embeddings.recordings[0].shape} and {rows.shape}; "
                     "expected [n, d] with one d, n at least 1"
                 )
             if not np.isfinite(rows).all():
@@ -194,7 +194,9 @@ def validate(reference: Embeddings, other: Embeddings) -> None:
 def orders(reference: Embeddings, other: Embeddings, seed: int) -> tuple[NDArray, NDArray]:
     """The indices of each set's recordings, shuffled. Sets of one size are shuffled alike: where the recordings are
     pairs (a source and its transfer), they stay pairs."""
-    first, second = (np.random.default_rng(seed).permutation(len(made.recordings)) for made in (reference, other))
+    first, second = (
+        np.random.default_rng(seed).permutation(len(embeddings.recordings)) for embeddings in (reference, other)
+    )
     return first, second
 
 

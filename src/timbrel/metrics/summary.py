@@ -59,7 +59,7 @@ def ratio_interval(
         ratio = float(_ratio(above, below))
         if len(above) == 1:  # nothing to draw from
             return Summary(ratio, ratio, ratio, 1)
-        drawn = bootstrap(
+        result = bootstrap(
             (above, below),
             _ratio,
             paired=True,
@@ -69,7 +69,7 @@ def ratio_interval(
             method="percentile",
             rng=np.random.default_rng(seed),
         )
-    return Summary(ratio, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high), len(above))
+    return Summary(ratio, float(result.confidence_interval.low), float(result.confidence_interval.high), len(above))
 
 
 def _ratio(above: NDArray, below: NDArray, axis: int = -1) -> NDArray:

@@ -1,4 +1,4 @@
-"""Stage 1 of the default model: the mel autoencoder."""
+"""Stage 1 of the transfer model: the mel autoencoder, its codec."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class AutoencoderStage(Stage):
         return {"mae_db": float(error.abs().mean()), "rms_db": float(error.square().mean().sqrt())}
 
     def samples(self) -> dict[str, Tensor]:
-        both = torch.cat(self._there_and_back(1, 1), dim=-1)[0, 0].flip(0).cpu()
-        return {"mel and reconstruction": 1 - both / self.mel_config.floor_db}
+        picture = torch.cat(self._there_and_back(1, 1), dim=-1)[0, 0].flip(0).cpu()
+        return {"mel and reconstruction": 1 - picture / self.mel_config.floor_db}
 
     @torch.no_grad()
     def _there_and_back(self, seed: int, size: int) -> tuple[Tensor, Tensor]:

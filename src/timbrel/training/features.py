@@ -1,4 +1,4 @@
-"""The feature network: learns to tell instruments apart, so that its last but one layer knows what sounds alike."""
+"""The feature network's stage: it learns to tell instruments apart, so that its embedding says which sound alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: metrics.jsonl, TensorBoard and the progress."""
+"""The log of a run: metrics.jsonl, TensorBoard and the progress."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Log:
         self._progress(means["loss"])
 
     def _progress(self, loss: float) -> None:
-        """A bar, or a line a minute where no terminal is."""
+        """A bar, or a line a minute where stderr is no terminal."""
         step, elapsed_s = self.state.step, self.state.progress.elapsed_s
         total = max(step, round(step / self.state.share()))  # fewer than recipe.steps where the clock ends the run
         if not self.bar.disable:
@@ -59,8 +59,8 @@ class Log:
             self.bar.update(step - self.bar.n)
         elif elapsed_s - self.line_s >= 60:
             self.line_s = elapsed_s
-            left = tqdm.format_interval(elapsed_s / step * (total - step))
-            print(f"step {step} of {total}, loss {loss:.4g}, {left} left", file=sys.stderr)
+            remaining = tqdm.format_interval(elapsed_s / step * (total - step))
+            print(f"step {step} of {total}, loss {loss:.4g}, {remaining} left", file=sys.stderr)
 
     def samples(self, samples: dict[str, Any]) -> None:
         """A stage's `samples`."""
@@ -84,9 +84,9 @@ class Log:
 def _reopen(path: Path, step: int) -> Any:
     """The file to append to, without what a killed run wrote after its last checkpoint, at `step`: it is done again."""
     lines = path.read_text().splitlines() if step and path.exists() else []
-    kept = []
+    earlier = []
     for line in lines:
         with contextlib.suppress(ValueError):  # a line cut short
-            kept += [line + "\n"] if json.loads(line)["step"] <= step else []
-    write_text(path, "".join(kept))
+            earlier += [line + "\n"] if json.loads(line)["step"] <= step else []
+    write_text(path, "".join(earlier))
     return path.open("a")

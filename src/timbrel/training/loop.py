@@ -42,7 +42,7 @@ def fit(stage: Stage, out: str | Path, *, resume: bool = True) -> bool:
             steps and of the minutes.
         out: the run's folder. Killed at any moment, the same call continues it. In one fp32 process without
             `max_minutes` the weights come out bit for bit as if undisturbed; with `max_minutes` the schedule
-            goes on where it was, but it hangs on the clock, so no two runs are equal.
+            goes on where it was, but depends on the clock, so no two runs are equal.
         resume: False starts over, whatever `out` holds.
 
     Returns:
@@ -58,7 +58,7 @@ def fit(stage: Stage, out: str | Path, *, resume: bool = True) -> bool:
 
 
 class _Run:
-    """One call of `fit`: a stage on its device, its state, and when what is due."""
+    """One call of `fit`: a stage on its device, its state, and the times of its log, validations and checkpoints."""
 
     def __init__(self, stage: Stage, out: Path, resume: bool) -> None:
         self.stage, self.recipe, self.out = stage, stage.recipe, out
@@ -94,7 +94,7 @@ class _Run:
         self.accelerator.wait_for_everyone()
 
     def train(self) -> bool:
-        """All steps that are left; True if none is then."""
+        """Trains all remaining steps; True if the run is finished then."""
         if self.state.finished():  # by an earlier call
             self._keep()
         self.objective.train()
@@ -126,13 +126,13 @@ class _Run:
         state.count_step(values)
 
     def _seed(self) -> None:
-        """What a loss draws beyond its batch (dropout, say) hangs on the step alone, to resume exactly."""
+        """Random numbers that a loss draws (for dropout, say) depend on the step alone, so that runs resume exactly."""
         # torch.manual_seed takes half a millisecond where no accelerator is
         seed = torch.default_generator.manual_seed if self.device.type == "cpu" else torch.manual_seed
         seed((self.recipe.seed * 1_000_003 + self.state.step) * self.processes + self.accelerator.process_index)
 
     def _agree(self, stopped: bool) -> bool:
-        """Sets the clock; True to stop. Processes must decide alike on what hangs on the clock or on a signal."""
+        """Sets the clock; True to stop. All processes must decide alike where the clock or a signal decides."""
         progress = self.state.progress
         progress.elapsed_s = time.monotonic() - self.begin
         if self.processes > 1:
@@ -171,10 +171,10 @@ class _Run:
 
     def _not_finite(self, name: str, value: float) -> TimbrelError:
         recipe, checkpoint = self.recipe, self.checkpoint
-        kept = f"{checkpoint} is from before" if checkpoint.exists() else "there is no checkpoint yet"
+        remark = f"{checkpoint} is from before" if checkpoint.exists() else "there is no checkpoint yet"
         return TimbrelError(
             f"{name} became {value} within the {self.state.progress.count} steps up to {self.state.step}, where a "
-            f"finite number was expected ({kept}). Start over (resume=False, or another folder) with a learning_rate "
+            f"finite number was expected ({remark}). Start over (resume=False, or another folder) with a learning_rate "
             f"below {recipe.learning_rate:g}, a clip_norm below {recipe.clip_norm:g}, more than {recipe.warmup_steps} "
             "warmup_steps or precision fp32; or look for NaN in the data"
         )
@@ -238,7 +238,7 @@ class _Objective(nn.Module):
 
 
 class _Steps(Dataset[Values]):
-    """What a worker process makes: this process's slice of the batch of each step."""
+    """What a worker process makes for its parent: the parent's slice of the batch of each step."""
 
     def __init__(self, stage: Stage, rank: int, processes: int) -> None:
         self.stage, self.rank, self.processes = stage, rank, processes

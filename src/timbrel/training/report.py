@@ -1,7 +1,8 @@
 """The two stages of the reference system of report 001, by its own method (its sections 2.2, 4.3 and 4.4).
 
-What makes the style count is first the data: a moment of a recording is denoised with the style of another moment, or
-of another recording, of the same instrument. Then the style loss, which reaches all that made the result.
+Two things make the style count. The first is the data: a moment of a recording is denoised with the style of another
+moment, or of another recording, of the same instrument. The second is the style loss, which reaches every network that
+made the result.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class _ReportStage(Stage):
         self.train, self.validation, self.features = train, validation, features
 
     def info(self, purpose: str, figures: dict[str, float] | None = None) -> dict[str, Any]:
-        """With the network's name, not the place where it was."""
+        """As of any stage, with the feature network's name in place of its path."""
         info = super().info(purpose, figures)
         info["recipe"]["feature_network"] = self.features.name if self.features else None
         return info
@@ -239,9 +240,9 @@ class ReportTransferStage(_ReportStage):
 
     def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         codec, recipe = self.model.codec, self.recipe
-        encoded, heard = codec.encode(batch["mel"]), self._style(batch)
-        diffusion, estimated = self._denoised(batch, encoded, heard)
-        # At once: batch statistics are then of both, as those that it keeps for later.
+        encoded, condition = codec.encode(batch["mel"]), self._style(batch)
+        diffusion, estimated = self._denoised(batch, encoded, condition)
+        # In one call: batch statistics are then of both, as are the running ones.
         decoded, result = codec.decode(torch.cat([encoded, estimated])).tensor_split([len(encoded)])
         mse = F.mse_loss(codec.normalise(decoded), codec.normalise(batch["mel"]))
         loss = recipe.diffusion_weight * diffusion + recipe.reconstruction_weight * mse
@@ -256,7 +257,7 @@ class ReportTransferStage(_ReportStage):
             loss = loss + recipe.style_weight * style
             terms[f"style[{self.features.name}]"] = style
         if "labels" in self.modules:
-            pooled = torch.cat([heard.fine.mean(dim=1), heard.coarse.mean(dim=1)], dim=1)
+            pooled = torch.cat([condition.fine.mean(dim=1), condition.coarse.mean(dim=1)], dim=1)
             terms["label"] = self.modules["labels"](pooled, batch["label"])
             loss = loss + recipe.label_weight * terms["label"]
         return {"loss": loss, **terms}
@@ -292,7 +293,7 @@ class ReportTransferStage(_ReportStage):
 
 
 class LabelLoss(nn.Module):
-    """How well embeddings of style clips and of their instruments' names find each other among the batch: CLIP's
+    """How well embeddings of style clips match those of their instruments' names within the batch: CLIP's
     objective and temperature (Radford et al. 2021, arXiv 2103.00020, section 2.3), with a learned embedding a name.
     An instrument that plays in several clips is right for each of them.
 
@@ -312,15 +313,15 @@ class LabelLoss(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [batch, width] of clips whose instruments are `labels` [batch] (-1: none, left out) -> scalar."""
-        known = labels >= 0
-        if not known.any():
+        labelled = labels >= 0
+        if not labelled.any():
             return embeddings.sum() * 0
-        embeddings, labels = embeddings[known].float(), labels[known]
+        embeddings, labels = embeddings[labelled].float(), labels[labelled]
         names = F.normalize(self.names.weight, dim=1)
         scores = self.log_scale.exp().clamp(max=100) * F.normalize(embeddings, dim=1) @ names.T
-        here = labels.unique()
-        plays = F.one_hot(labels, len(names)).float().T[here]
-        of_names = F.cross_entropy(scores.T[here], plays / plays.sum(dim=1, keepdim=True))
+        present = labels.unique()
+        players = F.one_hot(labels, len(names)).float().T[present]
+        of_names = F.cross_entropy(scores.T[present], players / players.sum(dim=1, keepdim=True))
         return (F.cross_entropy(scores, labels) + of_names) / 2
 
 

@@ -53,9 +53,9 @@ def check_recipe(recipe: Recipe, model: dict[str, Any], init_from: str | Path) -
         model: the model's settings by the names of the recipe's fields; "kind" is its schedule.
     """
     model = model | {"schedule": model.get("kind")}
-    wanted = dataclasses.asdict(recipe)
-    if other := [name for name, value in model.items() if name in wanted and wanted[name] != value]:
-        listed = ", ".join(f"{name} {model[name]} (the recipe: {wanted[name]})" for name in other)
+    fields = dataclasses.asdict(recipe)
+    if other := [name for name, value in model.items() if name in fields and fields[name] != value]:
+        listed = ", ".join(f"{name} {model[name]} (the recipe: {fields[name]})" for name in other)
         raise InputError(f"{init_from} has {listed}; give the model's values, or train from nothing")
 
 
@@ -66,7 +66,7 @@ def named_instruments(model: StyleTransfer, windows: Windows, clips: int = 2) ->
     tokens = {}
     for label in sorted({e.label for e in windows.targets if e.library != "virtual"}):
         levels = _typical(windows, windows.voices[label, _best_library(windows, label)], clips)
-        mels = (dequantise(one, model.mel.floor_db)[None, None].to(device) for one in levels)
+        mels = (dequantise(clip, model.mel.floor_db)[None, None].to(device) for clip in levels)
         tokens[label] = torch.cat([model.style_tokens(mel) for mel in mels])
     return tokens
 
@@ -85,6 +85,6 @@ def _typical(windows: Windows, entries: list[Entry], clips: int) -> list[np.ndar
     """The middles [style_frames, n_mels] of recordings whose mean mels are nearest to the mean of all."""
     middles = [(entry.frames - windows.style_frames) // 2 for entry in entries]
     levels = [windows.window(e, m, windows.style_frames) for e, m in zip(entries, middles, strict=True)]
-    means = np.stack([one.mean(axis=0) for one in levels])
+    means = np.stack([clip.mean(axis=0) for clip in levels])
     distances = np.square(means - means.mean(axis=0)).mean(axis=1)
     return [levels[i] for i in distances.argsort(kind="stable")[:clips]]

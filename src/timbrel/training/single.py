@@ -63,7 +63,7 @@ class SingleStage(Stage):
         Raises:
             InputError: no recording of the instrument; sizes other than the recipe's, mels other than the store's;
                 otherwise as `Windows`.
-            ModelError: as `load_codec` and `load_single_model`.
+            ModelError: as `load_codec` and `load_system`.
         """
         store = _of_instrument(MelStore(data), instrument)
         train, validation = split_windows(store, recipe.frames)
@@ -110,14 +110,14 @@ class SingleStage(Stage):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """The loss on held-out recordings as they are, and how near, as RMS in dB of mel, the model comes back to them
-        from noise half-way: content that is kept, and detail that is made up, both count."""
+        """The loss on held-out recordings, not augmented; and the RMS error in dB of their mels, noised half-way and
+        denoised: content that survives and detail that is made up both count."""
         drawn = [self._draw(self.validation, np.random.default_rng((0, k)), augment=False) for k in range(8)]
         batches = [self.to_device(batch) for batch in drawn]
         losses = [float(self.loss(batch, 0)["loss"]) for batch in batches]
         truth = batches[0]["mel"]
-        mel, made = self._from_half_way(truth)
-        self._last = torch.cat([truth[0], mel[0], made[0]], dim=-1)[0].flip(0).cpu()
+        mel, generated = self._from_half_way(truth)
+        self._last = torch.cat([truth[0], mel[0], generated[0]], dim=-1)[0].flip(0).cpu()
         return {
             "loss": sum(losses) / len(losses),
             "half_way_rms_db": float((mel - truth).square().mean().sqrt()),

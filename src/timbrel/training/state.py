@@ -245,11 +245,12 @@ class TrainingState:
             tensor.copy_(loaded[name])
         self.progress, self.sums = progress, {name: torch.tensor(value) for name, value in sums.items()}
 
-    def _check_settings(self, was: dict[str, Any], path: Path) -> None:
-        now = self.settings
-        changed = [name for name in was if name in now and was[name] != now[name] and name not in FREE_FIELDS]
+    def _check_settings(self, earlier: dict[str, Any], path: Path) -> None:
+        settings = self.settings
+        shared = [name for name in earlier if name in settings and name not in FREE_FIELDS]
+        changed = [name for name in shared if earlier[name] != settings[name]]
         if changed:
-            listed = ", ".join(f"{name} (was {was[name]!r}, now {now[name]!r})" for name in changed)
+            listed = ", ".join(f"{name} (was {earlier[name]!r}, now {settings[name]!r})" for name in changed)
             raise InputError(f"the run in {path.parent} had another recipe: {listed}; restore it, {REMEDY}")
 
 

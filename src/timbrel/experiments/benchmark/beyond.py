@@ -1,7 +1,7 @@
-"""What the benchmark does not ask: recordings that are not clean, other sources, targets that training never heard.
+"""Beyond the benchmark: recordings that are not clean, other sources, targets that training never heard.
 
-The benchmark's scores are played anew by its library. Of *variations* each changes one thing about the source as a real
-recording would; what belongs to the performance (rubato, legato, dynamics) is in the target too, what belongs to the
+The benchmark's scores are played anew by its library. Each of the *variations* changes one thing about the source, as a
+real recording would. A change of the performance (rubato, legato, dynamics) is in the target too; a change of the
 recording (room, noise, codec) is not. *Sources* are instruments that are no target of the benchmark. *Targets* are
 those that no training renders (`instruments.UNSEEN_INSTRUMENTS`).
 """
@@ -87,15 +87,15 @@ def answer(model: str | None, question: Question) -> Measures:
     score, source, style, target = _rendered_question(question)
     result = rows.pipeline(model)(_as_clip(source), to=_as_clip(style), sample_rate=SAMPLE_RATE, seed=0)
     waveforms = (_as_clip(target), resample(result.waveform, result.sample_rate, SAMPLE_RATE), _as_clip(source))
-    truth, made, unchanged = (spectral.prepare(x, SAMPLE_RATE) for x in waveforms)
-    figures = spectral.evaluate(truth, made) | level.evaluate(truth, made)
+    truth, estimate, unchanged = (spectral.prepare(x, SAMPLE_RATE) for x in waveforms)
+    figures = spectral.evaluate(truth, estimate) | level.evaluate(truth, estimate)
     figures["unchanged_mfcc_distance"] = spectral.evaluate(truth, unchanged)["mfcc_distance"]
     if question.label is not None:
-        figures |= instrument.evaluate(classifier(), question.label, made)
+        figures |= instrument.evaluate(classifier(), question.label, estimate)
     if notes.available():
         reference = np.array([[n.start_s, n.end_s, n.pitch] for n in score])
         of_truth = notes.evaluate(reference, truth)
-        figures |= notes.evaluate(reference, made) | {"true_note_f1": of_truth["note_f1"]}
+        figures |= notes.evaluate(reference, estimate) | {"true_note_f1": of_truth["note_f1"]}
         if question.label is not None:
             figures |= against_truth(figures, of_truth)
     return figures

@@ -88,18 +88,18 @@ def evaluate(
 
 
 def _chosen(offered: Mapping[str, Row], names: Iterable[str] | None) -> list[Row]:
-    wanted = list(offered) if names is None else ["target", *names]
-    if unknown := [name for name in wanted if name not in offered]:
+    chosen = list(offered) if names is None else ["target", *names]
+    if unknown := [name for name in chosen if name not in offered]:
         raise InputError(f"row {unknown[0]!r} is unknown; expected some of {', '.join(offered)}")
-    return [offered[name] for name in dict.fromkeys(wanted)]
+    return [offered[name] for name in dict.fromkeys(chosen)]
 
 
 def _measure(row: Row, cases: Sequence[Case], workers: int | None, progress: bool) -> Clips:
-    """The measures of a row, remembered in the benchmark's folder where they only change with the code."""
-    kept = cases[0].folder / "cache" / f"{row.name}-{measures.measured_by()}" if row.kept else None
+    """The measures of a row; kept in the benchmark's folder where they change with the code alone."""
+    cache = cases[0].folder / "cache" / f"{row.name}-{measures.measured_by()}" if row.kept else None
     title = row.title if progress else ""
     jobs = {case.id: case for case in cases}
-    return measure_rows(partial(_measure_case, row.output), jobs, kept, workers=workers, title=title)
+    return measure_rows(partial(_measure_case, row.output), jobs, cache, workers=workers, title=title)
 
 
 def _measure_case(output: Output, case: Case) -> Measures:
@@ -146,8 +146,8 @@ def summarise(rows: Mapping[str, Clips], titles: Mapping[str, str]) -> dict[str,
         name: {"title": titles[name], **_means(clips, full["target"]), "directions": _directions(clips)}
         for name, clips in full.items()
     }
-    heard = {"style_is_heard": _style_is_heard(full)} if {"model-other-style", "model-clip"} <= rows.keys() else {}
-    return {"rows": table, **heard}
+    style = {"style_is_heard": _style_is_heard(full)} if {"model-other-style", "model-clip"} <= rows.keys() else {}
+    return {"rows": table, **style}
 
 
 def _means(clips: Clips, truth: Clips) -> dict[str, Any]:

@@ -93,9 +93,9 @@ def _real_time_factor(model: str | None, content: Waveform, style: Path) -> floa
     pipe(content[:, : 2 * SAMPLE_RATE], **options)
     start = time.perf_counter()
     pipe(content, **options)
-    taken_s = time.perf_counter() - start
+    seconds = time.perf_counter() - start
     torch.set_num_threads(before)
-    return taken_s / (content.shape[1] / SAMPLE_RATE)
+    return seconds / (content.shape[1] / SAMPLE_RATE)
 
 
 def _process_s(model: str | None, content: Waveform, style: Path) -> float:

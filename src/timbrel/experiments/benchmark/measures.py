@@ -1,4 +1,4 @@
-"""What is measured of an output, and how it is printed: to add a measure is one column, and one line in `measure`."""
+"""The measures of an output, and their columns: to add a measure is one column, and one line in `measure`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def measure(case: Case, waveform: Waveform) -> Measures:
     """All measures of an output [channels, samples] at 44,100 Hz, against the case's target and score.
 
     Raises:
-        InputError: if it is over 0.1 s longer or shorter than the target.
+        InputError: if the output is over 0.1 s longer or shorter than the target.
         MissingDependencyError: without librosa or mir_eval.
     """
     target = spectral.prepare(case.read("target"), SAMPLE_RATE)
@@ -70,7 +70,7 @@ def measure(case: Case, waveform: Waveform) -> Measures:
 
 
 def against_truth(clip: Measures, truth: Mapping[str, float]) -> Measures:
-    """What follows from a clip's measures and the true target's: is it the wanted instrument, with the notes?"""
+    """What follows from a clip's measures and the true target's: is it the target instrument, with the notes?"""
     if "note_f1" not in clip:
         return {}
     kept = clip["note_f1"] >= NOTES_KEPT * truth["note_f1"]

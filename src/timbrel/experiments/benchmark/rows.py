@@ -67,8 +67,8 @@ def _through_mel(case: Case) -> Waveform:
 
 def _transcribed(library: str, case: Case) -> Waveform:
     content = case.read("content")
-    heard = notes.transcribe(spectral.prepare(content, SAMPLE_RATE))
-    score = [Note(start, end, int(pitch), max(1, round(127 * level))) for start, end, pitch, level in heard]
+    transcription = notes.transcribe(spectral.prepare(content, SAMPLE_RATE))
+    score = [Note(start, end, int(pitch), max(1, round(127 * level))) for start, end, pitch, level in transcription]
     if not score:
         return np.zeros_like(content)
     return play(score, case.triplet.target, library, content.shape[1] / SAMPLE_RATE)
@@ -98,7 +98,7 @@ def _from_folder(folder: Path, case: Case) -> Waveform:
 
 @lru_cache(maxsize=1)
 def pipeline(model: str | None) -> TransferPipeline:
-    """As `timbrel.load`, without a user's own instruments, which may have the names of a model's."""
+    """As `timbrel.load`, without the user's own instruments: one of those may have the name of a model's instrument."""
     return TransferPipeline(load_system(model, StyleTransfer))
 
 

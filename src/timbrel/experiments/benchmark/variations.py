@@ -1,7 +1,7 @@
 """What real recordings have and renderings lack, one thing at a time.
 
-What belongs to the performance (rubato, legato, dynamics) changes a score; what belongs to the recording (room, noise,
-codec) changes a waveform. All of it is a proxy: no microphone was there.
+A variation of the performance (rubato, legato, dynamics) changes a score; one of the recording (room, noise, codec)
+changes a waveform. All are proxies: no microphone was there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Score = Sequence[Note]
 Rng = np.random.Generator
 
 
-# --- what recordings have and renderings lack: of the performance
+# --- of the performance
 
 
 def rubato(score: Score, rng: Rng) -> list[Note]:
@@ -115,8 +115,8 @@ def mp3(x: NDArray, rng: Rng) -> NDArray:
     file = io.BytesIO()
     soundfile.write(file, 0.5 * x / np.abs(x).max(), SAMPLE_RATE, format="MP3", compression_level=0.95)
     file.seek(0)
-    heard = soundfile.read(file)[0]
-    return np.pad(heard[: len(x)], (0, max(0, len(x) - len(heard))))
+    decoded = soundfile.read(file)[0]
+    return np.pad(decoded[: len(x)], (0, max(0, len(x) - len(decoded))))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the models of report 001 are asked, and how what they answer is judged.
+"""The clips that the models of report 001 transfer, and the measures of the results.
 
 A clip is 3 s of a score that training keeps for validation, on two instruments of one library: so a transfer from one
 to the other has its true answer. Its style is the next clip's passage on the second instrument.
@@ -56,16 +56,16 @@ class Clip:
     answer: NDArray
 
 
-def able(libraries: Sequence[str], source: str, target: str) -> list[str]:
+def libraries_with(libraries: Sequence[str], source: str, target: str) -> list[str]:
     """The libraries that have both instruments.
 
     Raises:
         InputError: none has.
     """
-    having = [name for name in libraries if not {source, target} & set(LIBRARIES[name].without)]
-    if not having:
+    names = [name for name in libraries if not {source, target} & set(LIBRARIES[name].without)]
+    if not names:
         raise InputError(f"none of the libraries {', '.join(libraries)} has {source} and {target}; install another")
-    return having
+    return names
 
 
 def make_clips(
@@ -103,7 +103,7 @@ def make_clips(
     folder.mkdir(exist_ok=True)
     for k, passage in enumerate(passages):
         source, target = directions[k % len(directions)]
-        with_both = able(libraries, source, target)
+        with_both = libraries_with(libraries, source, target)
         library, style = with_both[k % len(with_both)], passages[(k + 1) % count]
         for kind, played, name in zip(KINDS, (passage, style, passage), (source, target, target), strict=True):
             waveform = cases.play(played.notes(), name, library, played.duration_s)
@@ -139,18 +139,18 @@ def sound(mel: Tensor) -> NDArray:
 
 
 def judged(clips: Sequence[Clip], waveforms: Sequence[NDArray]) -> dict[str, Any]:
-    """Means with intervals of what each clip's waveform [SAMPLES] is against its answer."""
+    """Measures of waveforms [SAMPLES] against the clips' answers: means with intervals."""
     measured = []
     for clip, waveform in zip(clips, waveforms, strict=True):
-        answer, made = (spectral.prepare(x, MEL.sample_rate) for x in (clip.answer, waveform))
-        measured.append(spectral.evaluate(answer, made) | instrument.evaluate(classifier(), clip.target, made))
+        answer, estimate = (spectral.prepare(x, MEL.sample_rate) for x in (clip.answer, waveform))
+        measured.append(spectral.evaluate(answer, estimate) | instrument.evaluate(classifier(), clip.target, estimate))
     names = ("lsd_db", "mfcc_distance", "detail", "instrument_accuracy")
     return {name: mean_interval([clip[name] for clip in measured])._asdict() for name in names}
 
 
-def rms_db(made: Tensor, answers: Tensor) -> dict[str, Any]:
+def rms_db(estimates: Tensor, answers: Tensor) -> dict[str, Any]:
     """Root mean square error of each mel [clips, 1, 128, 128] in dB: mean with interval."""
-    return mean_interval((made - answers).square().mean(dim=(1, 2, 3)).sqrt().numpy())._asdict()
+    return mean_interval((estimates - answers).square().mean(dim=(1, 2, 3)).sqrt().numpy())._asdict()
 
 
 def noise(model: Report001System, clips: int) -> Tensor:
@@ -162,11 +162,11 @@ def noise(model: Report001System, clips: int) -> Tensor:
 @torch.inference_mode()
 def transferred(model: Report001System, contents: Tensor, styles: Tensor, steps: int) -> Tensor:
     """Mels [clips, 1, 128, 128] in dB, from the contents noised to -8 dB: by one step, or by more (figures 3 and 6)."""
-    latents, made = model.codec.encode(contents), []
-    for k, one in enumerate(noise(model, len(latents))):
+    latents, samples = model.codec.encode(contents), []
+    for k, start in enumerate(noise(model, len(latents))):
         tokens = model.style_tokens(styles[k : k + 1])
-        made.append(model.sample(latents[k : k + 1], tokens, one[None], steps=steps, guidance=1.0, strength=1.0))
-    return model.decode(torch.cat(made))
+        samples.append(model.sample(latents[k : k + 1], tokens, start[None], steps=steps, guidance=1.0, strength=1.0))
+    return model.decode(torch.cat(samples))
 
 
 @torch.inference_mode()

@@ -42,9 +42,9 @@ def draw(run: Run) -> Result:
 def _figure_1(run: Run) -> tuple[Grid, dict[str, Any]]:
     """Clips, and what the codecs give back; the recordings of the clips by title."""
     answers = mels(run.clips, "answer")[: budget.SHOWN]
-    made, small = (rebuilt(run, name, answers)[1] for name in ("codec", "codec-8x8"))
+    decoded, small = (rebuilt(run, name, answers)[1] for name in ("codec", "codec-8x8"))
     names = [f"{clip.target} {k + 1}" for k, clip in enumerate(run.clips[: budget.SHOWN])]
-    rows = {"input": answers, "reconstruction": made, "from [32, 8, 8]": small}
+    rows = {"input": answers, "reconstruction": decoded, "from [32, 8, 8]": small}
     grid = [[(f"{name}: {row}", mel) for name, mel in zip(names, mels, strict=True)] for row, mels in rows.items()]
     return grid, {title: clip.answer for (title, _), clip in zip(grid[0], run.clips, strict=False)}
 
@@ -71,7 +71,7 @@ def _figure_2(run: Run) -> None:
 
 
 def _figures_3_to_6(run: Run) -> tuple[dict[str, Grid], dict[str, Any]]:
-    """Of the first clip; the recordings of what is one by title."""
+    """Grids of the first clip; and by title the recordings of those mels that have one."""
     model, clip = load(run, "transfer"), run.clips[0]
     content, style, answer = (mels(run.clips, kind)[:1] for kind in ("content", "style", "answer"))
     with torch.inference_mode():
@@ -79,26 +79,26 @@ def _figures_3_to_6(run: Run) -> tuple[dict[str, Grid], dict[str, Any]]:
         last = round(model.full_start * model.schedule.num_train_timesteps) - 1
         noised = model.decode(model.schedule.add_noise(latents, chance, last))
         noisiest = model.decode(chance)
-    moved = {steps: transferred(model, content, style, steps) for steps in budget.DDIM_STEPS}
-    made = {steps: generated(model, style, steps) for steps in budget.DDIM_STEPS}
-    given = [(f"content, {clip.source}", content), (f"style, {clip.target}", style)]
+    transfers = {steps: transferred(model, content, style, steps) for steps in budget.DDIM_STEPS}
+    generations = {steps: generated(model, style, steps) for steps in budget.DDIM_STEPS}
+    inputs = [(f"content, {clip.source}", content), (f"style, {clip.target}", style)]
     noisy, random = (f"content at -8 dB (t = {last})", noised), ("noise", noisiest)
-    known = {given[0][0]: clip.content, given[1][0]: clip.style, "answer": clip.answer}
+    recordings = {inputs[0][0]: clip.content, inputs[1][0]: clip.style, "answer": clip.answer}
 
     def by_steps(mels: dict[int, Tensor]) -> list[tuple[str, Tensor]]:
         return [(f"{steps} step{'s' if steps > 1 else ''}", mel) for steps, mel in mels.items()]
 
     figures: dict[str, Grid] = {
-        "figure-3": [[*given, ("one prediction", moved[1]), noisy]],
-        "figure-4": [[random, given[1], ("one prediction", made[1])]],
-        "figure-5": [given[1:], by_steps(made)],
-        "figure-6": [[*given, noisy, ("answer", answer)], by_steps(moved)],
+        "figure-3": [[*inputs, ("one prediction", transfers[1]), noisy]],
+        "figure-4": [[random, inputs[1], ("one prediction", generations[1])]],
+        "figure-5": [inputs[1:], by_steps(generations)],
+        "figure-6": [[*inputs, noisy, ("answer", answer)], by_steps(transfers)],
     }
-    return {name: [[(t, m[0]) for t, m in row] for row in rows] for name, rows in figures.items()}, known
+    return {name: [[(t, m[0]) for t, m in row] for row in rows] for name, rows in figures.items()}, recordings
 
 
 def _mels(run: Run, name: str, grid: Grid, recordings: Mapping[str, Any]) -> dict[str, str]:
-    """Draws and plays mels; of those in `recordings` the recording is played."""
+    """Draws a grid and writes its sounds: the recording of a title in `recordings`, the inverted mel of another."""
     columns = max(map(len, grid))
     drawing = Figure(figsize=(1.9 * columns, 2.1 * len(grid)), dpi=90, layout="constrained")
     axes = drawing.subplots(len(grid), columns, squeeze=False)

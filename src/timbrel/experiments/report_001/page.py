@@ -1,4 +1,4 @@
-"""What the run of report 001 measured, to read and to hear: its tables as CSV, and a page of them and the figures."""
+"""The results of report 001, to read and to hear: tables as CSV, and a page of tables and figures."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _findings(parts: Mapping[str, Result]) -> list[list[str]]:
     first, last = style[0], style[-1]
     one, most = (steps["transfer"][str(k)] for k in (budgets.DDIM_STEPS[0], budgets.DDIM_STEPS[-1]))
     from_noise = [steps["generation"][str(k)] for k in (budgets.DDIM_STEPS[0], budgets.DDIM_STEPS[-1])]
-    known = parts["bands"]["known"]
+    references = parts["bands"]["known"]
     return [
         [
             "4.3",
@@ -157,7 +157,7 @@ def _findings(parts: Mapping[str, Result]) -> list[list[str]]:
         [
             "4.7",
             "one pass: noise-like, at most a slight rhythm",
-            f"LSD {_cell(one, 'lsd_db')}; the content unchanged {_cell(known['content'], 'lsd_db')}",
+            f"LSD {_cell(one, 'lsd_db')}; the content unchanged {_cell(references['content'], 'lsd_db')}",
             "style from a clip of the instrument that is denoised; attention adds to the features",
         ],
         [
@@ -218,9 +218,9 @@ def _codecs(parts: Mapping[str, Result]) -> Table:
 
 
 def _by_steps(parts: Mapping[str, Result]) -> Table:
-    columns, known = (*JUDGED, CONTENT_RMS), parts["bands"]["known"]
+    columns, references = (*JUDGED, CONTENT_RMS), parts["bands"]["known"]
     titles = {"content": "the content, unchanged", "style": "the style clip", "answer": "the true answer"}
-    rows = [[title, *_cells(known[kind], columns)] for kind, title in titles.items()]
+    rows = [[title, *_cells(references[kind], columns)] for kind, title in titles.items()]
     rows += [["the true answer through the codec", *_cells(parts["codec"], columns)]]
     rows += [
         [f"{way}, {steps} step{'s' if steps > 1 else ''}", *_cells(parts["steps"][way][str(steps)], columns)]

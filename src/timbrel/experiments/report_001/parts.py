@@ -50,7 +50,7 @@ from timbrel.training.stage import Stage
 
 
 class Run:
-    """Where it goes and what it is made with; what the parts share."""
+    """What the parts share: the folder, the budget and the settings of the run."""
 
     def __init__(
         self, out: Path, budget: Budget, data: Path | None, networks: Sequence[str], workers: int | None, progress: bool
@@ -92,7 +92,7 @@ class Run:
 
 
 def parts(run: Run) -> dict[str, Callable[[Run], Result]]:
-    """What is to be done, in this order, for each needs some before it."""
+    """The parts in the order in which they run: a part needs some of those before it."""
     return {
         "parameters": parameters,
         "data": _data,
@@ -174,18 +174,18 @@ def load(run: Run, name: str) -> Report001System:
 
 
 def _bands(run: Run) -> Result:
-    """Section 4.2: what is lost on the way to a mel and back, by its number of bands."""
+    """Section 4.2: how much a mel and its inversion lose, by the number of bands."""
     figures: Result = {}
     for bands in budgets.BANDS:
         config = dataclasses.replace(MEL, n_mels=bands)
-        begin, made = time.monotonic(), []
+        begin, waveforms = time.monotonic(), []
         for clip in run.clips:
             mel = mel_spectrogram(torch.from_numpy(clip.answer)[None, None], config)
-            made.append(invert_mel(mel, config, length=SAMPLES)[0, 0].numpy())
-        seconds = (time.monotonic() - begin) / len(made)
-        figures[str(bands)] = judged(run.clips, made) | {"seconds_a_clip": round(seconds, 3)}
-    known = {kind: judged(run.clips, [getattr(clip, kind) for clip in run.clips]) for kind in KINDS}
-    return {"bands": figures, "known": known}
+            waveforms.append(invert_mel(mel, config, length=SAMPLES)[0, 0].numpy())
+        seconds = (time.monotonic() - begin) / len(waveforms)
+        figures[str(bands)] = judged(run.clips, waveforms) | {"seconds_a_clip": round(seconds, 3)}
+    references = {kind: judged(run.clips, [getattr(clip, kind) for clip in run.clips]) for kind in KINDS}
+    return {"bands": figures, "known": references}
 
 
 # --- training
@@ -226,16 +226,16 @@ def _codec(run: Run, name: str, downsamplings: int) -> Result:
     recipe = _recipe(run, recipes.AUTOENCODER_RECIPES, run.budget.codec_steps, downsamplings=downsamplings)
     figures = _train(run, name, ReportAutoencoderStage.prepare(recipe, run.data))
     answers = mels(run.clips, "answer")
-    latents, made = rebuilt(run, name, answers)
-    figures |= {"latents": list(latents.shape[1:]), "rms_db": rms_db(made, answers)}
-    return figures | judged(run.clips, [sound(mel) for mel in made])
+    latents, decoded = rebuilt(run, name, answers)
+    figures |= {"latents": list(latents.shape[1:]), "rms_db": rms_db(decoded, answers)}
+    return figures | judged(run.clips, [sound(mel) for mel in decoded])
 
 
 @torch.inference_mode()
-def rebuilt(run: Run, name: str, given: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents of mels [clips, 1, 128, 128] in dB by a part's codec, and the mels that come back."""
+def rebuilt(run: Run, name: str, originals: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents of mels [clips, 1, 128, 128] in dB by a part's codec, and the decoded mels."""
     _, codec = load_codec(run.model(name), ReportCodec)
-    latents = codec.encode(given)
+    latents = codec.encode(originals)
     return latents, codec.decode(latents)
 
 
@@ -250,12 +250,12 @@ def _measured(run: Run, model: Report001System) -> Result:
     """A model's transfers against the answers, and what it makes of the style: the answers themselves, noised to -8 dB,
     come back by one prediction, with a style clip of their instrument or of another."""
     contents, styles, answers = (mels(run.clips, kind) for kind in KINDS)
-    made = transferred(model, contents, styles, budgets.STEPS)
+    transfers = transferred(model, contents, styles, budgets.STEPS)
     right = transferred(model, answers, styles, 1)
     wrong = transferred(model, answers, styles.roll(1, 0), 1)  # neighbours have different targets
     return {
-        **judged(run.clips, [sound(mel) for mel in made]),
-        "rms_db": rms_db(made, answers),
+        **judged(run.clips, [sound(mel) for mel in transfers]),
+        "rms_db": rms_db(transfers, answers),
         "denoised_rms_db": rms_db(right, answers),
         "denoised_wrong_style_rms_db": rms_db(wrong, answers),
         "parameters": sum(p.numel() for part in (model.codec, model.style, model.denoiser) for p in part.parameters()),
@@ -273,9 +273,9 @@ def _steps(run: Run) -> Result:
             "transfer": lambda steps=steps: transferred(model, contents, styles, steps),
         }
         for way, make in ways.items():
-            made = make()
-            measures = judged(run.clips, [sound(mel) for mel in made])
-            figures[way][str(steps)] = measures | {"content_rms_db": rms_db(made, contents)}
+            results = make()
+            measures = judged(run.clips, [sound(mel) for mel in results])
+            figures[way][str(steps)] = measures | {"content_rms_db": rms_db(results, contents)}
     return figures
 
 

@@ -19,7 +19,7 @@ from timbrel.data.synth import CORE
 from timbrel.errors import InputError, MissingDependencyError
 from timbrel.experiments.report_001 import budget as budgets
 from timbrel.experiments.report_001 import figures, page
-from timbrel.experiments.report_001.clips import able
+from timbrel.experiments.report_001.clips import libraries_with
 from timbrel.experiments.report_001.parts import Run, check_data, parts
 from timbrel.experiments.run import Result, check_settings, keep_settings, measure_row
 from timbrel.systems.foreign import load_picture_network
@@ -83,7 +83,7 @@ def _timed(part: Callable[[Run], Result], run: Run) -> Result:
 
 
 def _check(run: Run) -> None:
-    """Everything that can be wrong, before anything long; then the settings are written down."""
+    """Checks everything before any long work; then writes down the settings."""
     for network in run.networks:
         load_picture_network(network)
     if run.own_data is not None:
@@ -91,7 +91,7 @@ def _check(run: Run) -> None:
     check_settings(run.out, run.settings())
     find_library(run.libraries[0])
     for source, target in permutations(CORE, 2):
-        able(run.libraries, source, target)
+        libraries_with(run.libraries, source, target)
     corpus_scores(run.budget.composers)
     try:
         import accelerate  # noqa: F401

@@ -1,11 +1,11 @@
-"""What the tables consist of: two directions, a cell for each pair of forward steps and start, rows to compare with."""
+"""The tables' contents: two directions, a cell for each pair of forward steps and start, and rows to compare with."""
 
 from __future__ import annotations
 
 from timbrel.pipelines.cross import START, STEPS
 
 DIRECTIONS = {"guitar-to-violin": "5.1", "violin-to-guitar": "5.2"}
-"""Of what table each is."""
+"""Direction -> the number of its table in the report."""
 ROWS = {
     "unchanged": "the source unchanged",
     "answer": "the true answers",
@@ -19,7 +19,7 @@ ROWS = {
 
 
 def cell_name(forward: int, start: int) -> str:
-    """What a cell is called among the rows."""
+    """The name of a cell among the rows."""
     return f"{forward:03d}-{start:02d}"
 
 

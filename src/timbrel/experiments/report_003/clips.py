@@ -1,4 +1,4 @@
-"""What is asked: passages of scores that training keeps for validation, played on both instruments."""
+"""The clips: passages of scores that training keeps for validation, played on both instruments."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def clip_path(out: Path, kind: str, instrument: str, index: int) -> Path:
 def make_clips(
     out: Path, count: int, seed: int, libraries: Sequence[str], *, workers: int | None, progress: bool
 ) -> None:
-    """Draws `count` passages of each set and renders them on both instruments; what is there is not made again."""
+    """Draws `count` passages of each set and renders them on both instruments; existing files stay."""
     path = out / "clips.json"
     if not path.exists():
         if progress:

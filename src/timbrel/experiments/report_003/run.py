@@ -79,17 +79,17 @@ def reproduce(
     """
     rows = tuple(forward_steps or (QUICK_FORWARD_STEPS if quick else FORWARD_STEPS))
     columns = tuple(starts or (QUICK_STARTS if quick else STARTS))
-    named, heard = (None if path is None else str(path) for path in (models, weights))
+    models_path, weights_path = (None if path is None else str(path) for path in (models, weights))
     if clips is None:
         clips = QUICK_CLIPS if quick else CLIPS
-    run = Run(Path(out), named, encoder, heard, clips, precision, seed)
+    run = Run(Path(out), models_path, encoder, weights_path, clips, precision, seed)
     of_clips, settings = _check(run, [(forward, start) for forward in rows for start in columns])
     make_clips(run.out, run.clips, run.seed, of_clips["libraries"], workers=workers, progress=progress)
-    wanted = [*ROWS, *(cell_name(forward, start) for forward in rows for start in columns)]
+    names = [*ROWS, *(cell_name(forward, start) for forward in rows for start in columns)]
     tables = {
         name: measure_rows(
             partial(measure, run, name),
-            {row: row for row in wanted},
+            {row: row for row in names},
             run.out / name / "rows",
             workers=workers,
             title=name if progress else "",
@@ -112,7 +112,7 @@ def reproduce(
 
 
 def _check(run: Run, cells: Sequence[tuple[int, int]]) -> tuple[Result, Result]:
-    """Everything that can be wrong, before anything long; then the settings are written down.
+    """Checks everything before any long work; then writes down the settings.
 
     Returns:
         The settings of the clips; those of the rows, with each direction's own by its name.
@@ -187,11 +187,11 @@ def _summary(row: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
     summary = {"fad": row["fad"], "kad": row["kad"], "instrument": accuracy._asdict()}
     pairs = [(a, b) for a, b in zip(row["clips"], answer["clips"], strict=True) if "note_f1" in a and "note_f1" in b]
     if pairs:
-        made, true = zip(*pairs, strict=True)
-        f1, true_f1 = ([clip["note_f1"] for clip in some] for some in (made, true))
+        estimates, truths = zip(*pairs, strict=True)
+        f1, true_f1 = ([clip["note_f1"] for clip in clips] for clips in (estimates, truths))
         summary["note_f1_ratio"] = ratio_interval(f1, true_f1)._asdict()
-        kept = [a["note_f1"] >= NOTES_KEPT * b["note_f1"] and a["clip_is_instrument"] == 1 for a, b in pairs]
-        summary["both"] = mean_interval(np.array(kept, float))._asdict()
+        both = [a["note_f1"] >= NOTES_KEPT * b["note_f1"] and a["clip_is_instrument"] == 1 for a, b in pairs]
+        summary["both"] = mean_interval(np.array(both, float))._asdict()
     return summary
 
 

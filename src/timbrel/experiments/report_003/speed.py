@@ -59,11 +59,11 @@ def measure(models: str | None, lengths_s: tuple[int, int], music: NDArray, *, p
     speed: dict[str, Any] = {"seconds": list(lengths_s)}
     with tqdm(total=len(ways) * len(lengths_s), desc="speed", disable=not progress) as bar:
         for way, (options, networks) in ways.items():
-            taken = []
+            runs = []
             for seconds in lengths_s:
-                taken.append(_transfer(np.resize(music, (1, seconds * SAMPLE_RATE)), options))
+                runs.append(_transfer(np.resize(music, (1, seconds * SAMPLE_RATE)), options))
                 bar.update()
-            short, long = taken
+            short, long = runs
             speed[way] = _rates(short, long, lengths_s[1] - lengths_s[0]) | {"parameters": _parameters(*networks)}
     return speed
 
