@@ -191,9 +191,9 @@ def test_damaged_settings_are_said(patched, data, tmp_path):
 
 def test_libraries_without_an_instrument_are_refused():
     lacking = next(name for name, library in LIBRARIES.items() if "piano" in library.without)
-    assert report_clips.able([lacking], "guitar", "violin") == [lacking]
+    assert report_clips.libraries_with([lacking], "guitar", "violin") == [lacking]
     with pytest.raises(InputError, match="has piano and violin; install another"):
-        report_clips.able([lacking], "piano", "violin")
+        report_clips.libraries_with([lacking], "piano", "violin")
 
 
 def test_the_long_budget_needs_cuda_or_to_be_asked_for(monkeypatch, tmp_path):
