@@ -42,8 +42,7 @@ def transfer(
 
     Args:
         sources: Recordings of any length: wav, flac, ogg, mp3, m4a, aac, webm, the sound of a video...
-        to: The name of an instrument (`timbrel models` lists them), or a recording of the instrument alone, some
-            seconds long.
+        to: The name of an instrument (`timbrel models` lists them), or a recording, some seconds of it alone.
         output: Where the result goes, for a single source; .wav, .flac, .ogg or .mp3 says the format.
         output_dir: The folder where results go, named SOURCE-TARGET.wav; made if it is missing.
         settings: How the sources are transferred.

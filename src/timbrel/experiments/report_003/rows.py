@@ -105,8 +105,8 @@ class Direction:
             yield from [*self.answers[half:], *self.answers[:half]]
         elif row == "main":
             for clip in self.sources:
-                made = benchmark_rows.pipeline(None)(clip, to=self.target, sample_rate=self.rate, seed=self.run.seed)
-                yield resample(made.waveform, made.sample_rate, self.rate)[0]
+                result = benchmark_rows.pipeline(None)(clip, to=self.target, sample_rate=self.rate, seed=self.run.seed)
+                yield resample(result.waveform, result.sample_rate, self.rate)[0]
         else:
             for first in range(0, self.run.clips, BATCH):
                 batch = slice(first, first + BATCH)
@@ -145,10 +145,10 @@ class Direction:
                 clip |= notes.evaluate(self.scores[i], prepared)
             clips.append(clip)
             embeddings.append(self._embed(waveform, self.rate))
-        reference, made = (Embeddings(self.ear.name, recordings) for recordings in (self.reference, embeddings))
+        reference, estimated = (Embeddings(self.ear.name, recordings) for recordings in (self.reference, embeddings))
         distances = {
-            "fad": fad.frechet_audio_distance(reference, made, seed=self.run.seed),
-            "kad": kad.kernel_audio_distance(reference, made, seed=self.run.seed),
+            "fad": fad.frechet_audio_distance(reference, estimated, seed=self.run.seed),
+            "kad": kad.kernel_audio_distance(reference, estimated, seed=self.run.seed),
         }
         return {"clips": clips} | {name: dataclasses.asdict(distance) for name, distance in distances.items()}
 
