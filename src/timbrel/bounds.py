@@ -46,6 +46,12 @@ def parse(kind: type[Parsed], value: Any, name: str) -> Parsed:
 
     Raises:
         ModelError: the value is of another type or out of bounds; a field is missing or unknown.
+
+    >>> parse(tuple[int, ...], [1, 2], "dilations")
+    (1, 2)
+    >>> parse(Annotated[int, Bounds(1, 8)], 9, "width")
+    Traceback (most recent call last):
+    timbrel.errors.ModelError: width is 9; expected 1 to 8
     """
     return _parse(kind, value, name)
 

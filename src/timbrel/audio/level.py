@@ -56,7 +56,11 @@ def level_gain(rms: float, target_rms: float) -> float:
 
 
 def headroom(peak: float) -> float:
-    """The gain that brings a peak below full scale: 1 where it is below already."""
+    """The gain that brings a peak below full scale: 1 where it is below already.
+
+    >>> headroom(0.5), headroom(1.998)
+    (1.0, 0.5)
+    """
     return min(1.0, FULL_SCALE / max(peak, 1e-9))
 
 

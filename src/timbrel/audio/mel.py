@@ -57,7 +57,11 @@ class MelConfig:
 
 
 def hz_to_mel(hz: Tensor) -> Tensor:
-    """Slaney's mel scale: linear below 1 kHz (15 mel), logarithmic above."""
+    """Slaney's mel scale: linear below 1 kHz (15 mel), logarithmic above.
+
+    >>> hz_to_mel(torch.tensor([0.0, 500.0, 1000.0, 6400.0]))
+    tensor([ 0.0000,  7.5000, 15.0000, 42.0000])
+    """
     return torch.where(hz < 1000, hz * 3 / 200, 15 + 27 * torch.log(hz.clamp_min(1e-9) / 1000) / math.log(6.4))
 
 

@@ -68,6 +68,9 @@ def octaves_into(source: tuple[float, float], target: tuple[float, float]) -> in
 
     Returns:
         The least move that leaves the least outside: an octave has to save more than 4 semitones. 0 where it fits.
+
+    >>> octaves_into((28, 50), (55, 100)), octaves_into((53, 74), (55, 100))
+    (24, 0)
     """
 
     def cost(octaves: int) -> float:

@@ -15,6 +15,8 @@ from timbrel.data.splits import refuse_held_out
 from timbrel.data.store import Entry, MelStore, dequantise, quantise
 from timbrel.errors import InputError
 
+OTHER_RECORDING_SHARE = 0.85  # of references, where the target's instrument has another recording
+
 
 class Windows:
     """Draws windows of one split of a mel store.
@@ -93,7 +95,7 @@ class Windows:
             e for e in self.voices[target.label, target.library] if e.group != target.group or e.group is None
         ]
         style = target
-        if partner is None and others and same_voice and rng.random() < 0.85:
+        if partner is None and others and same_voice and rng.random() < OTHER_RECORDING_SHARE:
             style = same_voice[rng.integers(len(same_voice))]
         style_start = int(rng.integers(style.frames - self.style_frames + 1))
         if style.id == target.id:  # another moment, as far from the window as the recording allows

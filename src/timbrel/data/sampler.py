@@ -18,19 +18,23 @@ from pathlib import Path
 import numpy as np
 
 from timbrel.audio.io import read_audio
+from timbrel.data.recordings import SUFFIXES
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
 from timbrel.instruments import INSTRUMENTS
 
 _NAME = re.compile(r"([A-Ga-g])(#|s|b)?(-?\d)(?:\s*v(\d+))?$")
 _STEPS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
-_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"}
 LONGEST_S = 12.0  # of a recording
 REACH = 6  # semitones beyond the recorded notes
 
 
 def note_name(stem: str) -> tuple[int, int] | None:
-    """ "F#3v5" -> (54, 5), MIDI pitch and layer (0 without one); None for what names no note."""
+    """MIDI pitch and layer (0 without one) of a file's name without its suffix; None for what names no note.
+
+    >>> note_name("F#3v5"), note_name("A4"), note_name("loud")
+    ((54, 5), (69, 0), None)
+    """
     match = _NAME.fullmatch(stem.strip())
     if match is None:
         return None
@@ -61,7 +65,7 @@ def _files(folder: Path) -> dict[int, list[Path]]:
     """Pitch -> its recordings, from soft to loud."""
     found: dict[int, list[tuple[int, Path]]] = defaultdict(list)
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in _SUFFIXES and (name := note_name(path.stem)) is not None:
+        if path.suffix.lower() in SUFFIXES and (name := note_name(path.stem)) is not None:
             found[name[0]].append((name[1], path))
     return {pitch: [path for _, path in sorted(layers)] for pitch, layers in found.items()}
 

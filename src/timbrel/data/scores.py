@@ -127,7 +127,11 @@ def excerpt(notes: Sequence[Note], start_s: float, duration_s: float) -> list[No
 
 
 def fold(notes: Sequence[Note], low: int, high: int) -> list[Note]:
-    """Moves each note by octaves into MIDI pitches low..high (at least 11 apart); doubled notes are merged."""
+    """Moves each note by octaves into MIDI pitches low..high (at least 11 apart); doubled notes are merged.
+
+    >>> [note.pitch for note in fold([Note(0, 1, 30), Note(0, 1, 42), Note(1, 2, 90)], 40, 80)]
+    [42, 78]
+    """
     if high - low < 11:
         raise InputError(f"range {low}-{high} is narrower than an octave; expected high >= low + 11")
     folded: dict[tuple[float, int], Note] = {}

@@ -162,6 +162,11 @@ def inference_timesteps(schedule: NoiseSchedule, num_inference_steps: int, *, st
 
     Raises:
         InputError: `num_inference_steps` or `start` is out of range.
+
+    >>> inference_timesteps(cosine_schedule(1000), 4)
+    tensor([999, 749, 499, 249])
+    >>> inference_timesteps(cosine_schedule(1000), 4, start=0.5)
+    tensor([499, 374, 249, 124])
     """
     total = schedule.num_train_timesteps
     if not 1 <= num_inference_steps <= total:

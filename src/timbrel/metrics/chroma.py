@@ -36,7 +36,12 @@ def validate(reference: NDArray, estimated: NDArray) -> None:
 
 
 def chroma_cosine(reference: NDArray, estimated: NDArray) -> float:
-    """Mean over the frames of the cosine of chromagrams [12, frames], in [0, 1]; silent in both counts 1."""
+    """Mean over the frames of the cosine of chromagrams [12, frames], in [0, 1]; silent in both counts 1.
+
+    >>> harmony = np.eye(12)[:, [0, 4, 7]]
+    >>> chroma_cosine(harmony, harmony), chroma_cosine(harmony, np.roll(harmony, 1, axis=0))
+    (1.0, 0.0)
+    """
     validate(reference, estimated)
     product = (reference * estimated).sum(0)
     norm = np.linalg.norm(reference, axis=0) * np.linalg.norm(estimated, axis=0)

@@ -36,7 +36,11 @@ def validate(values: NDArray) -> None:
 
 
 def mean_interval(values: ArrayLike, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> Summary:
-    """Mean of values [n] with its bootstrap interval."""
+    """Mean of values [n] with its bootstrap interval.
+
+    >>> mean_interval([2, 2, 2])
+    Summary(mean=2.0, low=2.0, high=2.0, clips=3)
+    """
     return ratio_interval(values, None, resamples=resamples, confidence=confidence, seed=seed)
 
 
