@@ -29,6 +29,11 @@ def test_ci_runs_the_commands_of_the_readme():
     command = 'pip install -c constraints.txt -e ".[dev]" && pytest'
     assert f"\n{command}\n" in readme
     assert f"\nbash -c '{command}'\n" in script
+    lint = (ROOT / "justfile").read_text().partition("\nlint:\n")[2].partition("\n\n")[0]
+    checks = [line.strip() for line in lint.splitlines()]
+    assert len(checks) == 4
+    assert f"\n{' && '.join(checks)}\n" in readme
+    assert all(f"\n{check}\n" in script for check in checks)
     assert "set -euo pipefail" in script
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 

@@ -19,8 +19,13 @@ from tools import docs
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
-    str(path.relative_to(ROOT)): path.read_text()
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md")
+    name: (ROOT / name).read_text()
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+        "examples/README.md",
+    )
 }
 FIRST = "pip install -c constraints.txt . && timbrel transfer examples/piano.flac --to violin"
 
@@ -69,7 +74,7 @@ def test_other_commands_are_known():
     assert TIMBREL
     for name, words in COMMANDS:
         if "timbrel" not in words:
-            assert words[0] in ("pip", "pytest", "ruff", "mypy"), f"{name}: {words}"
+            assert words[0] in ("pip", "pytest", "ruff", "mypy", "python"), f"{name}: {words}"
         if words[0] == "pip" and "." in words[-1][:1]:
             extras = re.findall(r"[a-z]+", words[-1])
             project = (ROOT / "pyproject.toml").read_text()

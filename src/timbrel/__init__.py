@@ -11,6 +11,6 @@ A name is imported when it is first used: `import timbrel` needs no torch. `__in
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
