@@ -101,17 +101,23 @@ def directions() -> str:
 
 
 def other_figures() -> str:
-    """Style, seams and speed."""
+    """Style, seams and speed, those that were measured."""
     results = _json(f"{MODELS}/default/benchmark.json")
-    style, seams, speed = results["style_is_heard"], results["seams"], results["speed"]
-    right, other = style["mfcc_distance_right_library"], style["mfcc_distance_other_library"]
-    return f"""\
+    lines = []
+    if style := results.get("style_is_heard"):
+        right, other = style["mfcc_distance_right_library"], style["mfcc_distance_other_library"]
+        lines.append(f"""\
 - Style is heard: the MFCC distance with a clip of the right instrument from another library is {_mean(style["ratio"])}
-  times that with the right library ({other["mean"]:.0f} against {right["mean"]:.0f}, {right["clips"]} triplets).
+  times that with the right library ({other["mean"]:.0f} against {right["mean"]:.0f}, {right["clips"]} triplets).""")
+    if seams := results.get("seams"):
+        lines.append(f"""\
 - Seams (30-s excerpts): LSD at the joins of windows over that elsewhere {_mean(seams["elsewhere"])}; over that of the
-  same frames without a join {_mean(seams["unjoined"])}.
+  same frames without a join {_mean(seams["unjoined"])}.""")
+    if speed := results.get("speed"):
+        lines.append(f"""\
 - Speed, 2 CPU cores: real-time factor {speed["real_time_factor"]:.3f} of a 60-s file, start-up apart; a 5-s file in
-  {speed["five_second_file_s"]:.1f} s from process start."""
+  {speed["five_second_file_s"]:.1f} s from process start.""")
+    return "\n".join(lines)
 
 
 def _mean(summary: dict[str, float]) -> str:

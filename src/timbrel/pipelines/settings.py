@@ -30,8 +30,7 @@ class TransferSettings:
         guidance: How strongly the style counts: 1 as learned, more exaggerates it. Other values than 1 double the time.
         transpose: Semitones to move the music by, at the same speed, or "auto": the octaves that bring it into the
             instrument's range.
-        seed: The same seed gives the same result. With 2 steps or more another seed gives another take; with one step
-            of the shipped model it changes only phases, which are hardly heard.
+        seed: The same seed gives the same result; another seed gives another take, if a similar one.
 
     Raises:
         InputError: a value is out of range, or no whole number where one is expected.

@@ -70,7 +70,10 @@ class TransferSystem(StyleTransfer):
         return self.style(self.codec.encode(mel))[0]
 
     def decode(self, latents: Tensor) -> Tensor:
-        return postfilter(self.codec.decode(latents), self.mel.floor_db)
+        """Sampled latents [batch, c, h, w] -> mel in dB. Of a denoiser that takes no noise this is a mean, which the
+        post-filter sharpens; of one that does it is a sample, and stays as it is."""
+        mel = self.codec.decode(latents)
+        return mel if self.denoiser.config.noise_input else postfilter(mel, self.mel.floor_db)
 
     def sample(
         self, content: Tensor, tokens: Tensor, noise: Tensor, *, steps: int, guidance: float, strength: float
