@@ -44,7 +44,7 @@ def tiny_transfer_model():
     )
     # Fresh, it would give the same whatever it hears.
     for layer in (model.denoiser.leave, model.denoiser.attentions[0].out, *(b.modulate for b in model.denoiser.blocks)):
-        torch.nn.init.normal_(layer.weight, std=0.2)
+        torch.nn.init.normal_(layer.get_parameter("weight"), std=0.2)
     for part in (model.codec, model.style, model.denoiser):
         part.eval().requires_grad_(False)
     model.instruments = {"violin": torch.randn(5, 16), "piano": torch.randn(3, 16)}

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,8 +59,8 @@ def write_for_long(folder: Path, number: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_outcomes_come_with_their_jobs_and_a_failure_is_its_job_s_alone(workers):
-    jobs = [*(partial(pow, number, 2) for number in range(5)), fail, fail_oddly, num_threads]
-    made = dict(parallel.outcomes(call, jobs, workers=workers, progress=False))
+    jobs: Any = [*(partial(pow, number, 2) for number in range(5)), fail, fail_oddly, num_threads]
+    made: Any = dict(parallel.outcomes(call, jobs, workers=workers, progress=False))
     assert made.keys() == set(jobs)
     assert [made[job].result() for job in jobs[:5]] == [0, 1, 4, 9, 16]
     with pytest.raises(InputError, match="three is no number here"):
@@ -87,8 +88,8 @@ def test_a_worker_that_dies_ends_the_pool():
 
 
 def test_who_stops_asking_ends_the_workers(tmp_path):
-    jobs = [partial(write_for_long, tmp_path, 0), partial(wait_until, partial(alive, tmp_path))]
-    made = parallel.answers(call, jobs, workers=2, progress=False)
+    jobs: Any = [partial(write_for_long, tmp_path, 0), partial(wait_until, partial(alive, tmp_path))]
+    made: Any = parallel.answers(call, jobs, workers=2, progress=False)
     assert next(made)
     made.close()
     assert not alive(tmp_path)

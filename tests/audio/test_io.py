@@ -303,7 +303,7 @@ def test_a_long_ogg_is_written_whole(tmp_path):
 def test_resampling_gives_the_exact_length_in_blocks_and_at_once(rates, samples):
     from_rate, to_rate = rates
     waveform = tone(2, samples, from_rate)
-    stream = io.StreamResampler(*rates, channels=2)
+    stream = io.StreamResampler(from_rate, to_rate, channels=2)
     parts = [stream.push(waveform[:, i : i + 700]) for i in range(0, samples, 700)]
     blocks = np.concatenate([*parts, stream.finish()], axis=1)
     assert blocks.shape == (2, round(samples * to_rate / from_rate))

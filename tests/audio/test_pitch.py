@@ -21,7 +21,7 @@ def _tones(pitches, length_s=0.4, partials=6):
 
 @pytest.mark.parametrize("middle", [36, 50, 64, 78])
 def test_the_range_of_a_melody_is_found(middle):
-    low, median, high = pitch_range(0.1 * _tones(range(middle - 6, middle + 7)), RATE)
+    low, median, high = pitch_range(0.1 * _tones(range(middle - 6, middle + 7)), RATE)  # type: ignore[misc]
     assert abs(median - middle) <= 1
     assert abs(low - (middle - 6)) <= 1.5
     assert abs(high - (middle + 6)) <= 1.5
@@ -30,7 +30,7 @@ def test_the_range_of_a_melody_is_found(middle):
 def test_a_missing_fundamental_and_chords_are_heard_where_they_are():
     thin = np.concatenate([_tones([p]) - _tones([p], partials=1) for p in (50, 52, 53)])
     assert abs(pitch_range(thin, RATE)[1] - 52) <= 1
-    low, _, high = pitch_range(_tones([(60, 64, 67)] * 4), RATE)
+    low, _, high = pitch_range(_tones([(60, 64, 67)] * 4), RATE)  # type: ignore[misc]
     assert 59 <= low <= high <= 68
 
 

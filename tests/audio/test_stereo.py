@@ -26,7 +26,7 @@ def test_a_channel_that_is_upside_down_does_not_cancel_the_other():
 
 
 def test_an_offset_is_no_sound():
-    scan = scan_blocks(blocks(NOISE + np.float32([[0.3], [0.0]])), RATE)
+    scan = scan_blocks(blocks(NOISE + np.array([[0.3], [0.0]], np.float32)), RATE)
     assert scan.offset[0, 0] == pytest.approx(0.3, abs=1e-3)
     np.testing.assert_allclose(scan.power, np.square(NOISE).mean(axis=1), rtol=0.02)
 
@@ -41,7 +41,7 @@ def test_soft_and_loud_passages_get_one_level():
 
 
 def test_a_mono_result_sounds_where_the_source_did():
-    source = NOISE[:1] * np.float32([[0.9], [0.3]])
+    source = (NOISE[:1] * [[0.9], [0.3]]).astype(np.float32)
     scan = scan_blocks(blocks(source), RATE)
     out = StereoImage(scan).apply(scan.mix(source), source)
     np.testing.assert_allclose(out, source, atol=2e-3)

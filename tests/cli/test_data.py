@@ -33,7 +33,7 @@ def test_prepare_makes_a_store_of_recordings(tmp_path, capsys):
     for label in ("cello", "flute"):
         (tmp_path / "in" / label).mkdir(parents=True)
         for name in ("a", "b"):
-            waveform = 0.1 * rng.normal(size=(1, 5 * 22050)).astype("f4")
+            waveform = (0.1 * rng.normal(size=(1, 5 * 22050))).astype("f4")
             write_audio(tmp_path / "in" / label / f"{name}.flac", waveform, 22050)
     (tmp_path / "in" / "cello" / "broken.wav").write_text("not sound")
     mel = "--mel.sample-rate 22050 --mel.n-fft 1024 --mel.hop-length 512 --mel.n-mels 32"

@@ -71,7 +71,7 @@ def two_folders(tmp_path):
     for folder, low in (("low", 100), ("high", 2000)):
         (tmp_path / folder).mkdir()
         for k in range(12):
-            tone = 0.3 * np.sin(2 * np.pi * low * rng.uniform(1, 1.5) * t).astype("f4")
+            tone = (0.3 * np.sin(2 * np.pi * low * rng.uniform(1, 1.5) * t)).astype("f4")
             write_audio(tmp_path / folder / f"{k}.wav", tone[None], 8000)
     (tmp_path / "low" / "broken.wav").write_bytes(b"x")
     torch.manual_seed(0)

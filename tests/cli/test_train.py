@@ -2,12 +2,19 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from timbrel.cli.main import main
 from timbrel.training import autoencoder, features, loop, single, transfer
-from timbrel.training.recipes import AUTOENCODER_RECIPES, FEATURES_RECIPES, SINGLE_RECIPES, TRANSFER_RECIPES
+from timbrel.training.recipes import (
+    AUTOENCODER_RECIPES,
+    FEATURES_RECIPES,
+    SINGLE_RECIPES,
+    TRANSFER_RECIPES,
+    find_recipe,
+)
 
 
 @pytest.fixture
@@ -22,7 +29,11 @@ def fitted(monkeypatch):
 
 def test_every_recipe_is_a_word_with_what_it_is_for(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    stages = {"autoencoder": AUTOENCODER_RECIPES, "transfer": TRANSFER_RECIPES, "features": FEATURES_RECIPES}
+    stages: dict[str, Any] = {
+        "autoencoder": AUTOENCODER_RECIPES,
+        "transfer": TRANSFER_RECIPES,
+        "features": FEATURES_RECIPES,
+    }
     for stage, recipes in stages.items():
         assert main(["train", stage, "--help"]) == 0
         lines = capsys.readouterr().out.split("subcommands")[1].splitlines()
@@ -33,7 +44,7 @@ def test_every_recipe_is_a_word_with_what_it_is_for(capsys, monkeypatch):
 def test_flags_may_stand_before_the_recipe_too(fitted):
     assert main(["train", "autoencoder", "--data", "d", "--out", "o", "tiny", "--width", "9"]) == 0
     [((stage, _), _)] = fitted
-    assert stage[0] == (dataclasses.replace(AUTOENCODER_RECIPES["tiny"], width=9), Path("d"))
+    assert stage[0] == (find_recipe(AUTOENCODER_RECIPES, "tiny", width=9), Path("d"))
 
 
 def test_a_field_is_a_flag_over_the_named_recipe(fitted, capsys):
@@ -42,7 +53,7 @@ def test_a_field_is_a_flag_over_the_named_recipe(fitted, capsys):
     assert main(["train", "transfer", "tiny", *files.split(), *flags.split()]) == 0
     [((stage, out), options)] = fitted
     recipe = stage[0][0]
-    tiny = TRANSFER_RECIPES["tiny"]
+    tiny: Any = TRANSFER_RECIPES["tiny"]
     assert recipe == dataclasses.replace(tiny, steps=7, learning_rate=0.01, dilations=(1, 2, 3), augment=False)
     assert stage == ((recipe, Path("d")), {"codec": "c", "init_from": None})
     assert (out, options) == (Path("runs/x"), {"resume": False})

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 
 from timbrel.audio.io import AudioWriter, open_audio, read_audio, write_audio
 from timbrel.cli.main import main
@@ -18,18 +19,18 @@ class Halves(TransferPipeline):
     """A pipeline that halves; it fails on a file named fail."""
 
     def __init__(self):
-        self._instruments = dict.fromkeys(("violin", "piano"))
+        self._instruments = dict.fromkeys(("violin", "piano"), torch.zeros(1, 16))
         self.calls, self.models = [], []
 
-    def transfer_file(self, source, output, *, overwrite, progress, **options):
+    def transfer_file(self, source, output, *, overwrite, progress, **options):  # type: ignore[override]
         self.calls.append((source, output, options))
         with (
             open_audio(source) as reader,
             AudioWriter(output, reader.sample_rate, reader.channels, overwrite=overwrite) as writer,
         ):
             for number, block in enumerate(reader.blocks(1000)):
-                writer.write(block / 2)
-                progress((number + 1) / 44.1, reader.frames / reader.sample_rate)
+                writer.write(np.divide(block, 2, dtype=np.float32))
+                progress((number + 1) / 44.1, (reader.frames or 0) / reader.sample_rate)
                 if source.stem == "fail":
                     raise AudioError(f"{source} fails")
                 if source.stem == "stop":
@@ -43,7 +44,7 @@ def pipe(tmp_path, monkeypatch):
     monkeypatch.setattr(cross, "load", lambda model: made.models.append(model) or made)
     monkeypatch.chdir(tmp_path)
     for name in ("a.wav", "b.wav", "fail.wav", "stop.wav"):
-        write_audio(name, 0.5 * np.ones((2, 4410), "f4"), 44100)
+        write_audio(name, np.full((2, 4410), 0.5, "f4"), 44100)
     return made
 
 

@@ -17,7 +17,7 @@ def record(path, harmonics, seed):
     time = np.arange(8000) / 16000
     tones = [sum(np.sin(2 * np.pi * hz * k * time) / k for k in harmonics) * np.exp(-3 * time) for hz in notes]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_audio(path, 0.2 * np.concatenate(tones)[None].astype("f4"), 16000)
+    write_audio(path, (0.2 * np.concatenate(tones)[None]).astype("f4"), 16000)
 
 
 def test_own_recordings_become_a_model_that_transfers(tmp_path, monkeypatch, capsys):

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from timbrel.data.augment import augment, shape, soften, warp
 from timbrel.data.augmentation import Augmentation
 
 MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
-NOTHING = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
+NOTHING: dict[str, Any] = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
 
 
 def line(batch=6, frames=40):
@@ -20,8 +21,8 @@ def line(batch=6, frames=40):
 
 
 def test_augmenting_hangs_on_the_generator_and_stays_in_range():
-    mels = torch.rand(3, 6, 32, 20) * -90
-    one, same, other = (augment(*mels, Augmentation(), MEL, np.random.default_rng(s)) for s in (0, 0, 1))
+    a, b, c = torch.rand(3, 6, 32, 20) * -90
+    one, same, other = (augment(a, b, c, Augmentation(), MEL, np.random.default_rng(s)) for s in (0, 0, 1))
     torch.testing.assert_close(one, same, rtol=0, atol=0)
     assert float((one[1] - other[1]).abs().max()) > 1
     assert all(float(mel.min()) >= -100 and float(mel.max()) <= 0 for mel in one[1:])

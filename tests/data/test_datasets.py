@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from timbrel.errors import InputError
 
 MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
 FRAMES = 120
-NOTHING = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
+NOTHING: dict[str, Any] = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
 ALL_BLENDS = Augmentation(**NOTHING | {"blend_probability": 1.0, "gain_db": 0.0})
 
 

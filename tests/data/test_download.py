@@ -11,6 +11,7 @@ import time
 import unicodedata
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        server, (how, name) = self.server, self.path.strip("/").split("?")[0].split("/")
+        server: Any = self.server
+        how, name = self.path.strip("/").split("?")[0].split("/")
         server.asked.append((self.path, self.headers.get("Range")))
         count = sum(path == self.path for path, _ in server.asked)
         if how == "missing" or (how == "busy" and count == 1):
@@ -91,7 +93,8 @@ def server(files, monkeypatch):
     """Its `url`, its `files` and what it was `asked`."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(module, "RETRY_WAIT_S", 0.01)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        running: Any = server
         running.daemon_threads, running.block_on_close = True, False
         running.asked, running.files = [], dict(files)
         running.url = f"http://127.0.0.1:{running.server_port}"

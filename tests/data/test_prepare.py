@@ -1,6 +1,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ def save(path: Path, waveform: np.ndarray, rate: int = RATE) -> Path:
 
 
 def run(recordings: Path, out: Path, **options):
-    return prepare(recordings, out, **{"config": CONFIG, "workers": 1, "progress": False} | options)
+    defaults: dict[str, Any] = {"config": CONFIG, "workers": 1, "progress": False}
+    return prepare(recordings, out, **defaults | options)
 
 
 def mel_db(waveform: np.ndarray, config: MelConfig = CONFIG) -> torch.Tensor:
@@ -189,7 +191,8 @@ def test_any_number_of_workers_gives_the_same_bytes(recordings: Path, tmp_path: 
 
 def test_a_run_goes_on_where_it_was_stopped(recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run(recordings, tmp_path / "straight")
-    out, done = tmp_path / "out", []
+    out = tmp_path / "out"
+    done: list[str] = []
     real = module._prepare
 
     def stop_at_the_third(job):

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from timbrel.data.splits import HELD_OUT_COMPOSERS, assign_split, is_held_out, refuse_held_out, split_keys
@@ -47,7 +49,7 @@ def test_another_recording_leaves_the_others_where_they_were():
     assert {key: after[key] for key in before} == before
 
 
-def entry(**fields: str) -> Entry:
+def entry(**fields: Any) -> Entry:
     return Entry(id="a", label="piano", split="train", frames=1, source="a.wav", **fields)
 
 

@@ -3,6 +3,7 @@ import json
 import random
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,13 @@ plays = pytest.mark.skipif(
     shutil.which("timidity") is None or LIBRARIES["timgm6mb"].path is None,
     reason="TiMidity++ or its library is not installed: apt-get install timidity timgm6mb-soundfont",
 )
-SMALL = {"num_groups": 1, "duration_s": 6.0, "libraries": ("timgm6mb",), "num_others": 1, "composers": ()}
+SMALL: dict[str, Any] = {
+    "num_groups": 1,
+    "duration_s": 6.0,
+    "libraries": ("timgm6mb",),
+    "num_others": 1,
+    "composers": (),
+}
 
 
 def test_a_performance_varies_the_score_within_its_bounds():

@@ -60,7 +60,7 @@ def test_pictures_have_few_colours():
     drawing = Drawing(figsize=(2, 1))
     drawing.subplots().imshow(np.random.default_rng(0).random((20, 20)))
     with Image.open(io.BytesIO(page.png(drawing, colours=16))) as picture:
-        assert len(picture.getcolors()) <= 16
+        assert len(picture.getcolors() or ()) in range(1, 17)
 
 
 @pytest.mark.parametrize("headings", [["a"], ["a", "b", "c"]])

@@ -1,6 +1,7 @@
 import json
 import re
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def state():
 
 def test_vggish_hears_examples_of_096_seconds(state, tmp_path):
     torch.save(state | {"pproc.pca_means": torch.zeros(128, 1)}, tmp_path / "vggish.pth")
-    ear = load_encoder("vggish", tmp_path / "vggish.pth")
+    ear: Any = load_encoder("vggish", tmp_path / "vggish.pth")
     assert re.fullmatch("vggish:[0-9a-f]{8}", ear.name)
     assert ear.sample_rate == 16000
     ear.network.embeddings = torch.nn.Flatten()
@@ -206,7 +207,7 @@ def test_clap_that_is_not_there_is_said(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not heard.available(), reason="musicnn is not installed: pip install --no-deps musicnn")
 def test_musicnn_hears_windows_of_three_seconds_at_one_level():
-    ear = load_encoder("musicnn")
+    ear: Any = load_encoder("musicnn")
     assert re.fullmatch("musicnn:[0-9a-f]{8}", ear.name)
     waveform = sound(7, 16000)
     embedded = ear.embed(waveform)

@@ -1,5 +1,6 @@
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,10 +43,11 @@ def test_a_piece_for_each_three_seconds():
 
 @needs_musicnn
 def test_a_piano_is_heard_as_one(piano):
+    waveform, sample_rate = piano
     assert heard.heard_as(*piano) == "piano"
-    assert heard.heard_as(*piano, among=tuple(heard.INSTRUMENTS)) == "piano"
+    assert heard.heard_as(waveform, sample_rate, among=tuple(heard.INSTRUMENTS)) == "piano"
     assert heard.evaluate("piano", *piano) == {"heard_as": 1.0}
-    assert heard.evaluate("harp", *piano, among=("piano", "guitar")) == {"heard_as": 0.0}
+    assert heard.evaluate("harp", waveform, sample_rate, among=("piano", "guitar")) == {"heard_as": 0.0}
 
 
 @needs_musicnn
@@ -80,7 +82,7 @@ def test_without_musicnn_the_message_says_how_to_get_it(monkeypatch):
 @needs_musicnn
 def test_the_weights_are_those_of_another_reading():
     """The digest is that of the same variables as another program read them."""
-    index = installed_file("musicnn", "MTT_musicnn", ".index")
+    index: Any = installed_file("musicnn", "MTT_musicnn", ".index")
     digest = hashlib.sha256()
     for name, value in sorted(read_checkpoint(index, index.with_name(".data-00000-of-00001")).items()):
         if "Adam" not in name and "power" not in name:

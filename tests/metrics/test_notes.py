@@ -1,6 +1,7 @@
 import importlib.util
 import sys
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_decoding_is_basic_pitchs(monkeypatch):
     for name in ("resampy", "basic_pitch"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     for name in ("constants", "note_creation"):
-        spec = importlib.util.spec_from_file_location(f"basic_pitch.{name}", folder / f"{name}.py")
+        spec: Any = importlib.util.spec_from_file_location(f"basic_pitch.{name}", folder / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, spec.name, module)
         spec.loader.exec_module(module)

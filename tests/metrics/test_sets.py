@@ -29,7 +29,7 @@ def folder(tmp_path):
     for name, rate, channels in (("b/ü ñ.flac", 16000, 2), ("a.WAV", 8000, 1), ("b/c.ogg", 22050, 1)):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        write_audio(path, 0.1 * rng.standard_normal((channels, 2 * rate)).astype("f4"), rate)
+        write_audio(path, (0.1 * rng.standard_normal((channels, 2 * rate))).astype("f4"), rate)
     write_audio(tmp_path / "short.wav", np.ones((1, 100), "f4"), 8000)
     write_audio(tmp_path / ".hidden.wav", np.ones((1, 16000), "f4"), 8000)
     (tmp_path / "broken.mp3").write_bytes(b"no music")

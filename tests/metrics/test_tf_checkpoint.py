@@ -39,7 +39,7 @@ def block(entries):
 @pytest.fixture
 def checkpoint(tmp_path):
     """A kernel, its bias, and a counter of another type."""
-    kernel, bias = np.arange(600, dtype=np.float32).reshape(2, 300), np.float32([0.5])
+    kernel, bias = np.arange(600, dtype=np.float32).reshape(2, 300), np.array([0.5], np.float32)
     (tmp_path / "data").write_bytes(bias.tobytes() + kernel.tobytes() + bytes(8))
     entries = [
         (b"", b"\x08\x01"),
@@ -58,7 +58,7 @@ def checkpoint(tmp_path):
 def test_tensors_have_their_names_shapes_and_values(checkpoint):
     tensors = read_checkpoint(*checkpoint)
     assert sorted(tensors) == ["dense/bias", "dense/kernel"]
-    np.testing.assert_array_equal(tensors["dense/bias"], np.float32([0.5]))
+    np.testing.assert_array_equal(tensors["dense/bias"], np.array([0.5], np.float32))
     np.testing.assert_array_equal(tensors["dense/kernel"], np.arange(600, dtype=np.float32).reshape(2, 300))
 
 

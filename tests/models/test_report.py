@@ -101,7 +101,7 @@ def test_each_embedding_of_time_tells_all_timesteps_apart(kind, parameters):
 
 def test_an_unknown_embedding_of_time_is_refused():
     with pytest.raises(InputError, match="time_embedding is 'none'; expected 'sinusoidal'"):
-        ReportUNet(ReportUNetConfig(time_embedding="none"))
+        ReportUNet(ReportUNetConfig(time_embedding="none"))  # type: ignore[arg-type]
 
 
 def test_a_wider_system_takes_the_same_latents():

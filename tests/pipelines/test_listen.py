@@ -60,7 +60,7 @@ def test_a_style_is_the_loudest_stretch_at_one_level(monkeypatch):
 
 def test_a_pitch_range_is_none_where_there_is_no_pitch():
     time = np.arange(2 * RATE) / RATE
-    tone = sum(np.sin(2 * np.pi * 440 * k * time) / k for k in range(1, 6)) / 4
+    tone = np.sum([np.sin(2 * np.pi * 440 * k * time) / k for k in range(1, 6)], axis=0) / 4
     assert Recording.of(tone, RATE).pitch_range(RATE) == (69, 69)
     assert Recording.of(np.zeros(RATE), RATE).pitch_range(RATE) is None
 

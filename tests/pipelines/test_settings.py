@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ def test_they_need_neither_torch_nor_numpy():
 
 
 def test_whole_numbers_of_numpy_become_python_s():
-    settings = TransferSettings(seed=np.int64(2), steps=np.uint8(3), transpose=np.int32(-12))
+    numbers: Any = {"seed": np.int64(2), "steps": np.uint8(3), "transpose": np.int32(-12)}
+    settings = TransferSettings(**numbers)
     assert settings == TransferSettings(seed=2, steps=3, transpose=-12)
     assert {type(value) for value in (settings.seed, settings.steps, settings.transpose)} == {int}
-    assert type(DuetSettings(seed=np.int64(2)).seed) is int
+    assert type(DuetSettings(seed=numbers["seed"]).seed) is int
 
 
 @pytest.mark.parametrize(

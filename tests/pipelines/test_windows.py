@@ -91,7 +91,7 @@ def test_blocks_flow_through_stages_one_at_a_time():
 
 def test_a_queue_gives_any_number_of_samples():
     queue, rng = Queue(2), np.random.default_rng(0)
-    given = rng.normal(size=(2, 100))
+    given = rng.normal(size=(2, 100)).astype(np.float32)
     for start in range(0, 100, 7):
         queue.push(given[:, start : start + 7])
     np.testing.assert_array_equal(np.concatenate([queue.pop(n) for n in (0, 3, 4, 50, 43)], axis=1), given)

@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from timbrel.systems.report_001 import Report001System
 from timbrel.systems.single import SingleSystem
 from timbrel.systems.transfer import TransferSystem
 
-MEL = {
+MEL: dict[str, Any] = {
     "sample_rate": 16000,
     "n_fft": 1024,
     "hop_length": 256,
@@ -320,7 +321,7 @@ for place in {[str(place) for place in places[1:]]!r}:
 
 @pytest.mark.parametrize("name", ["default", "guitar", "violin", "features"])
 def test_what_ships_loads(name):
-    system = load_system(name)
+    system: Any = load_system(name)
     assert not any(tensor.is_meta for part in system.parts for tensor in getattr(system, part).state_dict().values())
     assert system.info["purpose"]
     if name != "features":  # one codec is kept once

@@ -1,6 +1,7 @@
 """The designs that are compared: each of them trains and samples; the table has a line for each number of steps."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ MEL = MelConfig()
 
 def write(out, name, sampling):
     means = {key: [0.5, 0.4, 0.6] for key in designs.DIGITS}
-    row = {"design": {"about": name, "sampling": sampling}}
+    row: dict[str, Any] = {"design": {"about": name, "sampling": sampling}}
     for steps in sampling:
         row |= {f"sample_cpu_ms_{steps}": 6.4} | {f"{where}, {steps} steps": means for where in ("heard", "unheard")}
     (out / f"{name}.json").write_text(json.dumps(row))

@@ -12,6 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ class Recipe(recipes.Recipe):
     warmup_steps: int = 3
     min_learning_rate_ratio: float = 0.1
     ema_decay: float = 0.9
-    precision: str = "fp32"
+    precision: Literal["bf16", "fp32"] = "fp32"
     checkpoint_every_s: float = 0.0
     validate_every: int = 10
     log_every: int = 4
@@ -350,7 +351,9 @@ def test_bf16_autocasts_the_loss_only(tmp_path):
     recipe = Recipe(precision="bf16", steps=2)
     stage = Toy(recipe)
     seen = []
-    stage.modules["net"][1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    stage.modules["net"].get_submodule("1").register_forward_hook(
+        lambda module, inputs, output: seen.append(output.dtype)
+    )
     fit(stage, tmp_path)
     assert seen[0] == torch.bfloat16
     assert {t.dtype for t in weights(tmp_path).values()} == {torch.float32}
@@ -371,7 +374,8 @@ def killed_in_a_step():
 
 
 def killed_in_a_write():
-    os.fsync = lambda number, left=[1] * 4: left.pop() if left else kill()
+    left = [1] * 4
+    os.fsync = lambda number: left.pop() if left else kill()  # type: ignore[assignment]
     return fit(Toy(Recipe(), dropout=0.1), out / "killed")
 
 

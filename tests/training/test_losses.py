@@ -183,7 +183,7 @@ def distance(kind, trunk, heads, one, other):
                 yield x
                 x = F.max_pool2d(x, 2)
 
-    total = 0
+    total = torch.zeros(())
     for a, b, head in zip(layers(one), layers(other), heads.values(), strict=True):
         difference = F.normalize(a, dim=1) - F.normalize(b, dim=1)
         total = total + F.conv2d(difference.square(), head).mean(dim=(2, 3))

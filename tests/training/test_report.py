@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,7 +112,7 @@ def test_the_folder_holds_the_whole_system(runs, model):
 
 def test_a_round_trip_changes_nothing(model, tmp_path):
     save_system(tmp_path, model)
-    again = load_system(tmp_path)
+    again: Any = load_system(tmp_path)
     for part in ("codec", "style", "denoiser"):
         before, after = getattr(model, part).state_dict(), getattr(again, part).state_dict()
         assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
@@ -288,7 +289,7 @@ def test_the_label_term_trains_the_style_encoder_and_is_not_kept(make_stage, tmp
     assert found["denoiser"] == found["decoder"] == 0
     stage.model.codec.eval()
     stage.save(tmp_path)
-    assert sum(p.numel() for p in load_system(tmp_path).style.parameters()) == 2_729_984
+    assert sum(p.numel() for p in load_system(tmp_path, Report001System).style.parameters()) == 2_729_984
 
 
 @pytest.mark.parametrize(
@@ -300,14 +301,14 @@ def test_what_the_recipe_changes_is_in_the_model(make_stage, data, tmp_path, cha
     assert stage.loss(stage.batch(0), 0)["loss"].isfinite()
     stage.model.codec.eval()
     stage.save(tmp_path)
-    again = load_system(tmp_path)
+    again: Any = load_system(tmp_path)
     assert again.denoiser.config == stage.model.denoiser.config
     assert again.style.config.num_filters == changes.get("num_filters", 64)
     assert torch.equal(again.schedule.alphas_cumprod, stage.model.schedule.alphas_cumprod)
     assert again.schedule.prediction_type == changes.get("prediction_type", "v")
     if "prediction_type" in changes:  # the report's: it ends at the -8 dB where sampling starts
         assert again.full_start >= 0.98
-    plain = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
+    plain: Any = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
     with pytest.raises(InputError, match="give the model's values"):
         ReportTransferStage.prepare(plain, data, init_from=tmp_path)
 
@@ -316,7 +317,7 @@ def test_small_latents_go_through_both_stages(make_stage, data, tmp_path):
     first = make_stage(ReportAutoencoderStage, downsamplings=4, perceptual_weight=0.0, feature_network=None)
     first.codec.eval().requires_grad_(False)
     first.save(tmp_path / "codec")
-    recipe = recipes.find_recipe(
+    recipe: Any = recipes.find_recipe(
         recipes.TRANSFER_RECIPES, "report", batch_size=2, perceptual_weight=0.0, style_weight=0.0
     )
     stage = ReportTransferStage.prepare(recipe, data, codec=tmp_path / "codec")
@@ -328,7 +329,7 @@ def test_small_latents_go_through_both_stages(make_stage, data, tmp_path):
     pipe = timbrel.load(tmp_path / "model")
     result = pipe(sound(4), to="violin", sample_rate=22050, steps=1)
     assert result.waveform.shape == (1, 4 * 22050)
-    other = recipes.find_recipe(recipes.AUTOENCODER_RECIPES, "report", perceptual_weight=0.0)
+    other: Any = recipes.find_recipe(recipes.AUTOENCODER_RECIPES, "report", perceptual_weight=0.0)
     with pytest.raises(InputError, match="downsamplings 4"):
         ReportAutoencoderStage.prepare(other, data, init_from=tmp_path / "codec")
 
@@ -348,7 +349,7 @@ def test_a_term_without_its_network_says_what_to_give(data, tmp_path, capsys):
     assert "timbrel train features" in said
     assert "VGGish" in said
     assert not (tmp_path / "o").exists()
-    recipe = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=2.0)
+    recipe: Any = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=2.0)
     with pytest.raises(InputError, match="style_weight is 2, and feature_network"):
         ReportTransferStage.prepare(recipe, data)
 
@@ -376,7 +377,7 @@ def test_latents_have_unit_variance(stage):
 
 
 def test_a_codec_goes_on_from_another(data, runs):
-    recipe = recipes.find_recipe(recipes.AUTOENCODER_RECIPES, "report", perceptual_weight=0.0)
+    recipe: Any = recipes.find_recipe(recipes.AUTOENCODER_RECIPES, "report", perceptual_weight=0.0)
     codec = ReportAutoencoderStage.prepare(recipe, data, init_from=runs / "codec" / "model").codec
     weights = load_file(runs / "codec" / "model" / "codec.safetensors")
     assert isinstance(codec, ReportCodec)
@@ -435,7 +436,7 @@ def test_each_recipe_works_on_its_own_system(data, runs, tmp_path, capsys):
     other = ["train", "transfer", "tiny", "--data", str(data), "--out", str(tmp_path / "o")]
     assert main([*other, "--codec", str(runs / "codec" / "model")]) == 2
     assert "holds a ReportCodec; expected a MelAutoencoder" in capsys.readouterr().err
-    recipe = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
+    recipe: Any = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
     with pytest.raises(InputError, match="train autoencoder report"):
         ReportTransferStage.prepare(recipe, data)
     with pytest.raises(ModelError, match="holds a system 'codec'; expected 'report_001'"):
@@ -443,12 +444,12 @@ def test_each_recipe_works_on_its_own_system(data, runs, tmp_path, capsys):
 
 
 def test_mels_of_other_sizes_are_refused_with_a_remedy(runs, tmp_path):
-    recipe = recipes.find_recipe(recipes.AUTOENCODER_RECIPES, "report")
+    recipe: Any = recipes.find_recipe(recipes.AUTOENCODER_RECIPES, "report")
     config = MelConfig(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=80)
     with pytest.raises(InputError, match=r"80 bands.*--mel.n-mels 128"):
         ReportAutoencoderStage.prepare(recipe, make_store(tmp_path / "narrow", config))
     wide = make_store(tmp_path / "wide", MelConfig(n_mels=128))
-    transfer = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
+    transfer: Any = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", perceptual_weight=0.0, style_weight=0.0)
     with pytest.raises(InputError, match="the codec works on"):
         ReportTransferStage.prepare(transfer, wide, codec=runs / "codec" / "model")
     recipe = dataclasses.replace(recipe, perceptual_weight=0.0)

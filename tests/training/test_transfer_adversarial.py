@@ -1,6 +1,7 @@
 """The transfer stage's terms beside the error: a feature network's and a discriminator's."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from timbrel.training.recipes import TRANSFER_RECIPES, find_recipe
 from timbrel.training.transfer import TransferStage
 
 MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
-RECIPE = find_recipe(TRANSFER_RECIPES, "tiny", precision="fp32", pure_noise_share=1.0, null_style_share=0.0)
+RECIPE: Any = find_recipe(TRANSFER_RECIPES, "tiny", precision="fp32", pure_noise_share=1.0, null_style_share=0.0)
 
 
 @pytest.fixture(scope="module")

@@ -91,7 +91,8 @@ def test_a_paired_dataset_reads_what_the_file_says(folder: Path, tmp_path: Path)
     assert len(pairs) == 90
     assert len(PairedPictures(folder, tmp_path / "pairs.csv")) == 390
     written = [row for row in rows(tmp_path / "pairs.csv") if row[4] == "validation"]
-    for (a, i, b, j, _), ((picture1, label1), (picture2, label2)) in zip(written, pairs, strict=True):
+    read = [pairs[k] for k in range(len(pairs))]
+    for (a, i, b, j, _), ((picture1, label1), (picture2, label2)) in zip(written, read, strict=True):
         assert (a, b) == (label1, label2)
         for label, place, picture in ((a, i, picture1), (b, j, picture2)):
             assert (picture.shape, picture.dtype) == ((1, 128, 128), torch.float32)

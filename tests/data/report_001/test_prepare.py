@@ -69,7 +69,8 @@ def test_pictures_are_those_of_the_report(tmp_path: Path):
     quiet = 0.001 * np.random.default_rng(1).standard_normal(RATE).astype(np.float32)
     path = save(tmp_path / "in" / "harp" / "one.wav", np.concatenate([quiet, tone(8), quiet[:777]]))
     run(tmp_path / "in", tmp_path / "out", validation_share=0.0)
-    audio, rate = librosa.load(path, sr=22050, mono=True)
+    rate = 22050
+    audio, _ = librosa.load(path, sr=rate, mono=True)
     audio, _ = librosa.effects.trim(audio, top_db=20)
     assert len(audio) < 8.2 * RATE
     for number, start in enumerate(range(0, len(audio), 3 * rate)):
@@ -161,7 +162,7 @@ def test_no_label_has_more_than_another(tmp_path: Path):
 def test_the_only_recording_of_a_label_is_split_in_time(tmp_path: Path):
     save(tmp_path / "in" / "harp" / "only.wav", tone(60))
     report = run(tmp_path / "in", tmp_path / "out", validation_share=0.2)
-    by_split = {split: [] for split in ("train", "validation")}
+    by_split: dict[str, list] = {split: [] for split in ("train", "validation")}
     for picture in read_manifest(tmp_path / "out")["harp"]:
         by_split[picture.split].append(int(picture.file.partition("chunk")[2][:-4]))
     assert (sorted(by_split["train"]), sorted(by_split["validation"])) == ([*range(14)], [*range(16, 20)])
@@ -217,7 +218,8 @@ def test_a_run_goes_on_where_it_was_stopped(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ):
     run(recordings, tmp_path / "straight")
-    out, done = tmp_path / "out", []
+    out = tmp_path / "out"
+    done: list[str] = []
     real = getattr(module, step)
 
     def stop_at_the_third(job):

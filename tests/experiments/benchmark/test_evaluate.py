@@ -1,6 +1,7 @@
 import json
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_a_model_is_measured_by_clip_by_name_and_by_a_strange_clip(cases, tmp_pa
 
     monkeypatch.setattr(rows, "pipeline", lambda model: pipe)
     names = ["unchanged", "model-clip", "model-name", "model-other-style"]
-    options = {"model": "fake", "rows": names, "limit": 2, "workers": 1, "progress": False}
+    options: dict[str, Any] = {"model": "fake", "rows": names, "limit": 2, "workers": 1, "progress": False}
     results = benchmark.evaluate(cases[0].folder, tmp_path, **options)
     assert cases[0].triplet.target in asked
     assert list(results["rows"]) == ["target", *names]
@@ -153,7 +154,8 @@ def test_a_seam_is_heard_as_one(cases, monkeypatch):
 
     monkeypatch.setattr(rows, "pipeline", lambda model: pipe)
     monkeypatch.setattr(longer, "_joins", lambda pipe, duration_s: [(1.9, 2.1)])
-    glitch, calls = False, []
+    glitch = False
+    calls: list[int] = []
     assert longer.seams(None, cases[:1])["unjoined"].mean == pytest.approx(1)
     glitch, calls = True, []
     heard = longer.seams(None, cases[:1])

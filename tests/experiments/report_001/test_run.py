@@ -75,7 +75,7 @@ def make_tones(folder, *rest):
         for i, kind in enumerate(("content", "style", "answer")):
             time = np.arange(3 * cases.SAMPLE_RATE) / cases.SAMPLE_RATE
             tone = np.sin(2 * np.pi * 220 * (1 + k + i) * time) * np.exp(-4 * (time % 0.5))
-            write_audio(clip_path(folder, k, kind), tone[None].astype(np.float32) / 2, cases.SAMPLE_RATE)
+            write_audio(clip_path(folder, k, kind), (tone[None] / 2).astype(np.float32), cases.SAMPLE_RATE)
         asked.append({"source": source, "target": target, "library": "none"})
     write_text(folder / "clips.json", json.dumps(asked))
     return ["tones"]
@@ -92,7 +92,7 @@ def patched():
             patch.setattr(module, "invert_mel", partial(invert_mel, num_iters=1))
         held_out = ReportTransferStage._held_out
         patch.setattr(ReportTransferStage, "_held_out", lambda stage, size: held_out(stage, min(size, 4)))
-        small = dataclasses.replace(recipes.TRANSFER_RECIPES["report"], num_filters=16)
+        small = recipes.find_recipe(recipes.TRANSFER_RECIPES, "report", num_filters=16)
         patch.setitem(recipes.TRANSFER_RECIPES, "report", small)
         patch.setattr(budget, "BANDS", (64, 128))
         patch.setattr(report_parts, "make_clips", make_tones)
@@ -207,7 +207,7 @@ def test_the_long_budget_needs_cuda_or_to_be_asked_for(monkeypatch, tmp_path):
     for cuda, asked in ((False, None), (True, None), (True, "cpu"), (False, "gpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
         with pytest.raises(KeyboardInterrupt):
-            reproduce(tmp_path, budget=asked, progress=False)
+            reproduce(tmp_path, budget=asked, progress=False)  # type: ignore[arg-type]
     assert found == ["cpu", "gpu", "cpu", "gpu"]
 
 
