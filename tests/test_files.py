@@ -144,3 +144,14 @@ with files.lock(sys.argv[1]):
     start = time.monotonic()
     with files.lock(tmp_path / "sub" / "a"):
         assert time.monotonic() - start < 10
+
+
+def test_a_claim_without_hard_links_is_given_up_when_the_file_cannot_take_its_name(tmp_path, monkeypatch):
+    def fail(*names):
+        raise OSError("not here")
+
+    monkeypatch.setattr(os, "link", fail)
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="not here"):
+        files.write_text(tmp_path / "result.txt", "words")
+    assert not list(tmp_path.iterdir())

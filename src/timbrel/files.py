@@ -115,7 +115,11 @@ def _place(temporary: Path, path: Path, overwrite: bool) -> None:
             raise
         except OSError:  # no hard links here: an empty file claims the name
             path.open("x").close()
-            os.replace(temporary, path)
+            try:
+                os.replace(temporary, path)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
     except FileExistsError as error:
         raise InputError(f"{path} exists; name another file, or overwrite it (--overwrite, overwrite=True)") from error
 

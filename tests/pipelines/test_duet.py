@@ -13,6 +13,7 @@ from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError, ModelError
 from timbrel.pipelines import duet as module
+from timbrel.pipelines.stems import check_instruments
 from timbrel.systems.folder import load_system, save_system
 from timbrel.systems.listing import load_single_models
 from timbrel.systems.single import SingleSystem
@@ -131,3 +132,8 @@ def test_models_that_cannot_share_are_refused(tiny_singles, tmp_path):
         make(tmp_path)
     with pytest.raises(ModelError, match="no model of 'harp' or 'lute', only of"):
         make(tmp_path, ("harp", "lute"))
+
+
+def test_one_name_is_no_list_of_instruments():
+    with pytest.raises(InputError, match=r"instruments is 'violin'; expected a list of names, as \['violin'\]"):
+        check_instruments("violin", 2)

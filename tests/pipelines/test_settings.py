@@ -50,3 +50,9 @@ def test_whole_numbers_of_numpy_become_python_s():
 def test_what_is_wrong_is_said(make, values, said):
     with pytest.raises(InputError, match=said):
         make(**values)
+
+
+@pytest.mark.parametrize("value", ["1", None, [0.5]])
+def test_what_is_no_number_is_refused(value: Any):
+    with pytest.raises(InputError, match="strength is"):
+        TransferSettings(strength=value)

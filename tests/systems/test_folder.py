@@ -341,3 +341,9 @@ def test_a_system_that_is_not_registered_is_not_saved(folder, tmp_path):
     system = Other(mel=MelConfig(**MEL), codec=MelAutoencoder(AutoencoderConfig(width=8)))
     with pytest.raises(TypeError, match="Other is not registered"):
         save_system(tmp_path / "other", system)
+
+
+def test_a_name_too_long_for_a_file_is_no_model():
+    with pytest.raises(ModelError, match="is neither a model folder") as refused:
+        load_system("x" * 5000)
+    assert len(str(refused.value)) < 1000

@@ -95,9 +95,8 @@ def test_the_feature_network_is_a_term(store, codec, tmp_path):
     torch.manual_seed(0)
     network = FeatureNetwork(FeatureConfig(labels=("piano", "violin"), width=4, embedding=8))
     save_system(tmp_path / "features", FeaturesSystem(mel=MEL, features=network))
-    recipe = dataclasses.replace(
-        RECIPE, feature_weight=1.0, feature_network=str(tmp_path / "features"), adversarial_weight=0.0
-    )
+    alone = {"adversarial_weight": 0.0, "matching_weight": 0.0}
+    recipe = dataclasses.replace(RECIPE, feature_weight=1.0, feature_network=str(tmp_path / "features"), **alone)
     stage = TransferStage.prepare(recipe, store, codec=codec)
     assert not stage.adversaries
     values = stage.loss(stage.batch(0), 0)
@@ -112,6 +111,11 @@ def test_a_feature_network_of_other_mels_is_refused(store, codec):
     recipe = dataclasses.replace(RECIPE, feature_weight=1.0)
     with pytest.raises(InputError, match="feature network"):
         TransferStage.prepare(recipe, store, codec=codec)
+
+
+def test_matching_without_a_discriminator_is_refused():
+    with pytest.raises(InputError, match="matching_weight is 1 and adversarial_weight 0"):
+        dataclasses.replace(RECIPE, adversarial_weight=0.0)
 
 
 def test_negative_weights_are_refused():

@@ -8,6 +8,7 @@ given. A recording `NAME-N.ogg` whose NAME is the wanted instrument is left out.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,6 +34,7 @@ from timbrel.metrics import chroma, fad, heard, intonation, kad, life, notes, se
 from timbrel.metrics.encoders import load_encoder
 from timbrel.metrics.heard import FOUR as TARGETS
 from timbrel.metrics.summary import mean_interval
+from timbrel.systems.folder import DEFAULT_MODEL, resolve
 
 LONGEST_S = 30
 SUSTAINED = ("pipe", "reed", "bowed", "voice", "brass", "woodwind")  # families; notes of the others fade
@@ -247,10 +249,14 @@ def evaluate(
     settings = Settings(None if model is None else str(model), steps, guidance, seed)
     styles = {} if clips is None else find_clips(Path(clips))
     sources, skipped = _readable([folder / name for name in sets.find_recordings(folder)])
-    kept = {"sources": [path.name for path in sources], "clips": {k: str(v) for k, v in styles.items()}}
-    keep_settings(
-        out, {"model": settings.model or "default", "steps": steps, "guidance": guidance, "seed": seed, **kept}
-    )
+    identity = {
+        "model": settings.model or "default",
+        "model_files": _digest(*sorted(p for p in resolve(settings.model or DEFAULT_MODEL).iterdir() if p.is_file())),
+        "sources": {path.name: _digest(path) for path in sources},
+        "clips": {instrument: _digest(path) for instrument, path in styles.items()},
+        "left_out": sorted(left_out()),
+    }
+    keep_settings(out, identity | {"steps": steps, "guidance": guidance, "seed": seed})
     jobs = {transfer.id: transfer for transfer in transfers(sources, styles)}
     title = "real recordings" if progress else ""
     measured = measure_rows(partial(measure, settings, out), jobs, out / "rows", workers=workers, title=title)
@@ -293,6 +299,14 @@ def _readable(paths: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
     if not usable:
         raise InputError(f"no recording can be used: {skipped}")
     return usable, skipped
+
+
+def _digest(*paths: Path) -> str:
+    """Eight hex digits of files' bytes."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def left_out() -> dict[str, str]:

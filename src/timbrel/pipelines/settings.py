@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from operator import index
 from typing import Any, Literal
 
@@ -167,8 +168,8 @@ def check_whole(name: str, value: int, low: int, high: int | None = None, *, why
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raises InputError for a number that is not from `low` to `high`, NaN among them."""
-    if not low <= value <= high:
+    """Raises InputError for what is no number from `low` to `high`, NaN among them."""
+    if not isinstance(value, Real) or not low <= value <= high:
         raise InputError(f"{name} is {value}; expected {low:g} to {high:g}")
 
 

@@ -43,6 +43,8 @@ class Stems:
 
 def check_instruments(instruments: Sequence[str], least: int) -> None:
     """Raises InputError for fewer than `least` instruments, one named twice, or one that cannot name a file."""
+    if isinstance(instruments, str):
+        raise InputError(f"instruments is {instruments!r:.60}; expected a list of names, as [{instruments!r:.60}]")
     if len(instruments) < least:
         raise InputError(f"{len(instruments)} instruments are named; expected at least {least}")
     for name in instruments:

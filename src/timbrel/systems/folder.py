@@ -26,6 +26,7 @@ import dataclasses
 import json
 import pkgutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
@@ -162,11 +163,12 @@ def resolve(name_or_folder: str | Path) -> Path:
         ModelError: neither exists; the shipped names are listed.
     """
     for folder in (Path(name_or_folder), PRETRAINED / str(name_or_folder)):
-        if (folder / "config.json").is_file():
-            return folder
+        with suppress(OSError):  # a name too long for a file
+            if (folder / "config.json").is_file():
+                return folder
     shipped = sorted(p.parent.name for p in PRETRAINED.glob("*/config.json"))
     raise ModelError(
-        f"model {str(name_or_folder)!r} is neither a model folder (with a config.json) nor a shipped model "
+        f"model {str(name_or_folder)!r:.200} is neither a model folder (with a config.json) nor a shipped model "
         f"({', '.join(shipped) or 'none ship'})"
     )
 
@@ -244,6 +246,8 @@ def _part(folder: Path, system: type[System], name: str, entry: Any) -> Part:
             raise ModelError(
                 f"{name} is from {entry['from']!r:.60}, which does not ship; expected {', '.join(shipped)}"
             )
+        if len(entry) > 1:
+            raise ModelError(f"{name} is from {entry['from']}, and has {', '.join(entry)}; expected from alone")
         folder = shipped[entry["from"]]
         entry = parse(dict, read_config(folder).get(name), f"{name} from {folder.name}")
     classes, settings = system.parts[name], dict(entry)

@@ -80,7 +80,7 @@ def load_feature_maps(path: str | Path, mel: Tensor, config: MelConfig) -> Featu
     if trained.mel != config:
         raise InputError(
             f"the feature network {path} was trained on {trained.mel}, but the data are {config}; train one on data "
-            "with the same settings, with `timbrel train features`"
+            "with the same settings, with `timbrel train features`, or leave it out with a weight of 0"
         )
     return FeatureMaps(trained.features, mel)
 

@@ -96,6 +96,11 @@ class TransferRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weights(self)
+        if not self.adversarial_weight and self.matching_weight:
+            raise InputError(
+                f"matching_weight is {self.matching_weight:g} and adversarial_weight 0; expected 0 for both: without a "
+                "discriminator there are no maps of it to match"
+            )
 
 
 @dataclass(frozen=True)
