@@ -347,3 +347,9 @@ def test_a_name_too_long_for_a_file_is_no_model():
     with pytest.raises(ModelError, match="is neither a model folder") as refused:
         load_system("x" * 5000)
     assert len(str(refused.value)) < 1000
+
+
+def test_loading_imports_no_compiler():
+    """Some operations on networks without memory import torch._dynamo, which takes two seconds."""
+    code = "import sys, timbrel; timbrel.load(); sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -60,7 +60,8 @@ class MelAutoencoder(nn.Module):
         self.config = config
         self.factor = config.factor
         patch = config.factor**2
-        self.register_buffer("basis", torch.eye(patch)[: config.latent_channels])
+        # On the CPU even where the rest has no memory yet: without, torch.eye imports torch._dynamo, for two seconds.
+        self.register_buffer("basis", torch.eye(patch, device="cpu")[: config.latent_channels])
         self.register_buffer("mean", torch.full((patch,), -75.0))
         self.register_buffer("scale", torch.tensor(25.0))
         self.inner = nn.Sequential(

@@ -133,7 +133,7 @@ class TransferDenoiser(nn.Module):
         self.register_buffer("std", torch.ones(config.latent_channels, config.latent_height, 1))
         self.register_buffer("unknown", torch.full((config.latent_channels, config.latent_height, 1), 0.4))
         self.time = nn.Sequential(nn.Linear(tokens, tokens), nn.GELU(), nn.Linear(tokens, tokens))
-        self.null_token = nn.Parameter(torch.randn(tokens) * 0.02)
+        self.null_token = nn.Parameter(torch.randn(tokens, device="cpu") * 0.02)  # see MelAutoencoder.basis
         self.enter = nn.Linear(2 * channels, width)
         self.squeeze = nn.Linear(tokens, config.modulation_width, bias=False)
         self.blocks = nn.ModuleList(Block(width, config.modulation_width, d) for d in config.dilations)
