@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from timbrel.audio.io import read_audio
+from timbrel.data.recordings import SUFFIXES
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
 from timbrel.instruments import INSTRUMENTS
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 FRAMES_HZ = 100  # in which levels and onsets are measured
 ONSET_REACH_S = 0.06
 

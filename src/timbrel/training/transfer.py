@@ -188,7 +188,7 @@ class TransferStage(Stage):
         predicted, target, _, _ = latents
         terms, self._judged, zero = {}, (), predicted.sum() * 0
         if self.features is not None:
-            terms["feature"] = self._feature_term(predicted, target) if len(predicted) else zero
+            terms["feature"] = self._feature_term(self.features, predicted, target) if len(predicted) else zero
         if self.discriminator is not None and not len(predicted):
             terms |= {"adversarial": zero, "matching": zero}
         elif self.discriminator is not None:
@@ -198,12 +198,11 @@ class TransferStage(Stage):
             terms |= {"adversarial": ramp * adversarial, "matching": ramp * matching}
         return terms
 
-    def _feature_term(self, predicted: Tensor, target: Tensor) -> Tensor:
-        assert self.features is not None
+    def _feature_term(self, features: FeatureMaps, predicted: Tensor, target: Tensor) -> Tensor:
         project = self.model.codec.project
         with torch.no_grad():
-            truth = self.features(project(target))
-        return matching_loss(self.features(project(predicted)), truth)
+            truth = features(project(target))
+        return matching_loss(features(project(predicted)), truth)
 
     def _adversarial_terms(self, discriminator: LatentDiscriminator) -> tuple[Tensor, Tensor]:
         """What it takes the samples for, and how far their maps are from the truth's."""
