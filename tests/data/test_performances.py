@@ -89,6 +89,12 @@ def test_a_broken_table_is_named(folder, table, said):
     assert str(path) in str(error.value)
 
 
+def test_a_grace_note_that_an_aligner_gave_no_length_is_kept(folder):
+    path = folder / "violin" / "anna_minuet.csv"
+    path.write_text(HEAD + "2,2,60\n2,3,62\n")
+    assert read_notes(path) == [(2.0, 2.04, 60), (2.0, 3.0, 62)]
+
+
 def test_a_folder_of_nothing_or_of_no_instrument_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="no recording with a table"):
         passages(str(tmp_path / "none"), 3.0)

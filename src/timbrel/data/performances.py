@@ -24,6 +24,7 @@ from timbrel.instruments import INSTRUMENTS
 
 FRAMES_HZ = 100  # in which levels and onsets are measured
 ONSET_REACH_S = 0.06
+SHORTEST_S = 0.04
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Passage:
 
 
 def read_notes(path: Path) -> list[tuple[float, float, int]]:
-    """Onset, offset (s) and MIDI pitch of each note, by onset.
+    """Onset, offset (s) and MIDI pitch of each note, by onset; an aligned grace note of no length gets `SHORTEST_S`.
 
     Raises:
         InputError: the file is missing, or is not such a table, or an empty one.
@@ -82,9 +83,9 @@ def read_notes(path: Path) -> list[tuple[float, float, int]]:
 
 def _note(row: dict[str, str]) -> tuple[float, float, int]:
     onset_s, offset_s, pitch = float(row["onset_s"]), float(row["offset_s"]), round(float(row["midi_pitch"]))
-    if not (0 <= onset_s < offset_s < float("inf") and 0 <= pitch <= 127):
+    if not (0 <= onset_s <= offset_s < float("inf") and 0 <= pitch <= 127):
         raise ValueError(f"there is a note from {onset_s} to {offset_s} s of pitch {pitch}")
-    return onset_s, offset_s, pitch
+    return onset_s, max(offset_s, onset_s + SHORTEST_S), pitch
 
 
 def passages(folder: str, duration_s: float) -> list[Passage]:

@@ -132,7 +132,7 @@ class _Player:
         self.pitches = np.array(sorted(self.files))
         row = INSTRUMENTS.get(instrument)
         self.sustains = row is not None and row.sustains
-        self.ring_s = rng.uniform(0.3, 1.5) if row is not None and row.rings_on else rng.uniform(0.04, 0.25)
+        self.ring_s = 0.4 * 10 ** rng.uniform(0, 1) if row is not None and row.rings_on else rng.uniform(0.04, 0.25)
         self.decibels, self.dullness = rng.uniform(15, 40), rng.uniform(0, 0.7)
         self.cents = rng.normal(0, rng.uniform(0, 8), 128)
         self.longest = round((longest_s + 5 * self.ring_s) * sample_rate)
