@@ -20,7 +20,8 @@ from timbrel.errors import InputError, MissingDependencyError
 class Library:
     """A set of sampled instruments. Libraries of one `family` share samples; `without` are instruments that are not
     taken from it: TiMidity++ plays them wrongly (MuseScore's piano comes out dull: it leaves the filters' modulators
-    out), or their samples are those of freepats, which is held out."""
+    out), nobody would hear them as what they are called (harps: `tools/hear_libraries.py`), or their samples are those
+    of freepats, which is held out."""
 
     name: str
     family: str
@@ -48,9 +49,16 @@ LIBRARIES = {
             (_SF2 + "MuseScore_General_Full.sf2", _SF2 + "MuseScore_General.sf2"),
             without=("piano",),
         ),
-        Library("timgm6mb", "timgm", "timgm6mb-soundfont", "GPL-2", (_SF2 + "TimGM6mb.sf2",)),
-        Library("csound", "timgm", "csound-soundfont", "LGPL-2.1+", (_SF2 + "sf_GMbank.sf2",), without=("panflute",)),
-        Library("opl3", "opl3", "opl3-soundfont", "GPL-3+", (_SF2 + "OPL-3_FM_128M.sf2",)),
+        Library("timgm6mb", "timgm", "timgm6mb-soundfont", "GPL-2", (_SF2 + "TimGM6mb.sf2",), without=("harp",)),
+        Library(
+            "csound",
+            "timgm",
+            "csound-soundfont",
+            "LGPL-2.1+",
+            (_SF2 + "sf_GMbank.sf2",),
+            without=("harp", "panflute"),
+        ),
+        Library("opl3", "opl3", "opl3-soundfont", "GPL-3+", (_SF2 + "OPL-3_FM_128M.sf2",), without=("harp",)),
         Library(
             "generaluser",
             "generaluser",
@@ -59,7 +67,7 @@ LIBRARIES = {
             ("/usr/share/minuet/soundfonts/GeneralUser-v1.47.sf2",),
             without=("electric-guitar", "trombone", "bassoon", "pizzicato"),
         ),
-        Library("airfont", "airfont", "denemo-data", "GPL-2+", (_SF2 + "A320U.sf2",)),
+        Library("airfont", "airfont", "denemo-data", "GPL-2+", (_SF2 + "A320U.sf2",), without=("harp",)),
         Library("freepats", "freepats", "freepats", "GPL-2+", ("/etc/timidity/freepats.cfg",)),
     )
 }

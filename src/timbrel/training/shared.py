@@ -65,7 +65,7 @@ def named_instruments(model: StyleTransfer, windows: Windows, clips: int = 2) ->
     device = next(model.denoiser.parameters()).device
     tokens = {}
     for label in sorted({e.label for e in windows.targets if e.library != "virtual"}):
-        levels = _typical(windows, windows.voices[label, _best_library(windows, label)], clips)
+        levels = typical(windows, windows.voices[label, _best_library(windows, label)], clips)
         mels = (dequantise(clip, model.mel.floor_db)[None, None].to(device) for clip in levels)
         tokens[label] = torch.cat([model.style_tokens(mel) for mel in mels])
     return tokens
@@ -81,7 +81,7 @@ def _best_library(windows: Windows, label: str) -> str | None:
     )
 
 
-def _typical(windows: Windows, entries: list[Entry], clips: int) -> list[np.ndarray]:
+def typical(windows: Windows, entries: list[Entry], clips: int) -> list[np.ndarray]:
     """The middles [style_frames, n_mels] of recordings whose mean mels are nearest to the mean of all."""
     middles = [(entry.frames - windows.style_frames) // 2 for entry in entries]
     levels = [windows.window(e, m, windows.style_frames) for e, m in zip(entries, middles, strict=True)]
