@@ -44,6 +44,7 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "train autoencoder": train.autoencoder,
     "train transfer": train.transfer,
     "train single": train.single,
+    "train generate": train.generate,
     "train features": train.features,
     "evaluate": "Build the benchmark, measure models or other programs on it, and compare sets of recordings.",
     "evaluate build": evaluate.build,

@@ -1,4 +1,4 @@
-"""`timbrel train autoencoder|transfer|features RECIPE`, `timbrel train single`: each field of a recipe is a flag."""
+"""`timbrel train autoencoder|transfer|generate|features RECIPE`, `train single`: a recipe's fields are flags."""
 
 from __future__ import annotations
 
@@ -85,6 +85,33 @@ def transfer(
     return _fit(recipe, run, codec=codec, init_from=init_from)
 
 
+def generate(
+    recipe: Annotated[recipes.Recipe, _choice(recipes.GENERATE_RECIPES)],
+    run: Flags,
+    *,
+    codec: Annotated[str, arg(metavar="NAME|FOLDER")] = "default",
+    init_from: Model = None,
+    ontology: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="(default: the shipped one)")] = None,
+) -> int:
+    """Train a model that makes sound from a text by a recipe, over a codec or on from another model.
+
+    For example:
+
+        timbrel train generate default --data data/sounds --out runs/generate
+        timbrel generate "a slow harp melody" --model runs/generate/model
+
+    It logs and goes on as `timbrel train autoencoder` does.
+
+    Args:
+        recipe: The recipe's fields; they are written into the model.
+        run: The run.
+        codec: The mel autoencoder to work over: a folder, or the name of a shipped model.
+        init_from: Start from this model's weights: a folder, or the name of a shipped model.
+        ontology: The classes of the data's labels, in the format of AudioSet's ontology.
+    """
+    return _fit(recipe, run, codec=codec, init_from=init_from, ontology=ontology)
+
+
 def features(recipe: Annotated[recipes.Recipe, _choice(recipes.FEATURES_RECIPES)], run: Flags) -> int:
     """Train a feature network by a recipe: it tells a store's instruments apart.
 
@@ -129,7 +156,7 @@ def single(
     return _fit(recipe, run, instrument=instrument, codec=codec, init_from=init_from)
 
 
-def _fit(recipe: recipes.Recipe, run: Run, **models: str | None) -> int:
+def _fit(recipe: recipes.Recipe, run: Run, **models: str | Path | None) -> int:
     from timbrel.training.loop import fit
 
     stage = _stage(recipe).prepare(recipe, run.data, **models)
@@ -142,7 +169,7 @@ def _fit(recipe: recipes.Recipe, run: Run, **models: str | None) -> int:
 
 def _stage(recipe: recipes.Recipe) -> Any:
     """The class that trains by a recipe."""
-    from timbrel.training import autoencoder, features, report, single, transfer
+    from timbrel.training import autoencoder, features, generate, report, single, transfer
 
     stages: dict[type, Any] = {
         recipes.AutoencoderRecipe: autoencoder.AutoencoderStage,
@@ -150,6 +177,7 @@ def _stage(recipe: recipes.Recipe) -> Any:
         recipes.ReportAutoencoderRecipe: report.ReportAutoencoderStage,
         recipes.ReportTransferRecipe: report.ReportTransferStage,
         recipes.FeaturesRecipe: features.FeaturesStage,
+        recipes.GenerateRecipe: generate.GenerateStage,
         recipes.SingleRecipe: single.SingleStage,
     }
     return stages[type(recipe)]

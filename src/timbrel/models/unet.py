@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,8 +57,8 @@ class Up(nn.Module):
         return self.block(skip + self.lengthen(x.repeat_interleave(2, dim=1)), embedding)
 
 
-class UNet(nn.Module):
-    """`model(noisy_latents, timesteps) -> prediction` of the noise ("epsilon") or of "v".
+class VelocityNetwork(nn.Module):
+    """What networks that predict "v" of latents, or the noise ("epsilon"), have in common; `network` says the rest.
 
     With x_t = a x_0 + b noise, and each channel and band of x_0 of mean m and standard deviation s over the data, the
     best linear estimate of v = a noise - b x_0 is b (a (1 - s^2) / d^2 (x_t - a m) - m), d^2 = a^2 s^2 + b^2, and its
@@ -70,17 +71,41 @@ class UNet(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: UNetConfig, alphas_cumprod: Tensor, prediction_type: str = "v") -> None:
+    def __init__(self, channels: int, height: int, alphas_cumprod: Tensor, prediction_type: str) -> None:
         super().__init__()
         if prediction_type not in ("epsilon", "v"):
             raise InputError(f"prediction_type is {prediction_type!r}; expected 'epsilon' or 'v'")
+        self.prediction_type = prediction_type
+        self.register_buffer("alphas_cumprod", alphas_cumprod.float(), persistent=False)
+        self.register_buffer("mean", torch.zeros(channels, height, 1))
+        self.register_buffer("std", torch.ones(channels, height, 1))
+
+    def forward(self, noisy_latents: Tensor, timesteps: Tensor, *condition: Any) -> Tensor:
+        """Noisy latents [batch, c, h, w] at timesteps [batch], w of any length -> prediction of the same shape."""
+        abar = self.alphas_cumprod[timesteps][:, None, None, None]
+        a, b = abar.sqrt(), (1 - abar).sqrt()
+        centred = noisy_latents - a * self.mean
+        d = (a.square() * self.std.square() + b.square()).sqrt()
+        output = self.network(centred / d, timesteps, *condition).float()
+
+        linear = b * (a * (1 - self.std.square()) / d.square() * centred - self.mean)
+        v = linear - self.std / d * output
+        return v if self.prediction_type == "v" else b * noisy_latents + a * v
+
+    def network(self, x: Tensor, timesteps: Tensor, *condition: Any) -> Tensor:
+        """Latents of unit variance at every noise level [batch, c, h, w] -> what the estimate lacks, likewise."""
+        raise NotImplementedError
+
+
+class UNet(VelocityNetwork):
+    """`model(noisy_latents, timesteps) -> prediction` of the noise ("epsilon") or of "v"."""
+
+    def __init__(self, config: UNetConfig, alphas_cumprod: Tensor, prediction_type: str = "v") -> None:
+        super().__init__(config.latent_channels, config.latent_height, alphas_cumprod, prediction_type)
         if not config.widths:
             raise InputError("widths is empty; expected the width of at least one level")
-        self.config, self.prediction_type = config, prediction_type
+        self.config = config
         channels, width = config.latent_channels * config.latent_height, config.embedding_width
-        self.register_buffer("alphas_cumprod", alphas_cumprod.float(), persistent=False)
-        self.register_buffer("mean", torch.zeros(config.latent_channels, config.latent_height, 1))
-        self.register_buffer("std", torch.ones(config.latent_channels, config.latent_height, 1))
         self.time = nn.Sequential(
             nn.Linear(width, width), nn.GELU(), nn.Linear(width, config.modulation_width), nn.GELU()
         )
@@ -92,16 +117,10 @@ class UNet(nn.Module):
         self.leave = nn.Linear(config.widths[0], channels)
         nn.init.zeros_(self.leave.weight)
 
-    def forward(self, noisy_latents: Tensor, timesteps: Tensor) -> Tensor:
-        """Noisy latents [batch, c, h, w] at timesteps [batch], w of any length -> prediction of the same shape."""
-        abar = self.alphas_cumprod[timesteps][:, None, None, None]
-        a, b = abar.sqrt(), (1 - abar).sqrt()
-        centred = noisy_latents - a * self.mean
-        d = (a.square() * self.std.square() + b.square()).sqrt()
-
+    def network(self, x: Tensor, timesteps: Tensor, *condition: Any) -> Tensor:
         embedding = self.time(sinusoidal_embedding(timesteps, self.config.embedding_width))
-        frames, multiple = noisy_latents.shape[-1], 2 ** len(self.downs)
-        x = self.enter(F.pad(centred / d, (0, -frames % multiple)).flatten(1, 2).transpose(1, 2))
+        frames, multiple = x.shape[-1], 2 ** len(self.downs)
+        x = self.enter(F.pad(x, (0, -frames % multiple)).flatten(1, 2).transpose(1, 2))
         skips = []
         for down in self.downs:
             x, skip = down(x, embedding)
@@ -110,8 +129,4 @@ class UNet(nn.Module):
         for up in self.ups:
             x = up(x, skips.pop(), embedding)
         x = self.leave(F.layer_norm(x, x.shape[-1:]))[:, :frames]
-        output = x.transpose(1, 2).unflatten(1, self.mean.shape[:2]).float()
-
-        linear = b * (a * (1 - self.std.square()) / d.square() * centred - self.mean)
-        v = linear - self.std / d * output
-        return v if self.prediction_type == "v" else b * noisy_latents + a * v
+        return x.transpose(1, 2).unflatten(1, self.mean.shape[:2])

@@ -4,6 +4,7 @@ SYSTEMS = {
     "transfer": "timbrel.systems.transfer:TransferSystem",
     "report_001": "timbrel.systems.report_001:Report001System",
     "single": "timbrel.systems.single:SingleSystem",
+    "generate": "timbrel.systems.generate:GenerateSystem",
     "codec": "timbrel.systems.alone:CodecSystem",
     "features": "timbrel.systems.alone:FeaturesSystem",
 }

@@ -163,6 +163,34 @@ class SingleRecipe(Recipe):
 
 
 @dataclass(frozen=True)
+class GenerateRecipe(Recipe):
+    """Sound from a text (report 002): windows of labelled sounds, with captions.
+
+    On a CPU without instructions for bf16, `precision` fp32 is several times faster.
+    """
+
+    widths: tuple[int, ...] = (288, 240, 240)
+    picture_width: int = 32
+    picture_dilations: tuple[int, ...] = (1, 2)  # none: along time alone
+    token_width: int = 128
+    text_layers: int = 1
+    schedule: Literal["cosine", "linear"] = "cosine"
+    num_train_timesteps: int = 1000
+    prediction_type: Literal["v", "epsilon"] = "v"
+    null_text_share: float = 0.1  # of samples that are trained without their caption, for guidance
+    overlap_share: float = 0.15  # of samples that are two sounds of one parent at once
+    word_noise: float = 0.3  # standard deviation over the length of a word's vector: near wordings are to sound alike
+    gain_db: float = 3.0  # of augmentation
+    tuning_semitones: float = 1.0  # of augmentation
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("null_text_share", "overlap_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
+
+
+@dataclass(frozen=True)
 class FeaturesRecipe(Recipe):
     """The feature network: which instrument plays in 3 s of music."""
 
@@ -240,6 +268,22 @@ SINGLE_RECIPES: dict[str, SingleRecipe] = {
     ),
 }
 
+
+GENERATE_RECIPES: dict[str, GenerateRecipe] = {
+    "default": GenerateRecipe(steps=20000, frames=256, learning_rate=8e-4, warmup_steps=500, precision="fp32"),
+    "tiny": GenerateRecipe(
+        steps=20,
+        batch_size=4,
+        frames=32,
+        widths=(16, 24),
+        picture_width=4,
+        picture_dilations=(1,),
+        token_width=16,
+        warmup_steps=2,
+        validate_every=10,
+        log_every=5,
+    ),
+}
 
 FEATURES_RECIPES: dict[str, FeaturesRecipe] = {
     "default": FeaturesRecipe(steps=4000, batch_size=32, frames=128, learning_rate=1e-3),

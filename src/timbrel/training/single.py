@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timbrel.data.augment import warp
 from timbrel.data.datasets import Windows
 from timbrel.data.store import MelStore
 from timbrel.diffusion.samplers import ddim, seeded_noise
@@ -22,7 +21,7 @@ from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.single import SingleSystem
 from timbrel.systems.weights import fingerprint
 from timbrel.training.recipes import SingleRecipe
-from timbrel.training.shared import check_mel, check_recipe, latent_moments, split_windows
+from timbrel.training.shared import check_mel, check_recipe, latent_moments, split_windows, varied
 from timbrel.training.stage import Stage
 
 
@@ -71,7 +70,7 @@ class SingleStage(Stage):
             model = _new_model(recipe, instrument, codec, store)
         else:
             model = _known_model(recipe, instrument, init_from, store)
-        mean, std = latent_moments(model.codec, train, recipe.seed)
+        mean, std = latent_moments(model.codec, train.single(np.random.default_rng(recipe.seed), 512))
         model.denoiser.mean.copy_(mean)
         model.denoiser.std.copy_(std)
         return cls(recipe, model, train, validation)
@@ -83,21 +82,13 @@ class SingleStage(Stage):
         size, codec = self.recipe.batch_size, self.model.codec
         mel = windows.single(rng, size)
         if augment:
-            mel = self._varied(mel, rng)
+            mel = varied(mel, rng, self.model.mel, self.recipe.tuning_semitones, self.recipe.gain_db)
         shape = (size, codec.config.latent_channels, mel.shape[2] // codec.factor, mel.shape[3] // codec.factor)
         return {
             "mel": mel,
             "timesteps": torch.from_numpy(rng.integers(self.model.schedule.num_train_timesteps, size=size)),
             "noise": torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)),
         }
-
-    def _varied(self, mel: Tensor, rng: np.random.Generator) -> Tensor:
-        """Mels [batch, 1, n_mels, frames] in other tunings and at other levels."""
-        recipe, size, floor = self.recipe, len(mel), self.model.mel.floor_db
-        factor = 2 ** (rng.uniform(-recipe.tuning_semitones, recipe.tuning_semitones, (size, 1)) / 12)
-        gain = torch.from_numpy(rng.uniform(-recipe.gain_db, recipe.gain_db, (size, 1, 1, 1))).float()
-        mel = warp(mel[:, 0], torch.from_numpy(factor), self.model.mel)[:, None]
-        return torch.where(mel > floor + 0.5, mel + gain, mel).clamp(floor, 0)
 
     def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         model = self.model

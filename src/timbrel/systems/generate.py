@@ -1,0 +1,85 @@
+"""Sound from a class or a text (report 002): a denoiser of latents that attends to an encoded text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from timbrel.audio.mel import MelConfig
+from timbrel.diffusion.samplers import Model, guided
+from timbrel.models.autoencoder import MelAutoencoder
+from timbrel.models.text import WordEncoder, WordsConfig
+from timbrel.models.text_unet import Text, TextUNet, TextUNetConfig
+from timbrel.systems.base import DiffusionSystem, ScheduleConfig, require_equal
+
+
+@dataclass(kw_only=True)
+class GenerateSystem(DiffusionSystem):
+    parts: ClassVar = {
+        "codec": {"mel-autoencoder": MelAutoencoder},
+        "text": {"words": WordEncoder},
+        "denoiser": {"text-unet": TextUNet},
+    }
+
+    codec: MelAutoencoder
+    text: WordEncoder
+    denoiser: TextUNet
+
+    @classmethod
+    def build(
+        cls,
+        mel: MelConfig,
+        codec: MelAutoencoder,
+        text: WordsConfig,
+        denoiser: TextUNetConfig,
+        schedule: ScheduleConfig,
+    ) -> GenerateSystem:
+        """With fresh weights around a codec."""
+        built = schedule.build()
+        network = TextUNet(denoiser, built.alphas_cumprod, built.prediction_type)
+        return cls(mel=mel, codec=codec, text=WordEncoder(text), denoiser=network, schedule_config=schedule)
+
+    def check(self) -> None:
+        super().check()
+        height, denoiser = self.mel.n_mels / self.codec.factor, self.denoiser.config
+        require_equal("mel.n_mels / codec.factor and denoiser.latent_height", height, denoiser.latent_height)
+        require_equal("text.width and denoiser.token_width", self.text.width, denoiser.token_width)
+
+    def encode_text(self, texts: Sequence[str]) -> Text:
+        """Tokens [n, length, width] of wordings, and their mask.
+
+        Raises:
+            InputError: a text without a word that is known.
+        """
+        device = next(self.denoiser.parameters()).device
+        return Text(*self.text(*(tensor.to(device) for tensor in self.text.read(texts))))
+
+    def model(self, prompt: str, *, negative_prompt: str = "", guidance_scale: float = 1.0) -> Model:
+        """The denoiser of one wording, for a sampler: `model(x [batch, c, h, w], timesteps [batch])`.
+
+        Args:
+            prompt: what is to be heard.
+            negative_prompt: what is not, in the place of classifier-free guidance's empty condition.
+            guidance_scale: 1 is the condition as learned, more exaggerates what sets it apart.
+
+        Raises:
+            InputError: as `encode_text`.
+        """
+        text = self.encode_text([prompt])
+        null = self.encode_text([negative_prompt]) if negative_prompt else self.denoiser.null(text)
+        return guided(self._conditioned(text), self._conditioned(null), guidance_scale)
+
+    def _conditioned(self, text: Text) -> Model:
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            batch = len(x)
+            return self.denoiser(x, t, Text(text.tokens.expand(batch, -1, -1), text.mask.expand(batch, -1)))
+
+        return predict
+
+    def latent_shape(self, frames: int) -> tuple[int, int, int]:
+        """Latents [c, h, w] of a mel of so many frames: the whole patches that hold them."""
+        config = self.denoiser.config
+        return config.latent_channels, config.latent_height, -(-frames // self.codec.factor)

@@ -1,0 +1,187 @@
+"""Report 002: a diffusion model of sounds with captions, over a frozen codec."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from timbrel.data.sounds.ontology import Ontology
+from timbrel.data.sounds.windows import SoundWindows
+from timbrel.data.store import MelStore
+from timbrel.diffusion.samplers import dpm_solver_pp_2m, seeded_noise
+from timbrel.diffusion.schedules import inference_timesteps
+from timbrel.errors import InputError
+from timbrel.models.autoencoder import MelAutoencoder
+from timbrel.models.text import WordsConfig
+from timbrel.models.text_unet import Text, TextUNetConfig
+from timbrel.systems.base import Sampling, ScheduleConfig
+from timbrel.systems.folder import load_codec, load_system, save_system
+from timbrel.systems.generate import GenerateSystem
+from timbrel.systems.weights import fingerprint
+from timbrel.training.recipes import GenerateRecipe
+from timbrel.training.shared import check_mel, check_recipe, latent_moments, varied
+from timbrel.training.stage import Stage
+
+SAMPLING = Sampling(steps=10, guidance=3.0)
+
+
+class GenerateStage(Stage):
+    """Trains a `GenerateSystem`, its text encoder with it, on a mel store of labelled sounds: the mean squared error of
+    what the recipe says is predicted. For "v" that weights x_0's error by SNR + 1, so that no noise level is forgotten.
+
+    Raises:
+        InputError: the codec does not divide the recipe's `frames`.
+    """
+
+    name = "generate"
+    recipe: GenerateRecipe
+
+    def __init__(
+        self, recipe: GenerateRecipe, model: GenerateSystem, train: SoundWindows, validation: SoundWindows
+    ) -> None:
+        if recipe.frames % model.codec.factor:
+            raise InputError(f"frames is {recipe.frames}; expected a multiple of {model.codec.factor}")
+        super().__init__(
+            recipe,
+            {
+                "denoiser": model.denoiser.train().requires_grad_(True),
+                "text": model.text.train().requires_grad_(True),
+            },
+            frozen={"codec": model.codec},
+            identity={"codec": fingerprint(model.codec)},
+        )
+        self.model, self.train, self.validation = model, train, validation
+
+    @classmethod
+    def prepare(
+        cls,
+        recipe: GenerateRecipe,
+        data: str | Path,
+        *,
+        codec: str | Path = "default",
+        init_from: str | Path | None = None,
+        ontology: str | Path | None = None,
+    ) -> GenerateStage:
+        """From a mel store of sounds, with a model that is new over a codec or goes on from another.
+
+        Args:
+            ontology: AudioSet's `ontology.json`, or one like it, that has the store's labels; None is the shipped one.
+
+        Raises:
+            InputError: sizes other than the recipe's, mels other than the store's; otherwise as `SoundWindows`.
+            ModelError: as `load_codec` and `load_system`.
+        """
+        store, classes = MelStore(data), Ontology.load(ontology)
+        train, validation = (SoundWindows(store, split, recipe.frames, classes) for split in ("train", "validation"))
+        model = _new_model(recipe, codec, store) if init_from is None else _known_model(recipe, init_from, store)
+        if init_from is None:
+            mels = train.draw(np.random.default_rng(recipe.seed), 512, recipe.overlap_share)["mel"]
+            mean, std = latent_moments(model.codec, mels)
+            model.denoiser.mean.copy_(mean)
+            model.denoiser.std.copy_(std)
+        return cls(recipe, model, train, validation)
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        rng, recipe = self.rng(step), self.recipe
+        batch = self._draw(self.train, rng, recipe.overlap_share)
+        batch["mel"] = varied(batch["mel"], rng, self.model.mel, recipe.tuning_semitones, recipe.gain_db)
+        noise = rng.standard_normal(batch["words"].shape, dtype=np.float32) / batch["words"].shape[-1] ** 0.5
+        batch["words"] += recipe.word_noise * torch.from_numpy(noise)
+        batch["drop"] = torch.from_numpy(rng.random(recipe.batch_size) < recipe.null_text_share)
+        return batch
+
+    def _draw(self, windows: SoundWindows, rng: np.random.Generator, overlap_share: float) -> dict[str, Tensor]:
+        size, model = self.recipe.batch_size, self.model
+        drawn = windows.draw(rng, size, overlap_share)
+        words, mask = model.text.read(drawn["caption"])
+        noise = rng.standard_normal((size, *model.latent_shape(drawn["mel"].shape[-1])), dtype=np.float32)
+        return {
+            "mel": drawn["mel"],
+            "words": words,
+            "mask": mask,
+            "drop": torch.zeros(size, dtype=torch.bool),
+            "timesteps": torch.from_numpy(rng.integers(model.schedule.num_train_timesteps, size=size)),
+            "noise": torch.from_numpy(noise),
+        }
+
+    def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        model = self.model
+        with torch.no_grad(), torch.autocast(batch["mel"].device.type, enabled=False):
+            latents = model.codec.encode(batch["mel"])
+            noisy = model.schedule.add_noise(latents, batch["noise"], batch["timesteps"])
+            target = model.schedule.target(latents, batch["noise"], batch["timesteps"])
+        text = model.denoiser.null(Text(*model.text(batch["words"], batch["mask"])), batch["drop"])
+        return {"loss": (model.denoiser(noisy, batch["timesteps"], text) - target).square().mean()}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The loss on held-out sounds, and that with the caption of another sound: they part as text is heard."""
+        drawn = [self._draw(self.validation, np.random.default_rng((0, k)), 0.0) for k in range(8)]
+        batches = [self.to_device(batch) for batch in drawn]
+        others = [batch | {name: batch[name].roll(1, dims=0) for name in ("words", "mask")} for batch in batches]
+        figures = {
+            name: float(torch.stack([self.loss(batch, 0)["loss"] for batch in each]).mean())
+            for name, each in (("loss", batches), ("other_text_loss", others))
+        }
+        self._last = self._generated(self.validation.labels[:: max(1, len(self.validation.labels) // 4)][:4])
+        return figures
+
+    def _generated(self, prompts: list[str]) -> Tensor:
+        """Mels in dB of some prompts, one after the other: [n_mels, n * frames]."""
+        model, recipe = self.model, self.recipe
+        timesteps = inference_timesteps(model.schedule, min(SAMPLING.steps, recipe.num_train_timesteps))
+        noise = seeded_noise(model.latent_shape(recipe.frames), [0], device=self.device)
+        mels = [
+            model.decode(
+                dpm_solver_pp_2m(
+                    model.model(prompt, guidance_scale=SAMPLING.guidance), noise, model.schedule, timesteps
+                )
+            )
+            for prompt in prompts
+        ]
+        return torch.cat(mels, dim=-1)[0, 0].cpu()
+
+    def samples(self) -> dict[str, Tensor]:
+        return {"generated": 1 - self._last.flip(0) / self.model.mel.floor_db}
+
+    def save(self, folder: Path) -> None:
+        self.model.info = self.info("sound from a class or a text") | {"sampling": dataclasses.asdict(SAMPLING)}
+        save_system(folder, self.model)
+
+
+def _known_model(recipe: GenerateRecipe, folder: str | Path, store: MelStore) -> GenerateSystem:
+    model = load_system(folder, GenerateSystem)
+    check_mel(model.mel, store)
+    settings = dataclasses.asdict(model.denoiser.config) | dataclasses.asdict(model.schedule_config)
+    check_recipe(recipe, settings | {"text_layers": model.text.config.num_layers}, folder)
+    return model
+
+
+def _new_model(recipe: GenerateRecipe, codec: str | Path, store: MelStore) -> GenerateSystem:
+    """Fresh weights over a codec."""
+    mel, loaded = load_codec(codec, MelAutoencoder)
+    check_mel(mel, store)
+    torch.manual_seed(recipe.seed)
+    return GenerateSystem.build(
+        mel,
+        loaded,
+        WordsConfig(width=recipe.token_width, num_layers=recipe.text_layers),
+        TextUNetConfig(
+            latent_channels=loaded.config.latent_channels,
+            latent_height=mel.n_mels // loaded.factor,
+            token_width=recipe.token_width,
+            widths=recipe.widths,
+            picture_width=recipe.picture_width,
+            picture_dilations=recipe.picture_dilations,
+        ),
+        ScheduleConfig(
+            kind=recipe.schedule,
+            num_train_timesteps=recipe.num_train_timesteps,
+            prediction_type=recipe.prediction_type,
+            zero_terminal_snr=recipe.prediction_type != "epsilon",
+        ),
+    )

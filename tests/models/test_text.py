@@ -1,0 +1,82 @@
+"""The offline text encoder: which words it knows, what lies near what, and what it makes of wordings."""
+
+import pytest
+import torch
+
+from timbrel.data.sounds.ontology import Ontology
+from timbrel.errors import InputError
+from timbrel.instruments import INSTRUMENTS
+from timbrel.models.text import WordEncoder, WordsConfig, known_form, split_words, words
+
+
+def meaning(text):
+    vectors = torch.stack([words()[word] for word in split_words(text)[0]])
+    return torch.nn.functional.normalize(vectors.sum(dim=0), dim=0)
+
+
+def nearest(text, names):
+    return max(names, key=lambda name: float(meaning(text) @ meaning(name)))
+
+
+def test_the_table_is_small_and_finite():
+    table = words()
+    assert 8000 <= len(table) <= 12000
+    lengths = torch.stack(list(table.values())).norm(dim=1)
+    assert lengths.isfinite().all()
+    assert float(lengths.max()) < 1.5
+
+
+def test_every_name_of_a_class_and_of_an_instrument_is_known():
+    for name in (*Ontology.load().names(), *(name.replace("-", " ") for name in INSTRUMENTS)):
+        assert split_words(name)[0], name
+
+
+@pytest.mark.parametrize(
+    ("wording", "meant"),
+    [("fiddle", "violin"), ("puppy", "dog"), ("church organ", "organ"), ("brass horn", "trumpet")],
+)
+def test_wordings_lie_near_what_they_mean(wording, meant):
+    assert nearest(wording, ["violin", "dog", "organ", "trumpet", "rain", "piano", "flute"]) == meant
+
+
+def test_a_bowed_string_is_a_violin_or_a_cello_sooner_than_a_flute_or_a_drum():
+    near = {name: float(meaning("bowed string") @ meaning(name)) for name in ("violin", "cello", "flute", "drum")}
+    assert min(near["violin"], near["cello"]) > max(near["flute"], near["drum"]) + 0.05
+
+
+def test_violin_and_cello_are_alike_and_not_the_same():
+    assert 0.5 < float(meaning("violin") @ meaning("cello")) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("word", "form"), [("trombones", "trombone"), ("humming", "humming"), ("saxaphone", "saxophone")]
+)
+def test_inflections_and_slips_stand_for_words(word, form):
+    assert known_form(word) == form
+
+
+def test_unknown_words_are_left_out_and_a_text_of_nothing_else_is_refused():
+    assert split_words("Violin, qqqqq; SOUND of the") == (["violin"], ["qqqqq"])
+    for text in ("", "  ", "the sound of a", "qqqqq"):
+        with pytest.raises(InputError, match="expected at least one English word"):
+            WordEncoder(WordsConfig(width=16)).read([text])
+
+
+def test_a_wording_is_encoded_alone_as_beside_a_longer_one():
+    torch.manual_seed(0)
+    encoder = WordEncoder(WordsConfig(width=16, num_heads=2)).eval().requires_grad_(False)
+    for parameter in encoder.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.2)
+    alone, mask = encoder(*encoder.read(["a violin"]))
+    both, masks = encoder(*encoder.read(["a violin", "a slow melody of a harp in the rain"]))
+    assert mask.tolist() == [[True]]
+    assert masks.sum(dim=1).tolist() == [1, 4]
+    torch.testing.assert_close(both[:1, :1], alone, atol=1e-5, rtol=1e-4)
+    turned, _ = encoder(*encoder.read(["harp rain melody slow"]))
+    assert float((turned[0].mean(0) - both[1, :4].mean(0)).abs().max()) > 1e-4  # order counts
+
+
+def test_settings_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match="width is 18; expected an even multiple of 4 heads"):
+        WordEncoder(WordsConfig(width=18))

@@ -1,0 +1,86 @@
+"""The denoiser of generated sound: shapes, what it starts from, and whether it hears the text."""
+
+import pytest
+import torch
+
+from timbrel.diffusion.schedules import cosine_schedule
+from timbrel.errors import InputError
+from timbrel.models.text_unet import Text, TextUNet, TextUNetConfig
+
+SCHEDULE = cosine_schedule(100, prediction_type="v", zero_terminal_snr=True)
+SMALL = TextUNetConfig(
+    latent_channels=2,
+    latent_height=4,
+    token_width=16,
+    widths=(16, 24),
+    modulation_width=8,
+    num_heads=2,
+    picture_width=4,
+)
+
+
+def unet(config=SMALL, *, fresh=False):
+    torch.manual_seed(0)
+    model = TextUNet(config, SCHEDULE.alphas_cumprod).eval().requires_grad_(False)
+    for parameter in () if fresh else model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+def text(batch=2, length=3, seed=1):
+    tokens = torch.randn(batch, length, 16, generator=torch.Generator().manual_seed(seed))
+    return Text(tokens, torch.ones(batch, length, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("dilations", [(), (1, 2)])
+def test_the_prediction_has_the_latents_shape_and_any_length(dilations):
+    model = unet(TextUNetConfig(**(SMALL.__dict__ | {"picture_dilations": dilations})))
+    for frames in (1, 12, 37):
+        noisy = torch.randn(2, 2, 4, frames)
+        predicted = model(noisy, torch.tensor([0, 99]), text())
+        assert predicted.shape == noisy.shape
+        assert predicted.isfinite().all()
+
+
+def test_fresh_it_is_the_best_linear_estimate_whatever_the_text():
+    model, noisy, t = unet(fresh=True), torch.randn(2, 2, 4, 12), torch.tensor([0, 60])
+    model.std.fill_(0.5)
+    model.leave.bias.zero_()
+    model.picture.leave.bias.zero_()
+    abar = SCHEDULE.alphas_cumprod.float()[t][:, None, None, None]
+    expected = abar.sqrt() * (1 - abar).sqrt() * 0.75 / (abar * 0.25 + 1 - abar) * noisy
+    for seed in (1, 2):
+        torch.testing.assert_close(model(noisy, t, text(seed=seed)), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_text_time_and_neighbours_are_heard_and_hidden_tokens_are_not():
+    model, noisy, t = unet(), torch.randn(2, 2, 4, 16), torch.tensor([50, 50])
+    plain = model(noisy, t, text())
+    for other in (model(noisy, t, text(seed=2)), model(noisy, t + 10, text())):
+        assert float((other - plain).abs().max()) > 1e-3
+    hidden = Text(torch.cat([text().tokens, text(seed=3).tokens], 1), torch.arange(6).expand(2, 6) < 3)
+    torch.testing.assert_close(model(noisy, t, hidden), plain, atol=1e-5, rtol=1e-4)
+    changed = noisy.clone()
+    changed[..., 15] += 1
+    assert float((model(changed, t, text()) - plain).abs()[..., 9].max()) > 1e-6
+
+
+def test_null_is_the_same_for_every_text_and_drops_where_it_is_told_to():
+    model, noisy, t = unet(), torch.randn(2, 2, 4, 8), torch.tensor([50, 20])
+    one, other = (model(noisy, t, model.null(text(seed=seed, length=length))) for seed, length in ((1, 3), (2, 5)))
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    half = model(noisy, t, model.null(text(), torch.tensor([True, False])))
+    torch.testing.assert_close(half[0], one[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(half[1], model(noisy, t, text())[1], atol=1e-5, rtol=1e-4)
+
+
+def test_it_fits_the_shipped_size():
+    model = TextUNet(TextUNetConfig(), SCHEDULE.alphas_cumprod)
+    assert 3.5e6 < sum(p.numel() for p in model.parameters()) < 4.4e6
+
+
+def test_other_settings_are_refused():
+    for wrong in ({"widths": ()}, {"token_width": 18, "num_heads": 4}):
+        with pytest.raises(InputError, match="expected one level or more, and an even multiple"):
+            TextUNet(TextUNetConfig(**(SMALL.__dict__ | wrong)), SCHEDULE.alphas_cumprod)

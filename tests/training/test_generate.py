@@ -1,0 +1,110 @@
+"""The stage of generated sound on a small store: a few steps, measured, saved, and gone on from."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from timbrel.audio.mel import MelConfig
+from timbrel.data.store import Entry, StoreWriter
+from timbrel.errors import InputError, ModelError
+from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
+from timbrel.systems.alone import CodecSystem
+from timbrel.systems.folder import load_system, save_system
+from timbrel.systems.generate import GenerateSystem
+from timbrel.training.generate import GenerateStage
+from timbrel.training.loop import fit
+from timbrel.training.recipes import GENERATE_RECIPES, find_recipe
+
+MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
+RECIPE = find_recipe(GENERATE_RECIPES, "tiny", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Flutes are high, cellos low."""
+    folder, rng = tmp_path_factory.mktemp("generate") / "store", np.random.default_rng(0)
+    writer = StoreWriter(folder, MEL)
+    for number, (label, split) in enumerate((a, b) for a in ("flute", "cello") for b in ("train", "validation")):
+        slope = np.linspace(0, 200, 32)[:: 1 if label == "flute" else -1]
+        levels = (20 + slope + rng.integers(0, 20, (120, 32))).astype(np.uint8)
+        writer.add(Entry(id=f"e{number}", label=label, split=split, frames=120, source=f"{number}"), levels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def codec(tmp_path_factory):
+    torch.manual_seed(0)
+    made, folder = MelAutoencoder(AutoencoderConfig(width=8, num_blocks=1)), tmp_path_factory.mktemp("codec")
+    save_system(folder, CodecSystem(mel=MEL, codec=made))
+    return folder
+
+
+def train(stage, steps, learning_rate=3e-3):
+    """The losses of the first batch before and after so many steps."""
+    modules = torch.nn.ModuleDict(stage.modules)
+    optimizer = torch.optim.AdamW(modules.parameters(), lr=learning_rate)
+    before = stage.loss(stage.batch(0), 0)["loss"].item()
+    for step in range(steps):
+        optimizer.zero_grad()
+        stage.loss(stage.batch(step), step)["loss"].backward()
+        optimizer.step()
+    return before, stage.loss(stage.batch(0), 0)["loss"].item()
+
+
+def test_it_learns_measures_itself_and_hears_the_text(store, codec):
+    stage = GenerateStage.prepare(RECIPE, store, codec=codec)
+    stage.model.denoiser.mean.zero_()  # so that the text alone says where a sound lies
+    before, after = train(stage, 60)
+    assert after < before
+    for module in stage.modules.values():
+        module.eval()
+    figures = stage.validate()
+    assert figures["loss"] < figures["other_text_loss"]
+    assert stage.validate() == figures
+    [picture] = stage.samples().values()
+    assert picture.shape == (32, 2 * RECIPE.frames)
+
+
+def test_batches_hang_on_seed_and_step_alone_and_drop_some_texts(store, codec):
+    one, other = (GenerateStage.prepare(RECIPE, store, codec=codec) for _ in range(2))
+    one.batch(3)
+    torch.testing.assert_close(one.batch(7), other.batch(7), rtol=0, atol=0)
+    assert {len(tensor) for tensor in one.batch(0).values()} == {RECIPE.batch_size}
+    dropped = torch.cat([one.batch(step)["drop"] for step in range(100)]).float().mean()
+    assert 0.05 < float(dropped) < 0.17
+    never = GenerateStage.prepare(dataclasses.replace(RECIPE, null_text_share=0.0), store, codec=codec)
+    assert not never.batch(0)["drop"].any()
+
+
+def test_the_codec_stays_as_it_is_and_the_text_encoder_is_trained(store, codec):
+    stage = GenerateStage.prepare(RECIPE, store, codec=codec)
+    before = copy.deepcopy(stage.model)
+    train(stage, 3)
+    torch.testing.assert_close(stage.model.codec.state_dict(), before.codec.state_dict(), rtol=0, atol=0)
+    assert not torch.equal(stage.model.text.enter.weight, before.text.enter.weight)
+
+
+def test_a_saved_model_goes_on_with_its_own_sizes_alone(store, codec, tmp_path):
+    recipe = dataclasses.replace(RECIPE, steps=2, num_workers=0)
+    assert fit(GenerateStage.prepare(recipe, store, codec=codec), tmp_path)
+    loaded = load_system(tmp_path / "model", GenerateSystem)
+    assert loaded.info["sampling"] == {"steps": 10, "guidance": 3.0}
+    again = GenerateStage.prepare(RECIPE, store, init_from=tmp_path / "model")
+    torch.testing.assert_close(again.model.denoiser.state_dict(), loaded.denoiser.state_dict(), rtol=0, atol=0)
+    wide = dataclasses.replace(RECIPE, widths=(8, 8))
+    with pytest.raises(InputError, match=r"widths .* \(the recipe: \(8, 8\)\)"):
+        GenerateStage.prepare(wide, store, init_from=tmp_path / "model")
+
+
+def test_what_does_not_fit_is_refused(store, codec, tmp_path):
+    with pytest.raises(InputError, match="frames is 30; expected a multiple of 4"):
+        GenerateStage.prepare(dataclasses.replace(RECIPE, frames=30), store, codec=codec)
+    with pytest.raises(InputError, match="the codec works on"):
+        GenerateStage.prepare(RECIPE, store)  # the shipped codec's mels are others
+    with pytest.raises(ModelError, match="holds a system 'codec'; expected 'generate'"):
+        GenerateStage.prepare(RECIPE, store, init_from=codec)
+    with pytest.raises(InputError, match="null_text_share is"):
+        dataclasses.replace(RECIPE, null_text_share=1.25)
