@@ -1,0 +1,108 @@
+"""Sampling around what is kept, in a circle, and through windows; on the samplers' contract (`diffusion.samplers`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from timbrel.diffusion.samplers import Callback, Model, _batch, _steps, seeded_noise
+from timbrel.diffusion.schedules import NoiseSchedule
+from timbrel.errors import InputError
+
+
+@torch.no_grad()
+def inpaint(
+    model: Model,
+    known: Tensor,
+    mask: Tensor,
+    schedule: NoiseSchedule,
+    timesteps: Tensor,
+    *,
+    noise: Sequence[torch.Generator],
+    repeats: int = 1,
+    callback: Callback | None = None,
+) -> Tensor:
+    """RePaint (Lugmayr et al. 2022, arXiv 2201.09865, algorithm 1) by steps of DDIM: samples what a mask leaves open.
+
+    Before each step what is known takes its place in the sample, at the step's noise level. With `repeats` a step is
+    taken more than once, and noise is put back in between: what is made comes to agree with what is known. The known
+    part's noise is one throughout, so that with one repeat nothing is drawn but the start.
+
+    Args:
+        model, schedule, timesteps, callback: as for `ddim`.
+        known: the clean sample [batch, ...]; where the mask is True it does not count.
+        mask: bool, broadcastable to `known`: True where something is to be made, in any number of regions.
+        noise: one generator for each sample.
+        repeats: of each step but the last.
+
+    Returns:
+        The sample; outside the mask it is `known`, bit for bit.
+
+    Raises:
+        InputError: `repeats` below 1, another number of generators than of samples; or as `ddim`.
+    """
+    if repeats < 1 or len(noise) != len(known):
+        raise InputError(
+            f"repeats is {repeats}, and {len(noise)} generators are for {len(known)} samples; expected at least 1, and "
+            "a generator for each sample"
+        )
+    x = start = seeded_noise(known.shape[1:], noise).to(known)
+    for step, t, abar_t, abar_s in _steps(schedule, timesteps):
+        for repeat in range(repeats if abar_s < 1 else 1):
+            if repeat:
+                again = seeded_noise(known.shape[1:], noise).to(known)
+                x = math.sqrt(abar_t / abar_s) * x + math.sqrt(1 - abar_t / abar_s) * again
+            x = torch.where(mask, x, schedule.add_noise(known, start, t))
+            prediction = model(x, _batch(t, x))
+            x0, epsilon = schedule.to_x0(prediction, x, t), schedule.to_epsilon(prediction, x, t)
+            x = math.sqrt(abar_s) * x0 + math.sqrt(1 - abar_s) * epsilon
+        if callback:
+            callback(step, x)
+    return torch.where(mask, x, known)
+
+
+def circular(model: Model, margin: int) -> Model:
+    """A model to which the end of a sample is beside its start, along the last axis: what it makes is a loop.
+
+    It is given so much of the sample once more on either side. Where it sees no further than `margin`, that is
+    convolution in a circle, to the last digit. (A random shift in each step, the other way, has a seam in each step.)
+    """
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        length = x.shape[-1]
+        around = torch.arange(-margin, length + margin, device=x.device) % length
+        return model(x[..., around], t)[..., margin : margin + length]
+
+    return predict
+
+
+def windowed(model: Model, length: int, overlap: int) -> Model:
+    """A model that sees a long sample in windows along the last axis, and makes one take of it: in each step, answers
+    of windows that overlap are averaged (MultiDiffusion: Bar-Tal et al. 2023, arXiv 2302.08113, eq. 5), with weights
+    that rise over the overlap. The windows cover the sample evenly, so that they overlap by `overlap` at least.
+
+    Raises:
+        InputError: not 0 < overlap < length.
+    """
+    if not 0 < overlap < length:
+        raise InputError(f"overlap is {overlap}; expected more than 0 and less than the windows' length, {length}")
+    ramp = torch.arange(1, length + 1).clamp_max(overlap) / overlap
+    weight = torch.minimum(ramp, ramp.flip(0))
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        total = x.shape[-1]
+        if total <= length:
+            return model(x, t)
+        count = 1 + math.ceil((total - length) / (length - overlap))
+        weights = weight.to(x)
+        answer, seen = torch.zeros_like(x), torch.zeros(total, device=x.device, dtype=x.dtype)
+        for k in range(count):
+            part = slice(first := round(k * (total - length) / (count - 1)), first + length)
+            answer[..., part] += weights * model(x[..., part], t)
+            seen[part] += weights
+        return answer / seen
+
+    return predict
