@@ -311,7 +311,7 @@ class TrialStage(Stage):
         clips = self.train.single(np.random.default_rng(0), 512)
         sizes = {design.channels for design in designs.values()}
         self.codecs = {channels: principal_components(channels, clips) for channels in sizes}
-        moments = {channels: latent_moments(codec, clips) for channels, codec in self.codecs.items()}
+        moments = {channels: latent_moments(codec, self.train, 0) for channels, codec in self.codecs.items()}
         self.trials = {
             name: Trial(design, store.config, self.codecs[design.channels], moments[design.channels], len(labels))
             for name, design in designs.items()

@@ -165,3 +165,12 @@ def shape(mel: Tensor, gain_db: Tensor, keep: Tensor, wet: Tensor, floor_db: flo
     mel = mel.clone()
     mel[rooms] = (10 * torch.log10(power + wet[rooms, None, None] * tail)).clamp(floor_db, 0)
     return mel
+
+
+def varied(mel: Tensor, rng: np.random.Generator, config: MelConfig, semitones: float, gain_db: float) -> Tensor:
+    """Mels [batch, 1, n_mels, frames] in other tunings and at other levels, each at most so far from its own."""
+    size, floor = len(mel), config.floor_db
+    factor = 2 ** (rng.uniform(-semitones, semitones, (size, 1)) / 12)
+    gain = torch.from_numpy(rng.uniform(-gain_db, gain_db, (size, 1, 1, 1))).float()
+    mel = warp(mel[:, 0], torch.from_numpy(factor), config)[:, None]
+    return torch.where(mel > floor + 0.5, mel + gain, mel).clamp(floor, 0)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from timbrel.data.augment import varied
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.data.sounds.windows import SoundWindows
 from timbrel.data.store import MelStore
@@ -23,7 +24,7 @@ from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.generate import GenerateSystem
 from timbrel.systems.weights import fingerprint
 from timbrel.training.recipes import GenerateRecipe
-from timbrel.training.shared import check_mel, check_recipe, latent_moments, varied
+from timbrel.training.shared import check_mel, check_recipe
 from timbrel.training.stage import Stage
 
 SAMPLING = Sampling(steps=10, guidance=3.0)
@@ -57,6 +58,7 @@ class GenerateStage(Stage):
         self.model, self.train, self.validation = model, train, validation
 
     @classmethod
+    @torch.no_grad()
     def prepare(
         cls,
         recipe: GenerateRecipe,
@@ -79,10 +81,11 @@ class GenerateStage(Stage):
         train, validation = (SoundWindows(store, split, recipe.frames, classes) for split in ("train", "validation"))
         model = _new_model(recipe, codec, store) if init_from is None else _known_model(recipe, init_from, store)
         if init_from is None:
-            mels = train.draw(np.random.default_rng(recipe.seed), 512, recipe.overlap_share)["mel"]
-            mean, std = latent_moments(model.codec, mels)
-            model.denoiser.mean.copy_(mean)
-            model.denoiser.std.copy_(std)
+            latents = model.codec.encode(
+                train.draw(np.random.default_rng(recipe.seed), 512, recipe.overlap_share)["mel"]
+            )
+            model.denoiser.mean.copy_(latents.mean(dim=(0, 3))[..., None])
+            model.denoiser.std.copy_(latents.std(dim=(0, 3))[..., None].clamp_min(0.02))
         return cls(recipe, model, train, validation)
 
     def batch(self, step: int) -> dict[str, Tensor]:

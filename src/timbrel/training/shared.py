@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from timbrel.audio.mel import MelConfig
-from timbrel.data.augment import warp
 from timbrel.data.datasets import Windows
 from timbrel.data.render import LIBRARIES
 from timbrel.data.store import Entry, MelStore, dequantise
@@ -32,20 +31,10 @@ def split_windows(store: MelStore, frames: int, style_frames: int | None = None)
 
 
 @torch.no_grad()
-def latent_moments(codec: MelAutoencoder, mels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel and band of the latents of mels [n, 1, n_mels, frames], each
-    [c, h, 1]."""
-    latents = codec.encode(mels)
+def latent_moments(codec: MelAutoencoder, windows: Windows, seed: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel and band of latents of 512 windows, each [c, h, 1]."""
+    latents = codec.encode(windows.single(np.random.default_rng(seed), 512))
     return latents.mean(dim=(0, 3))[..., None], latents.std(dim=(0, 3))[..., None].clamp_min(0.02)
-
-
-def varied(mel: Tensor, rng: np.random.Generator, config: MelConfig, semitones: float, gain_db: float) -> Tensor:
-    """Mels [batch, 1, n_mels, frames] in other tunings and at other levels, each at most so far from its own."""
-    size, floor = len(mel), config.floor_db
-    factor = 2 ** (rng.uniform(-semitones, semitones, (size, 1)) / 12)
-    gain = torch.from_numpy(rng.uniform(-gain_db, gain_db, (size, 1, 1, 1))).float()
-    mel = warp(mel[:, 0], torch.from_numpy(factor), config)[:, None]
-    return torch.where(mel > floor + 0.5, mel + gain, mel).clamp(floor, 0)
 
 
 def check_mel(mel: MelConfig, store: MelStore) -> None:

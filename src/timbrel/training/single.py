@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from timbrel.data.augment import varied
 from timbrel.data.datasets import Windows
 from timbrel.data.store import MelStore
 from timbrel.diffusion.samplers import ddim, seeded_noise
@@ -21,7 +22,7 @@ from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.single import SingleSystem
 from timbrel.systems.weights import fingerprint
 from timbrel.training.recipes import SingleRecipe
-from timbrel.training.shared import check_mel, check_recipe, latent_moments, split_windows, varied
+from timbrel.training.shared import check_mel, check_recipe, latent_moments, split_windows
 from timbrel.training.stage import Stage
 
 
@@ -70,7 +71,7 @@ class SingleStage(Stage):
             model = _new_model(recipe, instrument, codec, store)
         else:
             model = _known_model(recipe, instrument, init_from, store)
-        mean, std = latent_moments(model.codec, train.single(np.random.default_rng(recipe.seed), 512))
+        mean, std = latent_moments(model.codec, train, recipe.seed)
         model.denoiser.mean.copy_(mean)
         model.denoiser.std.copy_(std)
         return cls(recipe, model, train, validation)

@@ -315,7 +315,7 @@ def _new_model(recipe: TransferRecipe, codec: str | Path | None, windows: Window
         ),
         ScheduleConfig(kind=recipe.schedule, num_train_timesteps=recipe.num_train_timesteps),
     )
-    mean, std = latent_moments(loaded, windows.single(np.random.default_rng(recipe.seed), 512))
+    mean, std = latent_moments(loaded, windows, recipe.seed)
     for module in (model.style, model.denoiser):
         module.mean.copy_(mean)
         module.std.copy_(std)
