@@ -18,7 +18,7 @@ from typing import Any
 
 from timbrel.experiments.benchmark import beyond
 from timbrel.experiments.benchmark.measures import COLUMNS
-from timbrel.experiments.page import Column, Table, used
+from timbrel.experiments.page import Column, Table, table
 from timbrel.experiments.report_003 import page as report_003_page
 from timbrel.experiments.report_003.cells import ROWS, cell_name, cell_of, matched
 
@@ -49,6 +49,7 @@ def blocks() -> dict[tuple[str, str], Block]:
         (card, "directions"): directions,
         (card, "other figures"): other_figures,
         ("docs/cross-diffusion.md", "cross"): cross,
+        ("docs/how-it-works.md", "cost"): partial(from_csv, "docs/how-it-works/cost.csv"),
         (report_003, "speed"): lambda: report_003_page.speed_table(_json("docs/report-003/speed.json")).markdown(),
     }
     for name in ("variations", "sources", "targets"):
@@ -71,11 +72,9 @@ def blocks() -> dict[tuple[str, str], Block]:
 def benchmark() -> str:
     """What README and card show of the shipped model's results.json."""
     results = _json(f"{MODELS}/default/benchmark.json")
-    rows = {name: results["rows"][name] for name in BENCHMARK_ROWS}
-    columns = used(list(_columns()), list(rows.values()))
-    lines = [[BENCHMARK_ROWS[name], *(column.plus_minus(row) for column in columns)] for name, row in rows.items()]
-    table = Table(["", *(column.heading for column in columns)], lines)
-    return f"{table.markdown()}\n\n*{results['triplets']} triplets; means, ± half the bootstrap 95 % interval.*"
+    rows = {title: results["rows"][name] for name, title in BENCHMARK_ROWS.items()}
+    measured = table("", rows, list(_columns()), Column.plus_minus)
+    return f"{measured.markdown()}\n\n*{results['triplets']} triplets; means, ± half the bootstrap 95 % interval.*"
 
 
 def _columns() -> Iterator[Column]:
@@ -92,12 +91,7 @@ def _columns() -> Iterator[Column]:
 def directions() -> str:
     """The shipped model by clip, each direction."""
     by_direction = _json(f"{MODELS}/default/benchmark.json")["rows"]["model-clip"]["directions"]
-    columns = used(COLUMNS, list(by_direction.values()))
-    rows = [
-        [name.replace("-", " "), *(f"{means[column.name]:.{column.decimals}f}" for column in columns)]
-        for name, means in by_direction.items()
-    ]
-    return Table(["from, to", *(column.heading for column in columns)], rows).markdown()
+    return table("from, to", {name.replace("-", " "): row for name, row in by_direction.items()}, COLUMNS).markdown()
 
 
 def other_figures() -> str:
@@ -171,7 +165,20 @@ def known_rows(direction: str) -> str:
 
 
 def _direction(name: str) -> dict[str, Any]:
-    return report_003_page.read_csv((ROOT / "docs/report-003" / f"{name}.csv").read_text())
+    """The rows of a table that `report_003_page.csv_text` wrote, of as many digits as it has."""
+    direction: dict[str, Any] = {}
+    head, *lines = _csv(f"docs/report-003/{name}.csv")
+    for cells in lines:
+        line = dict(zip(head, cells, strict=True))
+        row = {
+            key: {"value": float(line[key]), "standard_error": float(line[f"{key}_error"])} for key in ("fad", "kad")
+        }
+        for key in ("instrument", "note_f1_ratio", "both"):
+            if key in line:
+                row[key] = {"mean": float(line[key])} | {e: float(line[f"{key}_{e}"]) for e in ("low", "high")}
+        name = cell_name(int(line["forward_steps"]), int(line["start"])) if line["row"] == "cross" else line["row"]
+        direction[name] = row
+    return direction
 
 
 # --- files

@@ -6,17 +6,20 @@ hears three families of sample libraries, the benchmark's among them, playing sc
 
 from __future__ import annotations
 
+import json
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from timbrel.data import scores
 from timbrel.data.render import render
 from timbrel.experiments.benchmark.manifest import DURATION_S, PROGRAMS, Excerpt
-from timbrel.metrics import spectral
+from timbrel.metrics import require, spectral
 from timbrel.metrics.instrument import InstrumentClassifier, features, pieces
 from timbrel.parallel import answers
 
@@ -41,9 +44,42 @@ def train_instrument_classifier(
     names = [name for composer in COMPOSERS for name in rng.sample(scores.corpus_scores([composer]), num_scores // 2)]
     heard = answers(_examples, [(name, seed) for name in names], workers=workers, progress=progress, name="listening")
     examples = sorted((example for some in heard for example in some), key=lambda e: (e[0], e[1].tolist()))
-    classifier = InstrumentClassifier.train(np.stack([x for _, x in examples]), [label for label, _ in examples])
-    classifier.save(path)
+    classifier = train(np.stack([x for _, x in examples]), [label for label, _ in examples])
+    save(classifier, path)
     return classifier
+
+
+def train(examples: NDArray, labels: Sequence[str]) -> InstrumentClassifier:
+    """Fits to features [examples, 59] and the name of each one's instrument.
+
+    Raises:
+        MissingDependencyError: without scikit-learn.
+    """
+    mean, scale = examples.mean(0), examples.std(0)
+    machine = require("sklearn.svm").SVC(C=10.0, gamma="scale").fit((examples - mean) / scale, list(labels))
+    return InstrumentClassifier(
+        labels=tuple(str(label) for label in machine.classes_),
+        mean=mean,
+        scale=scale,
+        support_vectors=machine.support_vectors_,
+        dual_coef=machine.dual_coef_,
+        intercept=machine.intercept_,
+        num_support=machine.n_support_,
+        gamma=float(machine._gamma),
+    )
+
+
+def save(classifier: InstrumentClassifier, path: Path) -> None:
+    """Writes what `InstrumentClassifier.load` reads; numbers as float32 where that is exact enough."""
+    tensors = {
+        "mean": classifier.mean,
+        "scale": classifier.scale,
+        "support_vectors": classifier.support_vectors.astype(np.float32),
+        "dual_coef": classifier.dual_coef,
+        "intercept": classifier.intercept,
+        "num_support": classifier.num_support.astype(np.int64),
+    }
+    save_file(tensors, path, {"labels": json.dumps(classifier.labels), "gamma": repr(classifier.gamma)})
 
 
 def _examples(job: tuple[str, int]) -> list[tuple[str, NDArray]]:

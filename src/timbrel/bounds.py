@@ -22,7 +22,7 @@ Parsed = TypeVar("Parsed")
 
 
 class Bounds(NamedTuple):
-    """The least and the greatest value."""
+    """The least and the greatest value; of a tuple, the fewest and the most values."""
 
     low: float
     high: float
@@ -30,7 +30,8 @@ class Bounds(NamedTuple):
 
 Width = Annotated[int, Bounds(1, 8192)]  # of a layer
 Depth = Annotated[int, Bounds(0, 64)]  # of a network, in layers
-Dilation = Annotated[int, Bounds(1, 256)]
+Widths = Annotated[tuple[Width, ...], Bounds(1, 16)]  # of the levels of a network
+Dilations = Annotated[tuple[Annotated[int, Bounds(1, 256)], ...], Bounds(0, 64)]  # of its layers
 Floor = Annotated[float, Bounds(-300, -1)]  # dB of full scale
 Timesteps = Annotated[int, Bounds(2, 100_000)]
 
@@ -94,8 +95,9 @@ def _parse_fields(kind: Any, value: Any, name: str) -> Any:
 
 
 def _within(value: Any, bounds: Bounds, name: str) -> Any:
-    if not bounds.low <= value <= bounds.high:
-        _refuse(value, f"{bounds.low:g} to {bounds.high:g}", name)
+    many = type(value) is tuple
+    if not bounds.low <= (len(value) if many else value) <= bounds.high:
+        _refuse(value, f"{bounds.low:g} to {bounds.high:g}{' values' if many else ''}", name)
     return value
 
 

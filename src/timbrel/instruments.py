@@ -34,6 +34,11 @@ class Instrument:
         return self.family not in ("keyboard", "mallet", "plucked")
 
 
+def names_a_file(name: str) -> bool:
+    """Whether an instrument may be called so: each has a file of its name."""
+    return name not in ("", ".", "..") and not any(c in "/\\\x7f" or c < " " for c in name)
+
+
 def _table(*rows: Instrument) -> dict[str, Instrument]:
     return {row.name: row for row in rows}
 

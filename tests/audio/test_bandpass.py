@@ -2,14 +2,13 @@ import numpy as np
 import pytest
 
 from timbrel.audio.bandpass import BandPass
-from timbrel.errors import InputError
 
 RATE = 44100
 
 
-def gain_db(hz, **options):
-    sine = np.sin(2 * np.pi * hz * np.arange(RATE) / RATE)[None].astype(np.float32)
-    out = BandPass(RATE, 1, **options).push(sine)[:, RATE // 2 :]
+def gain_db(hz, rate=RATE):
+    sine = np.sin(2 * np.pi * hz * np.arange(rate) / rate)[None].astype(np.float32)
+    out = BandPass(rate, 1).push(sine)[:, rate // 2 :]
     return 10 * np.log10(2 * np.mean(out.astype(np.float64) ** 2) + 1e-20)
 
 
@@ -20,7 +19,6 @@ def test_music_passes_and_rumble_and_hiss_do_not():
     assert gain_db(12000) == pytest.approx(-3, abs=0.2)
     assert gain_db(20) < -35
     assert gain_db(18000) < -25
-    assert gain_db(18000, high_hz=21000) == pytest.approx(0, abs=0.1)
 
 
 def test_blocks_and_channels_do_not_matter():
@@ -34,10 +32,4 @@ def test_blocks_and_channels_do_not_matter():
 
 
 def test_a_low_rate_keeps_its_top():
-    assert BandPass(16000, 1).push(np.ones((1, 10), np.float32)).shape == (1, 10)
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 100), (100, 100), (200, 100), (23000, 24000), (float("nan"), 100)])
-def test_a_band_that_is_none_is_refused(low, high):
-    with pytest.raises(InputError, match="expected 0 < low_hz < high_hz"):
-        BandPass(RATE, 1, low_hz=low, high_hz=high)
+    assert gain_db(7500, rate=16000) == pytest.approx(0, abs=0.1)

@@ -36,5 +36,7 @@ def test_what_is_wrong_is_said_before_anything_is_made(tiny_singles, tmp_path, m
     monkeypatch.setattr(DuetPipeline, "load", None)  # it is said without
     assert main(["duet", "violin", "guitar", "--models", str(tiny_singles), *FAST, "-o", "d"]) == 2
     assert "d/mix.wav exists" in capsys.readouterr().err
+    assert main(["duet", "violin", "guitar", "--models", str(tiny_singles), *FAST, "-o", "d/mix.wav/e"]) == 2
+    assert "mix.wav is in the way" in capsys.readouterr().err
     assert os.listdir() == ["d"]
     assert os.listdir("d") == ["mix.wav"]

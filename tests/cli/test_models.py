@@ -59,11 +59,13 @@ def test_an_instrument_is_made_of_clips(added, capsys):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["my-cello"], "no clip of my-cello"),
+        (["my-cello"], "at least one of my-cello"),
         (["my-cello", "a.wav", "none.wav"], "none.wav does not exist"),
         (["my.cello", "a.wav"], "'my.cello'; expected a word"),
         (["a/b", "a.wav"], "'a/b'; expected a word"),
         (["", "a.wav"], "''; expected a word"),
+        (["..", "a.wav"], "'..'; expected a word"),
+        (["my\ncello", "a.wav"], r"'my\ncello'; expected a word"),
     ],
 )
 def test_wrong_names_and_clips_are_said(added, args, said, capsys):

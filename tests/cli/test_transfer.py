@@ -156,6 +156,8 @@ def test_an_unknown_instrument_names_the_known(pipe, capsys):
     assert err.count("violine") == 1
     assert main(["transfer", "a.wav", "-o", "out.wav", "--to", "x" * 5000]) == 2
     assert "is neither an instrument" in capsys.readouterr().err
+    assert main(["transfer", "a.wav", "--to", "x" * 5000]) == 2
+    assert "the result would be called a-xxx" in capsys.readouterr().err
     assert not pipe.calls
 
 

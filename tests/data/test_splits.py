@@ -24,7 +24,6 @@ def test_a_share_out_of_range_is_refused(share):
 @pytest.mark.parametrize("name", [*HELD_OUT_COMPOSERS, "Händel", "C.P.E. Bach", "Robert Schumann", "W. A. Mozart"])
 def test_held_out_composers_are_known_however_spelt(name):
     assert is_held_out(composer=name)
-    assert assign_split("a score", composer=name) == "test"
 
 
 @pytest.mark.parametrize("name", ["bach", "webern", "palestrina", "ryansMammoth", "", None])

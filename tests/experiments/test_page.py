@@ -26,7 +26,15 @@ def test_a_column_prints_means_and_intervals():
     assert column.plus_minus(ROW) == "7.8 ± 0.1"
     assert Column("exact", "", 2).plus_minus(ROW) == "1.00"
     assert [getattr(Column("other", "", 2), way)(ROW) for way in ("mean", "bracketed", "plus_minus")] == ["", "", ""]
-    assert page.used([column, Column("other", "", 2)], [{}, ROW]) == [column]
+    assert (
+        Column("plain", "", 2).bracketed({"plain": 0.5}) == Column("plain", "", 2).plus_minus({"plain": 0.5}) == "0.50"
+    )
+
+
+def test_a_table_of_rows_has_the_columns_that_some_row_has():
+    columns = [Column("lsd_db", "LSD dB", 1, "lower"), Column("other", "", 2)]
+    table = page.table("row", {"none": {}, "one": ROW}, columns, Column.plus_minus)
+    assert table == Table(["row", "LSD dB"], [["none", ""], ["one", "7.8 ± 0.1"]], {"LSD dB": "better: lower"})
 
 
 def test_a_page_has_its_blocks_in_order_and_escapes_what_they_say():

@@ -124,7 +124,7 @@ def test_each_instrument_plays_where_it_is_asked_to(voice, tiny_singles, monkeyp
     assert np.abs(mixes[0] - mixes[2]).max() > 1e-3
     monkeypatch.setattr(transfer, "INSTRUMENTS", {"violin": violin})
     with pytest.raises(InputError, match="range of 'guitar' is not known; give transpose as a number"):
-        make(voice, tiny_singles, transpose="auto")
+        make(voice, tiny_singles, transpose="auto", overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +163,15 @@ def test_other_wrong_input(voice, tiny_singles, tiny_model_folder):
     write_audio(voice.parent / "silence.wav", np.zeros((1, RATE), np.float32), RATE)
     with pytest.raises(AudioError, match="is silent"):
         make(voice.parent / "silence.wav", tiny_singles)
+    assert not (voice.parent / "out").exists()
+    with pytest.raises(InputError, match=r"cannot be made or written to: .*voice.wav is in the way"):
+        band(["violin"], models=tiny_singles, start=1).accompany_file(voice, voice / "out")
+
+
+def test_a_call_by_names_takes_all_of_a_methods_options(voice, tiny_singles):
+    options = {"models": tiny_singles, "start": 1, "steps": 3}
+    plain, other = (module.accompany(voice, ["violin"], equalise=e, **options).mix.waveform for e in (True, False))
+    assert np.abs(plain - other).max() > 1e-4
 
 
 def test_nothing_is_left_of_a_failure(voice, tiny_singles, monkeypatch):

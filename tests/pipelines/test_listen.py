@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from timbrel.audio.io import resample, write_audio
 from timbrel.audio.level import HOP, TARGET_RMS, active_rms, span_powers
@@ -63,6 +64,14 @@ def test_a_pitch_range_is_none_where_there_is_no_pitch():
     tone = np.sum([np.sin(2 * np.pi * 440 * k * time) / k for k in range(1, 6)], axis=0) / 4
     assert Recording.of(tone, RATE).pitch_range(RATE) == (69, 69)
     assert Recording.of(np.zeros(RATE), RATE).pitch_range(RATE) is None
+
+
+def test_a_tensor_may_want_gradients_or_be_of_half_precision():
+    tone = torch.sin(torch.arange(100.0))[None]
+    for tensor in (tone.clone().requires_grad_(), tone.bfloat16()):
+        np.testing.assert_allclose(next(Recording.of(tensor, RATE).blocks()), tone, atol=0.01)
+    with pytest.raises(InputError, match="expected floats"):
+        Recording.of(torch.ones(1, 100, dtype=torch.int16), RATE)
 
 
 def test_what_is_no_recording_is_refused(tmp_path):

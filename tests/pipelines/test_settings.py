@@ -34,6 +34,7 @@ def test_whole_numbers_of_numpy_become_python_s():
         (TransferSettings, {"steps": 1.5}, "steps is 1.5"),
         (TransferSettings, {"transpose": -37}, "transpose is -37; expected a whole number, -36 to 36, or 'auto'"),
         (TransferSettings, {"transpose": "up"}, "transpose is 'up'"),
+        (TransferSettings, {"transpose": np.array([1, 2])}, r"transpose is array\(\[1, 2\]\); expected a whole number"),
         (TransferSettings, {"seed": 0.5}, "seed is 0.5; expected a whole number, 0 to"),
         (TransferSettings, {"seed": 2**63}, f"seed is {2**63}"),
         (AccompanySettings, {"level_db": float("nan")}, "level_db is nan"),

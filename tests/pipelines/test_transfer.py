@@ -3,6 +3,7 @@
 import collections
 import os
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -409,8 +410,14 @@ def test_an_instrument_of_ones_own_plays(tiny_model_folder, tmp_path, monkeypatc
     assert pipe.instruments == ["lute", "piano", "violin"]
     tokens = torch.cat([pipe.style_tokens(clip) for clip in clips])
     torch.testing.assert_close(pipe.style_tokens("lute"), tokens, atol=1e-2, rtol=1e-2)
-    with pytest.raises(InputError, match="at least one clip"):
-        transfer.add_instrument("lute", [], model=tiny_model_folder)
+    no_list: Any
+    for no_list in ([], str(clips[0]), clips[0]):
+        with pytest.raises(InputError, match="at least one of lute"):
+            transfer.add_instrument("lute", no_list, model=tiny_model_folder)
+    name: Any
+    for name in ("", "..", "a/b", "a.b", "a\nb", 3):
+        with pytest.raises(InputError, match="expected a word without slash and dot"):
+            transfer.add_instrument(name, clips, model=tiny_model_folder)
     with pytest.raises(InputError, match="is an instrument of the model"):
         transfer.add_instrument("violin", clips, model=tiny_model_folder)
 

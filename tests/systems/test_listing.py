@@ -1,10 +1,12 @@
 import json
+import math
 import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from timbrel.cli.main import main
-from timbrel.errors import ModelError
+from timbrel.errors import InputError, ModelError
 from timbrel.systems import folder as folders
 from timbrel.systems.listing import list_models, load_single_models, single_models
 
@@ -40,6 +42,9 @@ def test_a_broken_model_hides_no_other(folder, capsys):
     (bad / "config.json").write_text("[" * 100_000)
     worse = shutil.copytree(folder, folder.with_name("worse"))
     (worse / "instruments.safetensors").write_bytes(b"x")
+    nan = shutil.copytree(folder, folder.with_name("nan"))
+    weights = load_file(nan / "style.safetensors")
+    save_file(weights | {"std": weights["std"] * math.nan}, nan / "style.safetensors")
     shorn = shutil.copytree(folder, folder.with_name("shorn"))
     (shorn / "denoiser.safetensors").unlink()
     store = folder.with_name("store")  # which is no model, as its config.json says
@@ -47,17 +52,18 @@ def test_a_broken_model_hides_no_other(folder, capsys):
     (store / "config.json").write_text(json.dumps({"sample_rate": 16000}))
 
     listed = {model.name: model for model in list_models(folder.parent)}
-    assert sorted(listed) == ["bad", "model", "shorn", "worse"]
+    assert sorted(listed) == ["bad", "model", "nan", "shorn", "worse"]
     assert "config.json cannot be read" in listed["bad"].error
     assert "instruments.safetensors is broken" in listed["worse"].error
     assert "does not hold this model's weights" in listed["shorn"].error
+    assert "'std' holds NaN" in listed["nan"].error
     assert listed["model"].error == ""
 
     assert main(["models", str(folder.parent)]) == 2
     printed = capsys.readouterr()
     assert "model: tests" in printed.out
     assert "instruments.safetensors is broken" in printed.out
-    assert "bad, shorn, worse cannot be loaded" in printed.err
+    assert "bad, nan, shorn, worse cannot be loaded" in printed.err
     assert main(["models", str(folder)]) == 0
 
 
@@ -72,9 +78,8 @@ def test_single_models_are_found_by_their_instrument(singles, tmp_path):
     assert single_models(singles) == {name: [singles / f"single-{name}"] for name in ("violin", "guitar")}
     [listed] = [m for m in list_models(singles) if m.path == singles / "single-violin"]
     assert listed.instruments == ["violin"]
-    shutil.copytree(run, run.with_name("model.old"))  # as a killed run may leave it
-    assert single_models(run.parent)["violin"] == [run]
-    assert [m.path for m in list_models(run.parent)] == [run]
+    shutil.copytree(run, tmp_path / "lutes" / "my.old")
+    assert [m.path for m in list_models(tmp_path / "lutes")] == [tmp_path / "lutes" / "my.old"]
     shutil.copytree(run, tmp_path / "runs" / "other")
     shutil.copytree(singles / "single-guitar", tmp_path / "runs" / "guitar")
     with pytest.raises(ModelError, match="are all models of 'violin'"):
@@ -87,3 +92,5 @@ def test_an_instrument_without_a_model_names_those_that_have_one(singles):
         load_single_models(["violin", "lute"], singles)
     with pytest.raises(ModelError, match="is not a folder"):
         single_models(singles / "none")
+    with pytest.raises(InputError, match="is not a folder"):
+        list_models(singles / "none")

@@ -243,6 +243,21 @@ def test_interrupt_writes_a_checkpoint_and_the_next_call_finishes(undisturbed, t
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(tmp_path).items())
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_keep_the_step_and_then_take_their_course(number, tmp_path, monkeypatch):
+    raised = []
+    before = signal.signal(number, lambda *_: raised.append(number))
+    try:
+        fit(Toy(Recipe(checkpoint_every_s=1e9), at={5: lambda: os.kill(os.getpid(), number)}), tmp_path)
+        assert raised == [number]
+        assert (tmp_path / "checkpoint.safetensors").exists()
+        signal.signal(number, signal.SIG_IGN)
+        ignored = fit(Toy(Recipe(), at={5: lambda: os.kill(os.getpid(), number)}), tmp_path / "ignored")
+    finally:
+        signal.signal(number, before)
+    assert ignored == (number == signal.SIGHUP)  # under nohup it trains on
+
+
 def test_a_loss_that_is_not_finite_says_what_to_do_and_keeps_the_checkpoint(tmp_path):
     stage = Toy(Recipe())
     make = stage.batch

@@ -25,7 +25,7 @@ from timbrel.training.losses import (
     kl_of_posterior,
     load_feature_maps,
     matching_loss,
-    vggish_picture,
+    vggish_input,
 )
 
 MEL = MelConfig(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128)
@@ -103,7 +103,7 @@ def test_the_mel_picture_is_what_vggish_hears():
     """Levels and axes as of its own front end: a loud tone in the second half of otherwise silence."""
     t = torch.arange(3 * 22050) / 22050
     tone = torch.sin(2 * torch.pi * 1000 * t) * (t > 1.5)
-    picture = vggish_picture(mel_spectrogram(tone[None, None], MEL)[..., :128])
+    picture = vggish_input(mel_spectrogram(tone[None, None], MEL)[..., :128])
     assert picture.shape == (1, 1, 96, 64)
     t = torch.arange(3 * 16000) / 16000
     own = vggish.examples(torch.sin(2 * torch.pi * 1000 * t) * (t > 1.5))
@@ -111,7 +111,7 @@ def test_the_mel_picture_is_what_vggish_hears():
     assert float(picture[0, 0, :40].mean()) == pytest.approx(float(own[0].mean()), abs=0.15)  # silence
     loudest = picture[0, 0].amax(dim=1)
     assert loudest[:44].max() < loudest[52:].min() - 5  # time comes first
-    assert float(vggish_picture(torch.zeros(1, 1, 128, 128)).mean()) == pytest.approx(np.log(100.01), abs=1e-3)
+    assert float(vggish_input(torch.zeros(1, 1, 128, 128)).mean()) == pytest.approx(np.log(100.01), abs=1e-3)
 
 
 @pytest.fixture

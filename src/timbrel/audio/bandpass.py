@@ -5,35 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from timbrel.audio.io import Waveform
-from timbrel.errors import InputError
 
-LOW_HZ, HIGH_HZ = 60.0, 12000.0
+LOW_HZ, HIGH_HZ = 60.0, 12000.0  # where a sine becomes 3 dB weaker
 
 
 class BandPass:
-    """A Butterworth filter of fourth order at either end, block by block. The blocks may have any
-    sizes.
+    """A Butterworth filter of fourth order at either end, block by block. The blocks may have any sizes.
 
     Args:
-        sample_rate: in Hz.
+        sample_rate: in Hz; of a low one nothing is taken from the top.
         channels: of the blocks.
-        low_hz, high_hz: where a sine becomes 3 dB weaker. A `high_hz` near or above half the sample rate has no effect.
-
-    Raises:
-        InputError: not `0 < low_hz < high_hz`, or `low_hz` is not below half the sample rate.
     """
 
-    def __init__(self, sample_rate: int, channels: int, *, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ) -> None:
+    def __init__(self, sample_rate: int, channels: int) -> None:
         from scipy.signal import butter
 
-        if not 0 < low_hz < min(high_hz, sample_rate / 2):
-            raise InputError(
-                f"low_hz is {low_hz} and high_hz {high_hz}; expected 0 < low_hz < high_hz, and low_hz below "
-                f"{sample_rate / 2} Hz, half the sample rate"
-            )
-        sections = [butter(4, low_hz, "highpass", fs=sample_rate, output="sos")]
-        if high_hz < 0.45 * sample_rate:
-            sections.append(butter(4, high_hz, "lowpass", fs=sample_rate, output="sos"))
+        sections = [butter(4, LOW_HZ, "highpass", fs=sample_rate, output="sos")]
+        if sample_rate > HIGH_HZ / 0.45:
+            sections.append(butter(4, HIGH_HZ, "lowpass", fs=sample_rate, output="sos"))
         self._sections = np.concatenate(sections)
         self._state = np.zeros((len(self._sections), channels, 2))
 

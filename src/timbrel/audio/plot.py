@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -20,22 +21,36 @@ def draw_mels(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Draws mels one under the other into a PNG, with axes in seconds and Hz.
-
-    Args:
-        panels: a title and a mel [n_mels, frames] in dB.
-        config: what the mels were made with.
+    """Draws a `mel_figure` into a PNG.
 
     Raises:
         InputError: the file exists and `overwrite` is False.
         AudioError: the file cannot be written.
+    """
+    png = io.BytesIO()
+    mel_figure(panels, config).savefig(png, format="png")
+    try:
+        write_bytes(path, png.getvalue(), overwrite=overwrite)
+    except OSError as error:
+        raise AudioError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def mel_figure(
+    panels: Sequence[tuple[str, Tensor]], config: MelConfig, *, size: tuple[float, float] = (10, 2.6), dpi: int = 110
+) -> Any:
+    """Mels one under the other, with axes in seconds and Hz, as a figure of matplotlib.
+
+    Args:
+        panels: a title and a mel [n_mels, frames] in dB.
+        config: what the mels were made with.
+        size: width and height of a panel, in inches.
     """
     import torch
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     longest = max(mel.shape[-1] for _, mel in panels) / config.frame_rate
-    figure = Figure(figsize=(10, 2.6 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(size[0], size[1] * len(panels)), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     marks = torch.tensor([hz for hz in (100, 500, 1000, 2000, 4000, 8000, 16000) if hz < config.upper_hz])
     centres = hz_to_mel(band_centres_hz(config).double())
@@ -52,9 +67,4 @@ def draw_mels(
         figure.colorbar(image, ax=axis, label="dB")
         axis.set_xlim(0, longest)
     figure.axes[len(panels) - 1].set_xlabel("seconds")
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=110)
-    try:
-        write_bytes(path, png.getvalue(), overwrite=overwrite)
-    except OSError as error:
-        raise AudioError(f"{path} cannot be written: {error.strerror}") from error
+    return figure

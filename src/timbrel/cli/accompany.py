@@ -40,9 +40,11 @@ def accompany(
         method: Which model plays.
     """
     from timbrel.pipelines.accompany import AccompanyPipeline
+    from timbrel.pipelines.stems import stem_paths
 
     begin = time.monotonic()
     folder = output_dir or Path(f"{voice.stem}-with-{'-'.join(instruments)}")
+    stem_paths(folder, instruments, overwrite=overwrite, inputs=[voice])  # before any work begins
     with progress_bar(voice.name) as progress:
         band = AccompanyPipeline.load(instruments, method, steps=settings.steps)
         paths = band.accompany_file(voice, folder, overwrite=overwrite, progress=progress, settings=settings)

@@ -44,8 +44,7 @@ def duet(
 
     begin = time.monotonic()
     folder = output_dir or Path("-".join(instruments))
-    if folder.exists():  # files that are in the way are named before any work begins
-        stem_paths(folder, instruments, overwrite=overwrite)
+    stem_paths(folder, instruments, overwrite=overwrite)  # what is in the way is named before any work begins
     with progress_bar(folder.name) as progress:
         stems = DuetPipeline.load(instruments, models)(settings=settings, progress=progress)
         paths = stems.save(folder, overwrite=overwrite)

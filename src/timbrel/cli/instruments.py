@@ -7,8 +7,6 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from timbrel.errors import InputError
-
 
 def add(
     name: Annotated[str, Positional, arg(metavar="NAME")],
@@ -29,11 +27,9 @@ def add(
         model: The model that it is for: a shipped name or a folder.
     """
     from timbrel.audio.io import open_audio
+    from timbrel.pipelines.settings import check_instrument
 
-    if not name or Path(name).suffix or Path(name).name != name:
-        raise InputError(f"the name is {name!r}; expected a word without slash and dot, such as my-cello")
-    if not clips:
-        raise InputError(f"there is no clip of {name}; expected at least one recording of it")
+    check_instrument(name, clips)
     for clip in clips:
         open_audio(clip).close()
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from timbrel.errors import InputError, ModelError
+from timbrel.errors import ModelError
 
 
 def models(
@@ -25,8 +25,6 @@ def models(
     """
     import timbrel
 
-    if folder is not None and not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; expected a model folder, or a folder of them")
     listing = timbrel.list_models(folder)
     if folder is not None and not any(model.path.is_relative_to(folder) for model in listing):
         print(f"{folder} holds no model; `timbrel train` makes one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ class Run:
     """Start over, whatever FOLDER holds."""
 
 
-def _choice(named: Mapping[str, recipes.Recipe]) -> Any:
+def choice(named: Mapping[str, recipes.Recipe]) -> Any:
     """The recipes as words of the command line, whose fields are flags."""
     about = {name: str(type(recipe).__doc__).partition("\n")[0] for name, recipe in named.items()}
     return arg(name="", constructor=subcommand_type_from_defaults(named, descriptions=about, prefix_names=False))
@@ -39,7 +40,7 @@ Flags = Annotated[Run, arg(name="")]
 
 
 def autoencoder(
-    recipe: Annotated[recipes.Recipe, _choice(recipes.AUTOENCODER_RECIPES)], run: Flags, *, init_from: Model = None
+    recipe: Annotated[recipes.Recipe, choice(recipes.AUTOENCODER_RECIPES)], run: Flags, *, init_from: Model = None
 ) -> int:
     """Train a mel autoencoder by a recipe.
 
@@ -57,11 +58,11 @@ def autoencoder(
         run: The run.
         init_from: Start from this model's weights: a folder, or the name of a shipped model.
     """
-    return _fit(recipe, run, init_from=init_from)
+    return train(recipe, run, init_from=init_from)
 
 
 def transfer(
-    recipe: Annotated[recipes.Recipe, _choice(recipes.TRANSFER_RECIPES)],
+    recipe: Annotated[recipes.Recipe, choice(recipes.TRANSFER_RECIPES)],
     run: Flags,
     *,
     codec: Model = None,
@@ -82,11 +83,11 @@ def transfer(
         codec: The mel autoencoder to work over: a folder, or the name of a shipped model.
         init_from: Start from this model's weights: a folder, or the name of a shipped model.
     """
-    return _fit(recipe, run, codec=codec, init_from=init_from)
+    return train(recipe, run, codec=codec, init_from=init_from)
 
 
 def generate(
-    recipe: Annotated[recipes.Recipe, _choice(recipes.GENERATE_RECIPES)],
+    recipe: Annotated[recipes.Recipe, choice(recipes.GENERATE_RECIPES)],
     run: Flags,
     *,
     codec: Annotated[str, arg(metavar="NAME|FOLDER")] = "default",
@@ -109,10 +110,10 @@ def generate(
         init_from: Start from this model's weights: a folder, or the name of a shipped model.
         ontology: The classes of the data's labels, in the format of AudioSet's ontology.
     """
-    return _fit(recipe, run, codec=codec, init_from=init_from, ontology=ontology)
+    return train(recipe, run, codec=codec, init_from=init_from, ontology=ontology)
 
 
-def features(recipe: Annotated[recipes.Recipe, _choice(recipes.FEATURES_RECIPES)], run: Flags) -> int:
+def features(recipe: Annotated[recipes.Recipe, choice(recipes.FEATURES_RECIPES)], run: Flags) -> int:
     """Train a feature network by a recipe: it tells a store's instruments apart.
 
     For example:
@@ -126,7 +127,7 @@ def features(recipe: Annotated[recipes.Recipe, _choice(recipes.FEATURES_RECIPES)
         recipe: The recipe's fields; they are written into the model.
         run: The run.
     """
-    return _fit(recipe, run)
+    return train(recipe, run)
 
 
 def single(
@@ -153,31 +154,16 @@ def single(
         init_from: Start from this model's weights: a folder, or the name of a shipped model.
         recipe: The recipe's fields; they are written into the model.
     """
-    return _fit(recipe, run, instrument=instrument, codec=codec, init_from=init_from)
+    return train(recipe, run, instrument=instrument, codec=codec, init_from=init_from)
 
 
-def _fit(recipe: recipes.Recipe, run: Run, **models: str | Path | None) -> int:
+def train(recipe: recipes.Recipe, run: Run, **models: str | Path | None) -> int:
+    """Trains by a recipe in the stage that it names, which takes `models`; returns the exit code."""
     from timbrel.training.loop import fit
 
-    stage = _stage(recipe).prepare(recipe, run.data, **models)
+    stage = pkgutil.resolve_name(recipe.stage).prepare(recipe, run.data, **models)
     if not fit(stage, run.out, resume=not run.restart):
         return 130
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
         print(f"the model is in {run.out / 'model'}")
     return 0
-
-
-def _stage(recipe: recipes.Recipe) -> Any:
-    """The class that trains by a recipe."""
-    from timbrel.training import autoencoder, features, generate, report, single, transfer
-
-    stages: dict[type, Any] = {
-        recipes.AutoencoderRecipe: autoencoder.AutoencoderStage,
-        recipes.TransferRecipe: transfer.TransferStage,
-        recipes.ReportAutoencoderRecipe: report.ReportAutoencoderStage,
-        recipes.ReportTransferRecipe: report.ReportTransferStage,
-        recipes.FeaturesRecipe: features.FeaturesStage,
-        recipes.GenerateRecipe: generate.GenerateStage,
-        recipes.SingleRecipe: single.SingleStage,
-    }
-    return stages[type(recipe)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from timbrel.cli.shared import FLAGS, MethodFlags, TransferFlags, progress_bar
 from timbrel.errors import InputError, TimbrelError
 
 DEFAULTS, MAIN = TransferFlags(), MethodFlags()
+LONGEST_NAME = 255  # bytes, of a file
 
 
 def transfer(
@@ -116,6 +118,11 @@ def _plan(
     jobs = [(source, folder / f"{source.stem}-{target}.wav") for source in sources]
     named: dict[Path, Path] = {}
     for source, path in jobs:
+        if (size := len(os.fsencode(path.name))) > LONGEST_NAME:
+            raise InputError(
+                f"the result would be called {path.name[:60]}..., {size} bytes; expected at most {LONGEST_NAME}: name "
+                "it with -o"
+            )
         if (other := named.setdefault(path, source)) is not source:
             raise InputError(f"{other} and {source} would both become {path}; expected different names: make two calls")
     return jobs

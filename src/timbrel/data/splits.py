@@ -18,7 +18,7 @@ from timbrel.errors import InputError
 if TYPE_CHECKING:
     from timbrel.data.store import Entry
 
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation"]
 
 # The benchmark's own: never trained or tuned on. Composers by their folder in music21's corpus.
 HELD_OUT_LIBRARIES = ("freepats",)
@@ -61,29 +61,19 @@ def _position(key: str, seed: int) -> float:
     return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:6]) / 2**48
 
 
-def assign_split(
-    key: str,
-    validation_share: float = 0.1,
-    seed: int = 0,
-    *,
-    composer: str | None = None,
-    library: str | None = None,
-) -> Split:
+def assign_split(key: str, validation_share: float = 0.1, seed: int = 0) -> Split:
     """The split of one score or recording.
 
     Args:
         key: its name, without anything that tells its renderings apart (instrument, tempo, library).
         validation_share: expected share of keys that validate, 0 <= share < 1.
         seed: another seed is another split.
-        composer, library: "test" where the benchmark owns either.
 
     Raises:
         InputError: if `validation_share` is out of range.
     """
     if not 0 <= validation_share < 1:
         raise InputError(f"validation_share is {validation_share}; expected a share from 0 to below 1, say 0.1")
-    if is_held_out(composer=composer, library=library):
-        return "test"
     return "validation" if _position(key, seed) < validation_share else "train"
 
 

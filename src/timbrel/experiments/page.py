@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -30,27 +30,24 @@ class Column:
     better: str = ""
 
     def mean(self, row: Mapping[str, Any]) -> str:
-        """The mean of a row's summary, or nothing."""
-        return f"{row[self.name]['mean']:.{self.decimals}f}" if row.get(self.name) else ""
+        """The mean of a row's summary, or its plain figure; nothing where it has none."""
+        figure = row.get(self.name)
+        if isinstance(figure, Mapping):
+            figure = figure["mean"]
+        return "" if figure is None else f"{figure:.{self.decimals}f}"
 
     def bracketed(self, row: Mapping[str, Any]) -> str:
         """The mean and the ends of its interval: 0.95 [0.94, 0.96]."""
-        if not row.get(self.name):
-            return ""
-        low, high = (f"{row[self.name][end]:.{self.decimals}f}" for end in ("low", "high"))
+        if not isinstance(summary := row.get(self.name), Mapping):
+            return self.mean(row)
+        low, high = (f"{summary[end]:.{self.decimals}f}" for end in ("low", "high"))
         return f"{self.mean(row)} [{low}, {high}]"
 
     def plus_minus(self, row: Mapping[str, Any]) -> str:
         """The mean and half its interval, if that is anything: 0.95 ± 0.01."""
-        if not row.get(self.name):
-            return ""
-        half = (row[self.name]["high"] - row[self.name]["low"]) / 2
-        return f"{self.mean(row)} ± {half:.{self.decimals}f}" if half else self.mean(row)
-
-
-def used(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """The columns that some row has a figure for."""
-    return [column for column in columns if any(column.name in row for row in rows)]
+        summary = row.get(self.name)
+        half = (summary["high"] - summary["low"]) / 2 if isinstance(summary, Mapping) else 0
+        return self.mean(row) + (f" ± {half:.{self.decimals}f}" if half else "")
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,24 @@ class Table:
         writer = csv.writer(file := io.StringIO(), lineterminator="\n")
         writer.writerows([self.headings, *self.rows])
         return file.getvalue()
+
+
+def table(
+    first: str,
+    rows: Mapping[str, Mapping[str, Any]],
+    columns: Sequence[Column],
+    cell: Callable[[Column, Mapping[str, Any]], str] = Column.mean,
+) -> Table:
+    """The figures of rows by their names: a line for each row, and the columns that some row has a figure for.
+
+    Args:
+        first: the heading over the names.
+        cell: how a figure is printed.
+    """
+    columns = [column for column in columns if any(column.name in row for row in rows.values())]
+    lines = [[name, *(cell(column, row) for column in columns)] for name, row in rows.items()]
+    notes = {column.heading: f"better: {column.better}" for column in columns if column.better}
+    return Table([first, *(column.heading for column in columns)], lines, notes)
 
 
 @dataclass(frozen=True)
@@ -134,24 +149,14 @@ def spectrograms(title: str, clips: Mapping[str, NDArray]) -> Figure:
 
 def _drawn(clips: Mapping[str, NDArray]) -> bytes:
     import torch
-    from matplotlib.figure import Figure as Drawing
 
-    from timbrel.audio.mel import MelConfig, band_centres_hz, mel_spectrogram
+    from timbrel.audio.mel import MelConfig, mel_spectrogram
+    from timbrel.audio.plot import mel_figure
 
     config = MelConfig()
-    drawing = Drawing(figsize=(6.4, 1.8 * len(clips)), dpi=72, layout="constrained")
-    axes = drawing.subplots(len(clips), sharex=True)
-    hz = band_centres_hz(config).numpy()
-    ticks = np.array([200, 1000, 4000, 16000])
-    for axis, (name, clip) in zip(axes, clips.items(), strict=True):
-        mono = torch.from_numpy(np.ascontiguousarray(clip, np.float32)).mean(0)
-        mel = mel_spectrogram(mono[None, None], config)[0, 0].numpy()
-        extent = (0, clip.shape[-1] / config.sample_rate, 0, len(hz))
-        axis.imshow(mel, origin="lower", aspect="auto", cmap="magma", vmin=mel.max() - 80, extent=extent)
-        axis.set_yticks(np.interp(ticks, hz, np.arange(len(hz))), [f"{t / 1000:g}" for t in ticks])
-        axis.set_ylabel(f"{name}, kHz")
-    axes[-1].set_xlabel("s")
-    return png(drawing, colours=48)
+    mono = {name: torch.from_numpy(np.asarray(clip, np.float32).mean(0)) for name, clip in clips.items()}
+    panels = [(name, mel_spectrogram(x[None, None], config)[0, 0]) for name, x in mono.items()]
+    return png(mel_figure(panels, config, size=(6.4, 1.8), dpi=72), colours=48)
 
 
 def png(drawing: Any, *, colours: int = 64) -> bytes:

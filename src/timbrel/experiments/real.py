@@ -8,7 +8,6 @@ given. A recording `NAME-N.ogg` whose NAME is the wanted instrument is left out.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,9 +23,9 @@ from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import read_audio, resample, write_audio
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.errors import InputError, TimbrelError
-from timbrel.experiments.benchmark.measures import NOTES_KEPT, Measures
+from timbrel.experiments.benchmark.measures import NOTES_KEPT, Measures, left_out
 from timbrel.experiments.benchmark.rows import pipeline
-from timbrel.experiments.page import Column, Table, used
+from timbrel.experiments.page import Column, table
 from timbrel.experiments.run import keep_settings, measure_rows
 from timbrel.files import write_text
 from timbrel.instruments import INSTRUMENTS
@@ -251,9 +250,11 @@ def evaluate(
     sources, skipped = _readable([folder / name for name in sets.find_recordings(folder)])
     identity = {
         "model": settings.model or "default",
-        "model_files": _digest(*sorted(p for p in resolve(settings.model or DEFAULT_MODEL).iterdir() if p.is_file())),
-        "sources": {path.name: _digest(path) for path in sources},
-        "clips": {instrument: _digest(path) for instrument, path in styles.items()},
+        "model_files": sets.digest(
+            *sorted(p for p in resolve(settings.model or DEFAULT_MODEL).iterdir() if p.is_file())
+        )[:8],
+        "sources": {path.name: sets.digest(path)[:8] for path in sources},
+        "clips": {instrument: sets.digest(path)[:8] for instrument, path in styles.items()},
         "left_out": sorted(left_out()),
     }
     keep_settings(out, identity | {"steps": steps, "guidance": guidance, "seed": seed})
@@ -301,24 +302,6 @@ def _readable(paths: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
     return usable, skipped
 
 
-def _digest(*paths: Path) -> str:
-    """Eight hex digits of files' bytes."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:8]
-
-
-def left_out() -> dict[str, str]:
-    """The measures that cannot be taken here, and why."""
-    needed = {
-        "note F1, both, intonation": ("basic-pitch", notes.available()),
-        "heard as, both": ("musicnn", heard.available()),
-    }
-    why = "{0} is not installed: pip install --no-deps {0}"
-    return {name: why.format(package) for name, (package, installed) in needed.items() if not installed}
-
-
 def summarise(jobs: Mapping[str, Transfer], measured: Mapping[str, Measures]) -> dict[str, Any]:
     """Means with intervals, and how many transfers: for each way, and for each target of it."""
     groups: dict[str, list[Measures]] = {}
@@ -358,11 +341,8 @@ def _made(out: Path) -> Iterator[tuple[str, str]]:
 
 def text(results: Mapping[str, Any]) -> str:
     """The table, and what is to be said about it."""
-    columns = used(COLUMNS, list(results["rows"].values()))
-    cells = [
-        [f"{name} ({row['transfers']})", *(c.bracketed(row) for c in columns)] for name, row in results["rows"].items()
-    ]
-    lines = [Table(["", *(column.heading for column in columns)], cells).text(), ""]
+    rows = {f"{name} ({row['transfers']})": row for name, row in results["rows"].items()}
+    lines = [table("", rows, COLUMNS, Column.bracketed).text(), ""]
     lines += [f"Left out: {name}: {why}." for name, why in results["left_out"].items()]
     lines += [f"Skipped {name}: {why}" for name, why in results["skipped"].items()]
     for row, measures in results["distances"].items():

@@ -6,6 +6,8 @@ the frames of the cosine between them: 1 is the same harmony at every moment.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,12 @@ def chromagram(waveform: NDArray) -> NDArray:
     Raises:
         MissingDependencyError: if librosa is not installed.
     """
-    return require("librosa").feature.chroma_cqt(y=waveform, sr=SAMPLE_RATE, tuning=0.0)
+    librosa = require("librosa")
+    with warnings.catch_warnings():
+        # At the low rates at which the low octaves are taken, a clip of few seconds is shorter than a frame. It is
+        # padded with silence, as it should be.
+        warnings.filterwarnings("ignore", message="n_fft=.* is too large for input signal", category=UserWarning)
+        return librosa.feature.chroma_cqt(y=waveform, sr=SAMPLE_RATE, tuning=0.0)
 
 
 def validate(reference: NDArray, estimated: NDArray) -> None:

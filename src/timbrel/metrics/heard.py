@@ -31,6 +31,7 @@ SAMPLE_RATE = 16000
 CONFIG = MelConfig(sample_rate=SAMPLE_RATE, n_fft=512, hop_length=256, n_mels=N_MELS, norm="slaney")
 BATCH = 8  # pieces at a time
 FOUR = ("piano", "guitar", "harp", "violin")
+MISSING = "musicnn is not installed: pip install --no-deps musicnn"
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,7 @@ def load_musicnn() -> Musicnn:
     """
     index = installed_file("musicnn", "MTT_musicnn", ".index")
     if index is None:
-        raise MissingDependencyError(
-            "musicnn is not installed; hearing instruments needs the network inside it: "
-            "pip install --no-deps musicnn (the other packages it asks for are not needed)"
-        )
+        raise MissingDependencyError(f"{MISSING} (the other packages it asks for are not needed)")
     return Musicnn.from_tensorflow(read_checkpoint(index, index.with_name(".data-00000-of-00001")))
 
 

@@ -2,15 +2,14 @@
 
 A support-vector machine with a Gaussian kernel (C = 10) looks at pieces of 3 s: mean, standard deviation and
 mean absolute difference over time of the cepstral coefficients 1 to 19, and standard deviation and 95th
-percentile of the onset envelope. scikit-learn trains it; afterwards it is a frozen file of numbers, so that
-what it says never depends on the version of a library. A judge of this kind must have heard several sample
-libraries, or it knows one of them by heart, and must never be a training loss.
+percentile of the onset envelope. scikit-learn trained it (`tools/train_instrument_classifier.py`). Now it is a frozen
+file of numbers, so that what it says never depends on the version of a library. A judge of this kind must have heard
+several sample libraries, or it knows one of them by heart, and must never be a training loss.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timbrel.errors import InputError, ModelError
-from timbrel.metrics import require
 from timbrel.metrics.spectral import SAMPLE_RATE, mel_db, mfcc
 
 PIECE_S = 3.0
@@ -68,27 +66,6 @@ class InstrumentClassifier:
     num_support: NDArray
     gamma: float
 
-    @classmethod
-    def train(cls, examples: NDArray, labels: Sequence[str]) -> InstrumentClassifier:
-        """Fit to features [examples, 59] and the name of each one's instrument.
-
-        Raises:
-            MissingDependencyError: if scikit-learn is not installed.
-        """
-        svm = require("sklearn.svm")
-        mean, scale = examples.mean(0), examples.std(0)
-        machine = svm.SVC(C=10.0, gamma="scale").fit((examples - mean) / scale, list(labels))
-        return cls(
-            labels=tuple(str(label) for label in machine.classes_),
-            mean=mean,
-            scale=scale,
-            support_vectors=machine.support_vectors_,
-            dual_coef=machine.dual_coef_,
-            intercept=machine.intercept_,
-            num_support=machine.n_support_,
-            gamma=float(machine._gamma),
-        )
-
     def scores(self, examples: NDArray) -> NDArray:
         """Features [examples, 59] -> [examples, classes]: pairwise wins, ties broken by the summed margins.
 
@@ -117,23 +94,9 @@ class InstrumentClassifier:
         scores = self.scores(np.stack([features(piece) for piece in pieces(waveform)]))
         return self.labels[scores.sum(0).argmax()], [self.labels[i] for i in scores.argmax(1)]
 
-    def save(self, path: Path) -> None:
-        """Write a safetensors file; numbers as float32 where that is exact enough, names in its metadata."""
-        from safetensors.numpy import save_file
-
-        tensors = {
-            "mean": self.mean,
-            "scale": self.scale,
-            "support_vectors": self.support_vectors.astype(np.float32),
-            "dual_coef": self.dual_coef,
-            "intercept": self.intercept,
-            "num_support": self.num_support.astype(np.int64),
-        }
-        save_file(tensors, path, {"labels": json.dumps(self.labels), "gamma": repr(self.gamma)})
-
     @classmethod
     def load(cls, path: Path) -> InstrumentClassifier:
-        """Read what `save` wrote.
+        """Read a safetensors file of the fields, with the labels and gamma in its metadata.
 
         Raises:
             ModelError: if the file is missing or no such classifier.
@@ -146,9 +109,7 @@ class InstrumentClassifier:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return cls(labels=tuple(json.loads(metadata["labels"])), gamma=float(metadata["gamma"]), **tensors)
         except (OSError, SafetensorError, KeyError, TypeError) as error:
-            raise ModelError(
-                f"{path} is no instrument classifier ({error}); expected a file that `save` wrote"
-            ) from error
+            raise ModelError(f"{path} is no instrument classifier ({error}); expected the benchmark's") from error
 
 
 def validate(classifier: InstrumentClassifier, label: str) -> None:

@@ -36,6 +36,9 @@ MIN_FRAMES = 11  # shorter notes are dropped (128 ms)
 PATIENCE = 11  # frames under the threshold that end a note
 
 
+MISSING = "basic-pitch is not installed: pip install --no-deps basic-pitch"
+
+
 def available() -> bool:
     """Whether basic-pitch is installed."""
     return _model_path() is not None
@@ -49,10 +52,7 @@ def _model_path() -> Path | None:
 def _network() -> Any:
     path = _model_path()
     if path is None:
-        raise MissingDependencyError(
-            "basic-pitch is not installed; note F1 needs the network inside it: "
-            "pip install --no-deps basic-pitch (the other packages it asks for are not needed)"
-        )
+        raise MissingDependencyError(f"{MISSING} (the other packages it asks for are not needed)")
     onnxruntime = require("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -116,7 +116,7 @@ def embed_folder(
     failures: list[tuple[str, str]] = []
     for name in tqdm(find_recordings(root), desc=root.name, unit="file", disable=None if progress else True):
         try:
-            cached = None if cache is None else Path(cache) / f"{_key(root / name, encoder)}.npy"
+            cached = None if cache is None else Path(cache) / f"{digest(root / name, name=encoder.name)}.npy"
             rows = _read_cache(cached)
             fresh = _embed(root / name, encoder) if rows is None else rows
         except (TimbrelError, OSError) as error:  # whatever is wrong with one file, the others go on
@@ -144,12 +144,13 @@ def _read_cache(path: Path | None) -> NDArray | None:
         return None
 
 
-def _key(recording: Path, encoder: Encoder) -> str:
-    """A digest of a recording's content and the encoder's name."""
-    with recording.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    digest.update(encoder.name.encode())
-    return digest.hexdigest()
+def digest(*files: Path, name: str = "") -> str:
+    """Hex digits that change with the files' bytes, or with a name."""
+    sha = hashlib.sha256()
+    for file in files:
+        sha.update(file.read_bytes())
+    sha.update(name.encode())
+    return sha.hexdigest()
 
 
 def _write_cache(path: Path, embeddings: NDArray) -> None:

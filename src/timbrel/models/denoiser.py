@@ -1,4 +1,4 @@
-"""The default model's denoiser: along time over latents whose bands are all channels, then over the picture."""
+"""The transfer model's denoiser: along time over latents whose bands are all channels, then over the picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from timbrel.bounds import Dilation, Width
+from timbrel.bounds import Dilations, Width
 from timbrel.models.layers import CrossAttention, TimeConv, sinusoidal_embedding
 
 
@@ -32,12 +32,12 @@ class DenoiserConfig:
     latent_height: Width = 64
     token_width: Width = 256
     width: Width = 448
-    dilations: tuple[Dilation, ...] = (1, 2, 4, 1, 2, 4)
+    dilations: Dilations = (1, 2, 4, 1, 2, 4)
     modulation_width: Width = 64
     attention_every: Width = 2
     num_heads: Width = 8
     picture_width: Width = 48
-    picture_dilations: tuple[Dilation, ...] = (1, 2, 4, 1, 2, 4)  # none: along time alone
+    picture_dilations: Dilations = (1, 2, 4, 1, 2, 4)  # none: along time alone
     noise_input: bool = False  # whether the answer to pure noise depends on the noise
 
 

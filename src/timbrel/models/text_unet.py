@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from timbrel.bounds import Bounds, Dilation, Width
+from timbrel.bounds import Bounds, Dilations, Width, Widths
 from timbrel.errors import InputError
 from timbrel.models.denoiser import Block, PictureBlock
 from timbrel.models.layers import CrossAttention, sinusoidal_embedding
@@ -36,11 +36,11 @@ class TextUNetConfig:
     latent_channels: Width = 8
     latent_height: Width = 64
     token_width: Width = 128
-    widths: tuple[Width, ...] = (288, 240, 240)
+    widths: Widths = (288, 240, 240)
     modulation_width: Width = 64
     num_heads: Annotated[int, Bounds(1, 64)] = 4
     picture_width: Width = 32
-    picture_dilations: tuple[Dilation, ...] = (1, 2)  # none: along time alone
+    picture_dilations: Dilations = (1, 2)  # none: along time alone
 
 
 class Attention(nn.Module):

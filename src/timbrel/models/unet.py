@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from timbrel.bounds import Width
+from timbrel.bounds import Width, Widths
 from timbrel.errors import InputError
 from timbrel.models.denoiser import Block
 from timbrel.models.layers import TimeConv, sinusoidal_embedding
@@ -27,7 +27,7 @@ class UNetConfig:
 
     latent_channels: Width = 8
     latent_height: Width = 64
-    widths: tuple[Width, ...] = (320, 224, 224)
+    widths: Widths = (320, 224, 224)
     embedding_width: Width = 256
     modulation_width: Width = 64
 

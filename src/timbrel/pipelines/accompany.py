@@ -95,9 +95,10 @@ class AccompanyPipeline:
             AudioError: a voice that cannot be read or is silent.
         """
         recording, settings = Recording.of(voice, None), replace(settings, **options)
-        transfers = self._settings(recording, settings)
+        rms, transfers = self._loudness(recording), self._settings(recording, settings)
+        stem_rms = rms * 10 ** (settings.level_db / 20)
         with tempfile.TemporaryDirectory() as folder:
-            blocks = list(self._sounds(recording, transfers, settings.level_db, Path(folder), progress))
+            blocks = list(self._sounds(recording, transfers, stem_rms, Path(folder), progress))
         sounds = {name: np.concatenate([block[name] for block in blocks], axis=1) for name in blocks[0]}
         audio = {name: Audio(waveform, self.sample_rate) for name, waveform in sounds.items()}
         return Stems({name: audio[name] for name in self.pipes}, audio[MIX])
@@ -125,13 +126,14 @@ class AccompanyPipeline:
             InputError, AudioError: as a call; a file that exists, or cannot be written.
         """
         recording, settings = Recording.of(voice, None), replace(settings, **options)
-        transfers = self._settings(recording, settings)
         paths = stem_paths(output_dir, list(self.pipes), overwrite=overwrite, inputs=[voice])
+        rms, transfers = self._loudness(recording), self._settings(recording, settings)
+        stem_rms = rms * 10 ** (settings.level_db / 20)
         with (
-            temporary_folder(output_dir) as folder,
             stem_writers(paths, self.sample_rate, recording.channels, overwrite=overwrite) as writers,
+            temporary_folder(output_dir) as folder,
         ):
-            for sounds in self._sounds(recording, transfers, settings.level_db, folder, progress):
+            for sounds in self._sounds(recording, transfers, stem_rms, folder, progress):
                 for name, block in sounds.items():
                     writers[name].write(block)
         return paths
@@ -144,23 +146,25 @@ class AccompanyPipeline:
                 transfers[name] = replace(transfers[name], transpose=pipe.find_transposition(voice.audio, name))
         return transfers
 
+    def _loudness(self, voice: Recording) -> float:
+        rms = loudness(voice.blocks_at(self.sample_rate))
+        if rms < SILENT_RMS:
+            raise AudioError(f"{voice.name} is silent; expected a recording to play to")
+        return rms
+
     def _sounds(
         self,
         voice: Recording,
         transfers: Mapping[str, TransferSettings],
-        level_db: float,
+        stem_rms: float,
         folder: Path,
         progress: Progress | None,
     ) -> Iterator[dict[str, Waveform]]:
-        """Block by block, each stem and the mix; transfers wait in the folder."""
-        rms = loudness(voice.blocks_at(self.sample_rate))
-        if rms < SILENT_RMS:
-            raise AudioError(f"{voice.name} is silent; expected a recording to play to")
+        """Block by block, each stem, as loud as `stem_rms`, and the mix; transfers wait in the folder."""
         raw = {name: folder / f"{number}.wav" for number, name in enumerate(self.pipes)}
         for number, (name, pipe) in enumerate(self.pipes.items()):
             part = progress and _part(progress, number, len(self.pipes))
             pipe.transfer_file(voice.name, raw[name], to=name, settings=transfers[name], progress=part)
-        stem_rms = rms * 10 ** (level_db / 20)
         gains = {name: np.float32(level_gain(loudness(_cleaned(path)), stem_rms)) for name, path in raw.items()}
 
         def mixed() -> Iterator[dict[str, Waveform]]:
@@ -182,6 +186,7 @@ def accompany(
     models: str | os.PathLike[str] | None = None,
     start: int | None = None,
     forward_steps: int | None = None,
+    equalise: bool = True,
     steps: int | None = None,
     **options: Any,
 ) -> Stems:
@@ -192,11 +197,11 @@ def accompany(
     Args:
         voice: a recording: a voice, or whatever is to be accompanied.
         instruments: who plays.
-        method, model, models, start, forward_steps: see `Method`.
+        method, model, models, start, forward_steps, equalise: see `Method`.
         steps: of the sampler; None is the method's own.
         **options: as `AccompanyPipeline` takes them: level_db, transpose, seed, progress.
     """
-    chosen = Method(method, model=model, models=models, start=start, forward_steps=forward_steps)
+    chosen = Method(method, model=model, models=models, start=start, forward_steps=forward_steps, equalise=equalise)
     return AccompanyPipeline.load(instruments, chosen, steps=steps)(voice, steps=steps, **options)
 
 

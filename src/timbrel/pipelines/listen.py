@@ -128,6 +128,9 @@ def _between(blocks: Iterator[Waveform], start: int, stop: int) -> Iterator[Wave
 
 def _as_waveform(array: np.ndarray | Tensor) -> Waveform:
     """[samples] or [channels, samples], finite -> float32 [channels, samples]."""
+    if isinstance(array, Tensor):
+        array = array.detach().cpu()
+        array = (array.float() if array.is_floating_point() else array).numpy()
     waveform = np.atleast_2d(np.asarray(array))
     if waveform.ndim != 2 or not np.issubdtype(waveform.dtype, np.floating):
         raise InputError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from operator import index
 from typing import Any, Literal
 
 from timbrel.errors import InputError
+from timbrel.instruments import names_a_file
 
 Progress = Callable[[float, float | None], None]
 """A function that gets the seconds done and the seconds in all (None if unknown)."""
@@ -49,7 +50,7 @@ class TransferSettings:
         _set(self, seed=check_whole("seed", self.seed, 0, MOST_SEED))
         if self.steps is not None:
             _set(self, steps=check_whole("steps", self.steps, 1))
-        if self.transpose != "auto":
+        if not (isinstance(self.transpose, str) and self.transpose == "auto"):
             semitones = check_whole("transpose", self.transpose, -MOST_SEMITONES, MOST_SEMITONES, why="or 'auto'")
             _set(self, transpose=semitones)
 
@@ -171,6 +172,14 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raises InputError for what is no number from `low` to `high`, NaN among them."""
     if not isinstance(value, Real) or not low <= value <= high:
         raise InputError(f"{name} is {value}; expected {low:g} to {high:g}")
+
+
+def check_instrument(name: str, clips: Sequence[str | os.PathLike[str]]) -> None:
+    """Raises InputError for a name that a user's own instrument cannot have, or for no list of clips."""
+    if not isinstance(name, str) or not names_a_file(name) or "." in name:
+        raise InputError(f"name is {name!r:.60}; expected a word without slash and dot, such as my-cello")
+    if isinstance(clips, str | os.PathLike) or not len(clips):
+        raise InputError(f"clips is {clips!r:.60}; expected a list of recordings, with at least one of {name}")
 
 
 def _set(settings: object, **values: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from timbrel.audio.io import AudioWriter, check_output
 from timbrel.audio.waveform import Audio
 from timbrel.errors import InputError
+from timbrel.instruments import names_a_file
 
 MIX = "mix"
 
@@ -50,7 +51,7 @@ def check_instruments(instruments: Sequence[str], least: int) -> None:
     for name in instruments:
         if instruments.count(name) > 1:
             raise InputError(f"{name!r} is named twice; expected different instruments: each has a file of its name")
-        if name in (MIX, "", ".", "..") or Path(name).name != name:
+        if name == MIX or not names_a_file(name):
             raise InputError(f"{name!r} cannot be an instrument here: each has a file of its name, beside {MIX}.wav")
 
 
@@ -61,19 +62,17 @@ def stem_paths(
     overwrite: bool,
     inputs: Iterable[str | os.PathLike[str]] = (),
 ) -> dict[str, Path]:
-    """NAME.wav of each instrument and of the mix, in `folder`, which is made.
+    """NAME.wav of each instrument and of the mix, in `folder`, which need not exist yet.
 
     Raises:
         InputError, AudioError: the folder cannot be made, or a file cannot be written there.
     """
-    folder = Path(folder)
+    folder, inputs = Path(folder), list(inputs)
     paths = {name: folder / f"{name}.wav" for name in (*instruments, MIX)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be made ({error.strerror}); name another") from error
-    inputs = list(inputs)
-    for path in paths.values():
+    place = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not os.path.isdir(place) or not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"the folder {folder} cannot be made or written to: {place} is in the way; name another")
+    for path in paths.values() if place == folder else ():
         check_output(path, overwrite=overwrite, inputs=inputs)
     return paths
 
@@ -82,7 +81,9 @@ def stem_paths(
 def stem_writers(
     paths: Mapping[str, Path], sample_rate: int, channels: int, *, overwrite: bool
 ) -> Iterator[dict[str, AudioWriter]]:
-    """Yields a writer for each path; after an error none of the files is there."""
+    """Makes the folders of the paths, and yields a writer for each; after an error none of the files is there."""
+    for path in paths.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(AudioWriter(path, sample_rate, channels, overwrite=overwrite))

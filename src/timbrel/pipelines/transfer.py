@@ -31,7 +31,7 @@ from timbrel.audio.waveform import Audio
 from timbrel.errors import AudioError, InputError
 from timbrel.instruments import INSTRUMENTS
 from timbrel.pipelines.listen import BLOCK, Recording, Source
-from timbrel.pipelines.settings import Progress, TransferSettings, check_whole
+from timbrel.pipelines.settings import Progress, TransferSettings, check_instrument, check_whole
 from timbrel.pipelines.windows import CrossFade, Queue, Window, Windows, flow, noise_at, split
 from timbrel.systems.base import StyleTransfer
 from timbrel.systems.folder import load_system
@@ -261,7 +261,7 @@ class TransferPipeline:
 
 
 def load(name_or_folder: str | os.PathLike[str] | None = None) -> TransferPipeline:
-    """A pipeline from the shipped default, the name of a shipped model, or a model folder.
+    """A pipeline from the shipped transfer model, the name of a shipped model, or a model folder.
 
     Raises:
         ModelError: the folder is missing, broken or holds another kind of model.
@@ -276,7 +276,7 @@ def transfer(source: Source, to: Source, *, model: str | os.PathLike[str] | None
     Args:
         source: a path, or an array [channels, samples] with `sample_rate=`.
         to: an instrument's name, or a clip: a path or an array.
-        model: a shipped name or a folder; None is the default.
+        model: a shipped name or a folder; None is the shipped transfer model.
         **options: as `TransferPipeline` takes them: strength, steps, guidance, transpose, seed, sample_rate.
     """
     return load(model)(source, to, **options)
@@ -290,14 +290,13 @@ def add_instrument(
     Args:
         name: what to call it; an instrument of the user's own with that name is replaced.
         clips: paths of recordings of the instrument alone.
-        model: the model that it is for: a shipped name or a folder; None is the default.
+        model: the model that it is for: a shipped name or a folder; None is the shipped transfer model.
 
     Raises:
-        InputError: no name, a name that the model has already, or no clips.
+        InputError: a name with a slash or dot, or that the model has already; no list of clips.
         AudioError: a clip that cannot be read, or is silent.
     """
-    if not name or not clips:
-        raise InputError(f"name is {name!r} with {len(clips)} clips; expected a name and at least one clip")
+    check_instrument(name, clips)
     pipe = load(model)
     if name in pipe.model.instruments:
         raise InputError(f"{name!r} is an instrument of the model; choose another name, such as my-{name}")

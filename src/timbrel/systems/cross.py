@@ -68,7 +68,7 @@ class CrossSystem(StyleTransfer):
     def style_tokens(self, mel: Tensor) -> Tensor:
         raise InputError(
             f"the style is a clip; cross-diffusion knows {', '.join(self.instruments)} alone: name that, or use the "
-            "default method"
+            "main model (--method default)"
         )
 
     def check_sampling(self, steps: int, guidance: float) -> None:
@@ -105,7 +105,7 @@ class CrossSystem(StyleTransfer):
 def cross_timesteps(schedule: NoiseSchedule, steps: int, start: int, forward_steps: int | None) -> tuple[int, Tensor]:
     """How many forward steps noise the source, and the timesteps [steps - start] at which it is denoised.
 
-    Matched, which is the default, the noise is what the first of them expects: T (1 - start / steps) steps of T. Any
+    Matched, which is usual, the noise is what the first of them expects: T (1 - start / steps) steps of T. Any
     other pair works too, as in the report's tables: less noise leaves the model to smooth, more leaves noise.
 
     Raises:

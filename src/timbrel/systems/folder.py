@@ -127,7 +127,7 @@ def load_system(folder: str | Path | None = None, kind: type[Kind] = System) -> 
     """Reads a model folder.
 
     Args:
-        folder: a folder, or the name of a shipped model; None is the default.
+        folder: a folder, or the name of a shipped model; None is "default", which transfers.
         kind: what it is expected to hold.
 
     Raises:

@@ -29,7 +29,7 @@ def load_vggish(files: str | Path) -> VGGish:
     """Reads VGGish's weights, which timbrel does not bring, from a state dict.
 
     Args:
-        files: see `load_picture_network`.
+        files: see `load_published_network`.
 
     Raises:
         ModelError: the file is missing, unreadable or of another network.
@@ -39,7 +39,7 @@ def load_vggish(files: str | Path) -> VGGish:
         return VGGish.from_state_dict(tensors)
 
 
-def load_picture_network(files: str | Path) -> VGGish | LPIPS:
+def load_published_network(files: str | Path) -> VGGish | LPIPS:
     """Reads a network trained by others, whose feature maps tell pictures apart: whichever the state dict is of.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from timbrel.errors import ModelError
+from timbrel.errors import InputError, ModelError
 from timbrel.systems import folder as folders
 from timbrel.systems.folder import describe, load_system, read_config
 from timbrel.systems.single import SingleSystem
@@ -30,7 +30,13 @@ class ModelInfo:
 
 
 def list_models(folder: str | Path | None = None) -> list[ModelInfo]:
-    """What ships, and what `folder` holds: itself, a model or run folder in it."""
+    """What ships, and what `folder` holds: itself, a model or run folder in it.
+
+    Raises:
+        InputError: `folder` is none.
+    """
+    if folder is not None and not Path(folder).is_dir():
+        raise InputError(f"{folder} is not a folder; expected a model folder, or a folder of them")
     return [_listed(path) for place in _places(folder) for path in _models_in(place)]
 
 
@@ -38,7 +44,7 @@ def _listed(path: Path) -> ModelInfo:
     size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
     try:
         described = describe(path)
-        system = described.build()
+        system = described.load()
     except ModelError as error:
         return ModelInfo(path.name, path, "cannot be loaded", size, error=str(error))
     info = described.info
@@ -105,7 +111,7 @@ def _models_in(folder: Path) -> Iterator[Path]:
     """Model folders: the folder itself, those in it, and those of runs in it."""
     for pattern in ("config.json", "*/config.json", "*/model/config.json"):
         for path in sorted(file.parent for file in folder.glob(pattern)):
-            if path.suffix not in (".new", ".old") and _is_model(path):  # left by a killed run
+            if _is_model(path):
                 yield path
 
 

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from timbrel.audio.mel import MelConfig
+from timbrel.errors import ModelError
+from timbrel.instruments import names_a_file
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.postfilter import postfilter
 from timbrel.models.unet import UNet, UNetConfig
@@ -41,6 +43,8 @@ class SingleSystem(DiffusionSystem):
 
     def check(self) -> None:
         super().check()
+        if not names_a_file(self.instrument):
+            raise ModelError(f"instrument is {self.instrument!r:.60}; expected a name without slashes, as violin")
         height = self.mel.n_mels / self.codec.factor
         require_equal(
             "mel.n_mels / codec.factor and denoiser.latent_height", height, self.denoiser.config.latent_height

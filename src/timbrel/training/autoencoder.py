@@ -16,7 +16,7 @@ from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.systems.alone import CodecSystem
 from timbrel.systems.folder import load_codec, save_system
 from timbrel.training.recipes import AutoencoderRecipe
-from timbrel.training.shared import check_mel, check_recipe, split_windows
+from timbrel.training.shared import check_mel, check_recipe, side_by_side, split_windows
 from timbrel.training.stage import Stage
 
 
@@ -30,7 +30,7 @@ class AutoencoderStage(Stage):
     def __init__(
         self, recipe: AutoencoderRecipe, mel: MelConfig, codec: MelAutoencoder, train: Windows, validation: Windows
     ) -> None:
-        super().__init__(recipe, {"codec": codec.train().requires_grad_(True)})
+        super().__init__(recipe, {"codec": codec})
         self.mel_config, self.codec, self.train, self.validation = mel, codec, train, validation
 
     @classmethod
@@ -62,8 +62,7 @@ class AutoencoderStage(Stage):
         return {"mae_db": float(error.abs().mean()), "rms_db": float(error.square().mean().sqrt())}
 
     def samples(self) -> dict[str, Tensor]:
-        picture = torch.cat(self._there_and_back(1, 1), dim=-1)[0, 0].flip(0).cpu()
-        return {"mel and reconstruction": 1 - picture / self.mel_config.floor_db}
+        return {"mel and reconstruction": side_by_side(self.mel_config.floor_db, *self._there_and_back(1, 1))}
 
     @torch.no_grad()
     def _there_and_back(self, seed: int, size: int) -> tuple[Tensor, Tensor]:

@@ -48,10 +48,7 @@ class GenerateStage(Stage):
             raise InputError(f"frames is {recipe.frames}; expected a multiple of {model.codec.factor}")
         super().__init__(
             recipe,
-            {
-                "denoiser": model.denoiser.train().requires_grad_(True),
-                "text": model.text.train().requires_grad_(True),
-            },
+            {"denoiser": model.denoiser, "text": model.text},
             frozen={"codec": model.codec},
             identity={"codec": fingerprint(model.codec)},
         )

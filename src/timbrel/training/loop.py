@@ -30,6 +30,7 @@ from timbrel.training.stage import Stage
 from timbrel.training.state import TrainingState
 
 PREFETCH = 2
+_HANG_UP = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # Windows has none
 Values = dict[str, Tensor]
 
 
@@ -46,7 +47,8 @@ def fit(stage: Stage, out: str | Path, *, resume: bool = True) -> bool:
         resume: False starts over, whatever `out` holds.
 
     Returns:
-        True if the run is finished; False after Ctrl-C or SIGTERM, once the step's checkpoint is written.
+        True if the run is finished; False after Ctrl-C, once the step's checkpoint is written. SIGTERM and SIGHUP keep
+        the step, too, and then take their course.
 
     Raises:
         InputError: a recipe that does not fit the checkpoint or the number of processes.
@@ -99,17 +101,18 @@ class _Run:
             self._keep()
         self.objective.train()
         with (
+            _stop_signals(self.processes) as signals,
             contextlib.closing(self.log) if self.log else contextlib.nullcontext(),
             contextlib.closing(_batches(self.stage, self.state.step, self.accelerator)) as batches,
-            _stop_signals(self.processes) as signals,
         ):
             stopped = False
             while not (self.state.finished() or stopped):
                 self._step(next(batches))
                 stopped = self._agree(bool(signals))
                 self._report(stopped)
-        if self.log and not self.state.finished():
-            print(f"stopped after {self.state.step} steps: the same call continues", file=sys.stderr)
+            if self.log and not self.state.finished():
+                with contextlib.suppress(OSError):  # after SIGHUP there may be no terminal
+                    print(f"stopped after {self.state.step} steps: the same call continues", file=sys.stderr)
         return self.state.finished()
 
     def _step(self, batch: Values) -> None:
@@ -249,8 +252,9 @@ class _Steps(Dataset[Values]):
 
 
 def _ignore_interrupt(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; the main process decides when to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A terminal's signals reach the whole process group; the main process decides when to stop."""
+    for number in (signal.SIGINT, *_HANG_UP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _batches(stage: Stage, start: int, accelerator: Any) -> Generator[Values]:
@@ -274,8 +278,9 @@ def _batches(stage: Stage, start: int, accelerator: Any) -> Generator[Values]:
 
 @contextlib.contextmanager
 def _stop_signals(processes: int) -> Iterator[list[int]]:
-    """Collects Ctrl-C and SIGTERM, so that the step at hand is finished; a second Ctrl-C interrupts at once
-    (not under torchrun, which sends each signal once more)."""
+    """Collects Ctrl-C, SIGTERM and, where it is not ignored (nohup), SIGHUP, so that the step at hand is finished; a
+    second one interrupts at once (not under torchrun, which sends each signal once more). At the end what was collected
+    is raised anew, but Ctrl-C, of which the caller hears otherwise."""
     caught: list[int] = []
 
     def handle(number: int, frame: object) -> None:
@@ -286,9 +291,12 @@ def _stop_signals(processes: int) -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [number for number in _HANG_UP if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, *numbers)}
     try:
         yield caught
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if caught and caught[0] != signal.SIGINT:
+        signal.raise_signal(caught[0])

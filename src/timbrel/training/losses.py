@@ -21,10 +21,10 @@ from timbrel.errors import InputError
 from timbrel.models.features import LPIPS, FeatureNetwork, VGGish
 from timbrel.systems.alone import FeaturesSystem
 from timbrel.systems.folder import load_system
-from timbrel.systems.foreign import HUB, load_picture_network
+from timbrel.systems.foreign import HUB, load_published_network
 
 Features = Callable[[Tensor], Sequence[Tensor]]
-Picture = Callable[[Tensor], Tensor]
+Adapter = Callable[[Tensor], Tensor]
 
 
 class FeatureMaps(nn.Module):
@@ -37,21 +37,21 @@ class FeatureMaps(nn.Module):
     Args:
         network: the network.
         mel: some music [batch, 1, n_mels, frames] in dB, for the maps' scale.
-        picture: a mel as the network takes it, where that is not the mel itself.
+        adapter: makes of a mel what the network takes, where that is not the mel itself.
     """
 
     rms: Tensor
 
-    def __init__(self, network: FeatureNetwork | VGGish | LPIPS, mel: Tensor, picture: Picture | None = None) -> None:
+    def __init__(self, network: FeatureNetwork | VGGish | LPIPS, mel: Tensor, adapter: Adapter | None = None) -> None:
         super().__init__()
-        self.name, self.picture = network.name, picture
+        self.name, self.adapter = network.name, adapter
         self.network = network.eval().requires_grad_(False)
         with torch.no_grad():
             rms = [maps.square().mean().sqrt().clamp_min(1e-8) for maps in self._maps(mel)]
         self.register_buffer("rms", torch.ones(len(rms)) if network.calibrated else torch.stack(rms))
 
     def _maps(self, mel: Tensor) -> list[Tensor]:
-        return self.network.maps(self.picture(mel) if self.picture else mel)
+        return self.network.maps(self.adapter(mel) if self.adapter else mel)
 
     def forward(self, mel: Tensor) -> list[Tensor]:
         return [maps / rms for maps, rms in zip(self._maps(mel), self.rms, strict=True)]
@@ -61,7 +61,7 @@ def load_feature_maps(path: str | Path, mel: Tensor, config: MelConfig) -> Featu
     """The maps of a network that is named by its weights.
 
     Args:
-        path: a folder of `timbrel train features`, or the weights of VGGish or LPIPS, as `load_picture_network` takes
+        path: a folder of `timbrel train features`, or the weights of VGGish or LPIPS, as `load_published_network` takes
             them.
         mel: some music [batch, 1, n_mels, frames] in dB, for the maps' scale.
         config: what it was made with.
@@ -73,9 +73,9 @@ def load_feature_maps(path: str | Path, mel: Tensor, config: MelConfig) -> Featu
     """
     first = str(path).split(",")[0]
     if Path(path).is_file() or Path(first).suffix in (".pth", ".pt", ".safetensors") or first.startswith(HUB):
-        heard = load_picture_network(path)
-        picture = vggish_picture if isinstance(heard, VGGish) else partial(lpips_picture, floor_db=config.floor_db)
-        return FeatureMaps(heard, mel, picture)
+        published = load_published_network(path)
+        adapter = vggish_input if isinstance(published, VGGish) else partial(lpips_input, floor_db=config.floor_db)
+        return FeatureMaps(published, mel, adapter)
     trained = load_system(path, FeaturesSystem)
     if trained.mel != config:
         raise InputError(
@@ -85,18 +85,18 @@ def load_feature_maps(path: str | Path, mel: Tensor, config: MelConfig) -> Featu
     return FeatureMaps(trained.features, mel)
 
 
-def vggish_picture(mel: Tensor) -> Tensor:
+def vggish_input(mel: Tensor) -> Tensor:
     """Mel in dB of full scale [batch, 1, n_mels, frames] -> [batch, 1, 96, 64], what VGGish takes for an example of its
     own: time first, the logarithm of magnitudes, of which a full-scale sine has a quarter of the window.
 
-    Its frames and bands lie elsewhere than ours: the picture is resized, as the report does it, not computed anew.
+    Its frames and bands lie elsewhere than ours: the mel is resized, as the report does it, not computed anew.
     """
     magnitude = vggish.WINDOW_LENGTH / 4 * 10 ** (mel.transpose(2, 3) / 20)
     size = (vggish.EXAMPLE_FRAMES, vggish.N_MELS)
     return F.interpolate((magnitude + vggish.LOG_OFFSET).log(), size, mode="bilinear", antialias=True)
 
 
-def lpips_picture(mel: Tensor, floor_db: float) -> Tensor:
+def lpips_input(mel: Tensor, floor_db: float) -> Tensor:
     """Mel in dB of full scale [batch, 1, n_mels, frames] -> the grey picture [batch, 3, n_mels, frames] in [-1, 1],
     black at the floor."""
     return (1 - 2 * mel / floor_db).expand(-1, 3, -1, -1)

@@ -1,11 +1,11 @@
-"""Recipes: everything a training run depends on, as frozen dataclasses that need no torch."""
+"""Recipes: everything a training run depends on, as frozen dataclasses that need no torch. Each names its stage."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from timbrel.data.augmentation import Augmentation
 from timbrel.errors import InputError
@@ -13,11 +13,13 @@ from timbrel.errors import InputError
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the loop reads, of any stage.
+    """What the loop reads, of any stage. `stage` is the place of the class that trains by such a recipe.
 
     Raises:
         InputError: a value out of range.
     """
+
+    stage: ClassVar[str]
 
     steps: int = 10000
     batch_size: int = 16
@@ -46,6 +48,9 @@ class Recipe:
         for name in ("steps", "batch_size", "learning_rate", "clip_norm", "validate_every", "log_every"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; expected more than 0")
+        for name, weight in dataclasses.asdict(self).items():
+            if name.endswith("_weight") and weight < 0:
+                raise InputError(f"{name} is {weight:g}; expected 0 (without that term) or more")
 
 
 RecipeT = TypeVar("RecipeT", bound=Recipe)
@@ -55,21 +60,19 @@ RecipeT = TypeVar("RecipeT", bound=Recipe)
 class AutoencoderRecipe(Recipe):
     """Stage 1: mels through latents and back."""
 
+    stage: ClassVar[str] = "timbrel.training.autoencoder:AutoencoderStage"
+
     latent_channels: int = 8
     width: int = 64
     num_blocks: int = 2
     difference_weight: float = 0.5
 
 
-def check_weights(recipe: Recipe) -> None:
-    for name, weight in dataclasses.asdict(recipe).items():
-        if name.endswith("_weight") and weight < 0:
-            raise InputError(f"{name} is {weight:g}; expected 0 (without that term) or more")
-
-
 @dataclass(frozen=True)
 class TransferRecipe(Recipe):
     """Stage 2: the latents of a target from those of a source and the style of a reference."""
+
+    stage: ClassVar[str] = "timbrel.training.transfer:TransferStage"
 
     style_frames: int = 320
     style_width: int = 256
@@ -95,7 +98,6 @@ class TransferRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_weights(self)
         if not self.adversarial_weight and self.matching_weight:
             raise InputError(
                 f"matching_weight is {self.matching_weight:g} and adversarial_weight 0; expected 0 for both: without a "
@@ -107,20 +109,20 @@ class TransferRecipe(Recipe):
 class ReportAutoencoderRecipe(Recipe):
     """Stage 1 of report 001's system: equation 10."""
 
+    stage: ClassVar[str] = "timbrel.training.report:ReportAutoencoderStage"
+
     feature_network: str | None = None  # a folder of `timbrel train features`, or weights of VGGish or LPIPS
     perceptual_weight: float = 0.1
     kl_weight: float = 0.01
     downsamplings: int = 3  # latents [32, 16, 16]; with 4 [32, 8, 8]
     log_variance: bool = False  # draw the latents, as a VAE does; the 1,056 parameters for it are not kept
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_weights(self)
-
 
 @dataclass(frozen=True)
 class ReportTransferRecipe(Recipe):
     """Stage 2 of report 001's system: equation 9, with equation 10 for its reconstruction."""
+
+    stage: ClassVar[str] = "timbrel.training.report:ReportTransferStage"
 
     feature_network: str | None = None  # a folder of `timbrel train features`, or weights of VGGish or LPIPS
     reconstruction_weight: float = 1.0
@@ -139,7 +141,6 @@ class ReportTransferRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_weights(self)
         if self.noise_levels < 1:
             raise InputError(f"noise_levels is {self.noise_levels}; expected 1 or more timesteps for a pair of clips")
 
@@ -152,6 +153,8 @@ class SingleRecipe(Recipe):
     ends in pure noise, where `duet` starts, and there the noise says nothing about the music: "v" does everywhere.
     With "epsilon" the schedule stops just short of that.
     """
+
+    stage: ClassVar[str] = "timbrel.training.single:SingleStage"
 
     widths: tuple[int, ...] = (320, 224, 224)
     prediction_type: Literal["v", "epsilon"] = "v"
@@ -168,6 +171,8 @@ class GenerateRecipe(Recipe):
 
     On a CPU without instructions for bf16, `precision` fp32 is several times faster.
     """
+
+    stage: ClassVar[str] = "timbrel.training.generate:GenerateStage"
 
     widths: tuple[int, ...] = (288, 240, 240)
     picture_width: int = 32
@@ -194,53 +199,42 @@ class GenerateRecipe(Recipe):
 class FeaturesRecipe(Recipe):
     """The feature network: which instrument plays in 3 s of music."""
 
+    stage: ClassVar[str] = "timbrel.training.features:FeaturesStage"
+
     width: int = 16
     embedding: int = 128
 
 
-# Report 001, section 4: AdamW at 0.5e-4 without warm-up, halved where ten epochs bring nothing better, 128 x 128
-# pictures, 100 and 200 epochs of 12,000 of them; a validation an epoch.
+_TINY: dict[str, Any] = {
+    "steps": 20,
+    "batch_size": 4,
+    "frames": 32,
+    "warmup_steps": 2,
+    "validate_every": 10,
+    "log_every": 5,
+}
+_REPORT: dict[str, Any] = {
+    "frames": 128,
+    "learning_rate": 0.5e-4,
+    "min_learning_rate_ratio": 1.0,
+    "plateau_patience": 10,
+    "validate_every": 750,
+    "warmup_steps": 0,
+    "ema_decay": 0.0,
+    "precision": "fp32",
+}
+"""Report 001, section 4: AdamW at 0.5e-4 without warm-up, halved where ten epochs bring nothing better, 128 x 128
+pictures, 100 and 200 epochs of 12,000 of them; a validation an epoch."""
+
 AUTOENCODER_RECIPES: dict[str, Recipe] = {
     "default": AutoencoderRecipe(steps=4000, learning_rate=1e-3),
-    "report": ReportAutoencoderRecipe(
-        steps=75000,
-        frames=128,
-        learning_rate=0.5e-4,
-        min_learning_rate_ratio=1.0,
-        plateau_patience=10,
-        validate_every=750,
-        warmup_steps=0,
-        ema_decay=0.0,
-        precision="fp32",
-    ),
-    "tiny": AutoencoderRecipe(
-        steps=20,
-        batch_size=4,
-        frames=32,
-        width=8,
-        num_blocks=1,
-        warmup_steps=2,
-        validate_every=10,
-        log_every=5,
-    ),
+    "report": ReportAutoencoderRecipe(steps=75000, **_REPORT),
+    "tiny": AutoencoderRecipe(width=8, num_blocks=1, **_TINY),
 }
 TRANSFER_RECIPES: dict[str, Recipe] = {
     "default": TransferRecipe(steps=20000, learning_rate=5e-4),
-    "report": ReportTransferRecipe(
-        steps=150000,
-        frames=128,
-        learning_rate=0.5e-4,
-        min_learning_rate_ratio=1.0,
-        plateau_patience=10,
-        validate_every=750,
-        warmup_steps=0,
-        ema_decay=0.0,
-        precision="fp32",
-    ),
+    "report": ReportTransferRecipe(steps=150000, **_REPORT),
     "tiny": TransferRecipe(
-        steps=20,
-        batch_size=4,
-        frames=32,
         style_frames=32,
         style_width=16,
         width=16,
@@ -249,54 +243,20 @@ TRANSFER_RECIPES: dict[str, Recipe] = {
         picture_dilations=(1,),
         feature_weight=0.0,
         adversary_warmup_steps=2,
-        warmup_steps=2,
-        validate_every=10,
-        log_every=5,
+        **_TINY,
     ),
 }
-
 SINGLE_RECIPES: dict[str, SingleRecipe] = {
     "default": SingleRecipe(steps=10000, frames=216, learning_rate=6e-4, warmup_steps=500),
-    "tiny": SingleRecipe(
-        steps=20,
-        batch_size=4,
-        frames=32,
-        widths=(16, 24),
-        warmup_steps=2,
-        validate_every=10,
-        log_every=5,
-    ),
+    "tiny": SingleRecipe(widths=(16, 24), **_TINY),
 }
-
-
 GENERATE_RECIPES: dict[str, GenerateRecipe] = {
     "default": GenerateRecipe(steps=20000, frames=256, learning_rate=8e-4, warmup_steps=500, precision="fp32"),
-    "tiny": GenerateRecipe(
-        steps=20,
-        batch_size=4,
-        frames=32,
-        widths=(16, 24),
-        picture_width=4,
-        picture_dilations=(1,),
-        token_width=16,
-        warmup_steps=2,
-        validate_every=10,
-        log_every=5,
-    ),
+    "tiny": GenerateRecipe(widths=(16, 24), picture_width=4, picture_dilations=(1,), token_width=16, **_TINY),
 }
-
 FEATURES_RECIPES: dict[str, FeaturesRecipe] = {
     "default": FeaturesRecipe(steps=4000, batch_size=32, frames=128, learning_rate=1e-3),
-    "tiny": FeaturesRecipe(
-        steps=20,
-        batch_size=8,
-        frames=32,
-        width=4,
-        embedding=8,
-        warmup_steps=2,
-        validate_every=10,
-        log_every=5,
-    ),
+    "tiny": FeaturesRecipe(width=4, embedding=8, **_TINY | {"batch_size": 8}),
 }
 
 

@@ -41,7 +41,7 @@ from timbrel.training.losses import (
     load_feature_maps,
 )
 from timbrel.training.recipes import Recipe, ReportAutoencoderRecipe, ReportTransferRecipe
-from timbrel.training.shared import check_mel, check_recipe, named_instruments, split_windows
+from timbrel.training.shared import check_mel, check_recipe, named_instruments, side_by_side, split_windows
 from timbrel.training.stage import Stage
 
 SAMPLING = {"steps": 20}
@@ -86,7 +86,7 @@ class ReportAutoencoderStage(_ReportStage):
         validation: Windows,
         features: FeatureMaps | None = None,
     ) -> None:
-        modules: dict[str, nn.Module] = {"codec": codec.train().requires_grad_(True)}
+        modules: dict[str, nn.Module] = {"codec": codec}
         if recipe.log_variance:
             modules["log_variance"] = _log_variance(codec.config.latent_channels)
         super().__init__(recipe, modules, train, validation, features)
@@ -147,7 +147,8 @@ class ReportAutoencoderStage(_ReportStage):
 
     def samples(self) -> dict[str, Tensor]:
         mel = self.validation.single(np.random.default_rng(1), 1).to(self.device)
-        return {"mel and reconstruction": _side_by_side(mel, self.codec.decode(self.codec.encode(mel)))}
+        rebuilt = self.codec.decode(self.codec.encode(mel))
+        return {"mel and reconstruction": side_by_side(self.mel_config.floor_db, mel, rebuilt)}
 
     def save(self, folder: Path) -> None:
         info = self.info("mel autoencoder of report 001", self.validate())
@@ -177,10 +178,8 @@ class ReportTransferStage(_ReportStage):
         modules: dict[str, nn.Module] = {"codec": model.codec, "style": model.style, "denoiser": model.denoiser}
         if recipe.label_weight:
             modules["labels"] = LabelLoss(train.labels, 12 * model.style.config.num_filters)
-        for module in modules.values():
-            module.train().requires_grad_(True)
-        model.codec.freeze_encoder()
         super().__init__(recipe, modules, train, validation, features)
+        model.codec.freeze_encoder()
         self.model = model
 
     @classmethod
@@ -284,7 +283,8 @@ class ReportTransferStage(_ReportStage):
             guidance=1.0,
             strength=1.0,
         )
-        return {"content, style, result": _side_by_side(content, style, model.codec.decode(latents))}
+        result = model.codec.decode(latents)
+        return {"content, style, result": side_by_side(model.mel.floor_db, content, style, result)}
 
     def save(self, folder: Path) -> None:
         self.model.info = self.info("timbre transfer, the system of report 001") | {"sampling": SAMPLING}
@@ -397,9 +397,3 @@ def _noise(rng: np.random.Generator, codec: ReportCodec, mel: torch.Size, *sizes
     return torch.from_numpy(
         rng.standard_normal((*sizes, codec.config.latent_channels, height, width), dtype=np.float32)
     )
-
-
-def _side_by_side(*mels: Tensor) -> Tensor:
-    """Mels in dB [1, 1, n_mels, frames] -> one picture [height, width] in [0, 1]."""
-    both = torch.cat(mels, dim=-1)[0, 0].flip(0)
-    return (1 + both / 100).clamp(0, 1)

@@ -37,6 +37,11 @@ def latent_moments(codec: MelAutoencoder, windows: Windows, seed: int) -> tuple[
     return latents.mean(dim=(0, 3))[..., None], latents.std(dim=(0, 3))[..., None].clamp_min(0.02)
 
 
+def side_by_side(floor_db: float, *mels: Tensor) -> Tensor:
+    """The first of each batch of mels in dB [batch, 1, n_mels, frames], as one picture [height, width] in [0, 1]."""
+    return (1 - torch.cat([mel[0, 0] for mel in mels], dim=-1).flip(0) / floor_db).clamp(0, 1).cpu()
+
+
 def check_mel(mel: MelConfig, store: MelStore) -> None:
     """Raises InputError where a codec's `mel` is another than the store's."""
     if mel != store.config:

@@ -22,7 +22,7 @@ from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.single import SingleSystem
 from timbrel.systems.weights import fingerprint
 from timbrel.training.recipes import SingleRecipe
-from timbrel.training.shared import check_mel, check_recipe, latent_moments, split_windows
+from timbrel.training.shared import check_mel, check_recipe, latent_moments, side_by_side, split_windows
 from timbrel.training.stage import Stage
 
 
@@ -42,7 +42,7 @@ class SingleStage(Stage):
             raise InputError(f"frames is {recipe.frames}; expected a multiple of {model.codec.factor}")
         super().__init__(
             recipe,
-            {"denoiser": model.denoiser.train().requires_grad_(True)},
+            {"denoiser": model.denoiser},
             frozen={"codec": model.codec},
             identity={"instrument": model.instrument, "codec": fingerprint(model.codec)},
         )
@@ -104,12 +104,13 @@ class SingleStage(Stage):
     def validate(self) -> dict[str, float]:
         """The loss on held-out recordings, not augmented; and the RMS error in dB of their mels, noised half-way and
         denoised: content that survives and detail that is made up both count."""
+        model = self.model
         drawn = [self._draw(self.validation, np.random.default_rng((0, k)), augment=False) for k in range(8)]
         batches = [self.to_device(batch) for batch in drawn]
         losses = [float(self.loss(batch, 0)["loss"]) for batch in batches]
         truth = batches[0]["mel"]
         mel, generated = self._from_half_way(truth)
-        self._last = torch.cat([truth[0], mel[0], generated[0]], dim=-1)[0].flip(0).cpu()
+        self._last = side_by_side(model.mel.floor_db, truth, mel, generated)
         return {
             "loss": sum(losses) / len(losses),
             "half_way_rms_db": float((mel - truth).square().mean().sqrt()),
@@ -126,7 +127,7 @@ class SingleStage(Stage):
         return mel, model.codec.decode(ddim(model.denoiser, noise[:1], schedule, timesteps))
 
     def samples(self) -> dict[str, Tensor]:
-        return {"recording, back from half-way, from noise": 1 - self._last / self.model.mel.floor_db}
+        return {"recording, back from half-way, from noise": self._last}
 
     def save(self, folder: Path) -> None:
         self.model.info = self.info(f"cross-diffusion and duets: {self.model.instrument} alone")

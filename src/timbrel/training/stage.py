@@ -46,6 +46,8 @@ class Stage(ABC):
         self.recipe, self.modules = recipe, modules
         self.frozen, self.adversaries, self.identity = frozen or {}, adversaries or {}, identity or {}
         self.adversary_rate = adversary_rate
+        for module in (*self.modules.values(), *self.adversaries.values()):
+            module.train().requires_grad_(True)
 
     @abstractmethod
     def batch(self, step: int) -> dict[str, Tensor]:

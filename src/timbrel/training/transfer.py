@@ -1,4 +1,4 @@
-"""Stage 2 of the default model: style encoder and denoiser, over a frozen codec."""
+"""Stage 2 of the transfer model: style encoder and denoiser, over a frozen codec."""
 
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ from timbrel.systems.transfer import TransferSystem
 from timbrel.systems.weights import fingerprint
 from timbrel.training.losses import FeatureMaps, hinge_loss, load_feature_maps, matching_loss
 from timbrel.training.recipes import TransferRecipe
-from timbrel.training.shared import check_mel, check_recipe, latent_moments, named_instruments, split_windows
+from timbrel.training.shared import (
+    check_mel,
+    check_recipe,
+    latent_moments,
+    named_instruments,
+    side_by_side,
+    split_windows,
+)
 from timbrel.training.stage import Stage
 
 # The loss of a sample weighs 1.02 / sqrt(sigma^2 + 0.05): about 1 at pure noise and 4.6 at the data, where the error is
@@ -82,19 +89,17 @@ class TransferStage(Stage):
             frozen["features"] = features
         identity = {"codec": fingerprint(model.codec), "initial": "none"}
         if others:
-            frozen["initial"] = copy.deepcopy(model.denoiser).eval().requires_grad_(False)
+            frozen["initial"] = copy.deepcopy(model.denoiser)
             identity["initial"] = fingerprint(model.denoiser)
-        modules: dict[str, torch.nn.Module] = {"style": model.style, "denoiser": model.denoiser}
         self.discriminator = _discriminator(recipe, model) if recipe.adversarial_weight else None
-        adversaries: dict[str, torch.nn.Module] = {}
-        if self.discriminator is not None:
-            adversaries["discriminator"] = self.discriminator
-        rate = recipe.adversary_rate
         super().__init__(
-            recipe, modules, frozen=frozen, adversaries=adversaries, adversary_rate=rate, identity=identity
+            recipe,
+            {"style": model.style, "denoiser": model.denoiser},
+            frozen=frozen,
+            adversaries={"discriminator": self.discriminator} if self.discriminator else None,
+            adversary_rate=recipe.adversary_rate,
+            identity=identity,
         )
-        for module in (*modules.values(), *self.adversaries.values()):
-            module.train().requires_grad_(True)
         self.model, self.train, self.validation, self.others = model, train, validation, others
         self.features = features
         self._judged: Sequence[Tensor] = ()  # made and true latents, content and style of the last batch's samples
@@ -270,7 +275,7 @@ class TransferStage(Stage):
             mel = self._sampled(_condition(content, chosen), steps)
             figures[f"rms_db_{name}"] = float((mel - truth).square().mean().sqrt())
             figures[f"detail_{name}"] = float(mel.diff(dim=2).abs().mean() / truth.diff(dim=2).abs().mean())
-        self._last = torch.cat([model.codec.decode(content[:1])[0], truth[0], mel[0]], dim=-1)[0].flip(0).cpu()
+        self._last = side_by_side(model.mel.floor_db, model.codec.decode(content[:1]), truth, mel)
         return figures
 
     def _sampled(self, condition: Condition, steps: int) -> Tensor:
@@ -283,7 +288,7 @@ class TransferStage(Stage):
         return self.model.codec.decode(latents)
 
     def samples(self) -> dict[str, Tensor]:
-        return {"content, target, result": 1 - self._last / self.model.mel.floor_db}
+        return {"content, target, result": self._last}
 
     def save(self, folder: Path) -> None:
         self.model.info = self.info("timbre transfer")

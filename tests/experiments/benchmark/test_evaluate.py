@@ -184,3 +184,11 @@ def test_mistakes_are_explained(cases, tmp_path):
         benchmark.evaluate(folder, tmp_path, rows=["nonsense"], limit=2)
     with pytest.raises(InputError, match=r"expected 4\.00 s"):
         measure(cases[0], cases[0].read("target")[:, : 3 * SAMPLE_RATE])
+
+
+def test_speed_is_of_a_process_of_its_own(tmp_path):
+    taken = longer.timed(["models"])
+    assert taken["seconds"] > 0.5 * taken["cpu_s"] > 0
+    assert 20e6 < taken["peak_bytes"] < 3e9
+    with pytest.raises(InputError, match=r"timbrel transfer nothing.wav .* failed.*nothing.wav"):
+        longer.timed(["transfer", "nothing.wav", "--to", "violin"])

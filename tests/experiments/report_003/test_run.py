@@ -37,7 +37,7 @@ counts_notes = pytest.mark.skipif(
     not notes.available(), reason="basic-pitch is not installed: pip install --no-deps basic-pitch"
 )
 
-draw, timed = report_clips.draw, report_speed.timed
+draw = report_clips.draw
 GRID = {"forward_steps": (300,), "starts": (20, 40)}
 TAKEN = {"seconds": 3.0, "cpu_s": 2.0, "peak_bytes": 5e8, "threads": 1}
 
@@ -88,7 +88,7 @@ def reproduced(tiny_singles, tiny_model_folder, ear, tmp_path_factory):
         for module in (report_run, report_speed):
             patch.setattr(module, "load_system", lambda *_: main.model)
         taken = count(1)
-        patch.setattr(report_speed, "timed", lambda words: TAKEN | {"seconds": 3.0 * next(taken)})
+        patch.setattr(report_speed, "timed_transfer", lambda music, words: TAKEN | {"seconds": 3.0 * next(taken)})
 
         def run(**options):
             settings = {"models": tiny_singles, "weights": ear, "clips": 10, **GRID, "workers": 1, "progress": False}
@@ -252,11 +252,3 @@ def test_passages_are_of_scores_that_training_keeps_for_validation(monkeypatch):
     assert draw(20, seed=0) == drawn != draw(20, seed=1)
     with pytest.raises(InputError, match=r"clips is 500; the scores kept for validation give .* for the set content"):
         draw(500, seed=0)
-
-
-def test_speed_is_of_a_process_of_its_own(tmp_path):
-    taken = timed(["models"])
-    assert taken["seconds"] > 0.5 * taken["cpu_s"] > 0
-    assert 20e6 < taken["peak_bytes"] < 3e9
-    with pytest.raises(InputError, match=r"timbrel transfer nothing.wav .* failed.*nothing.wav"):
-        timed(["transfer", "nothing.wav", "--to", "violin"])

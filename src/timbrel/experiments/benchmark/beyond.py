@@ -22,13 +22,14 @@ from timbrel.audio.io import resample
 from timbrel.data.render import render
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
+from timbrel.experiments import page
 from timbrel.experiments.benchmark import cases as rendered
 from timbrel.experiments.benchmark import rows
 from timbrel.experiments.benchmark.cases import SAMPLE_RATE, Case, Waveform
 from timbrel.experiments.benchmark.manifest import DURATION_S, LIBRARY, NUM_DIRECTIONS, PROGRAMS
 from timbrel.experiments.benchmark.measures import Measures, against_truth, classifier
 from timbrel.experiments.benchmark.variations import VARIATIONS, Score, Variation, recorded, unit
-from timbrel.experiments.page import Column, Table, used
+from timbrel.experiments.page import Column, Table
 from timbrel.experiments.run import measure_rows
 from timbrel.files import write_text
 from timbrel.instruments import INSTRUMENTS, UNSEEN_INSTRUMENTS
@@ -172,10 +173,8 @@ def _summary(clips: Sequence[Measures]) -> dict[str, Any]:
 
 def table(name: str, results: Mapping[str, Any]) -> Table:
     """The means of a table's rows."""
-    columns = used(COLUMNS, list(results.values()))
     titles = {row: f"{row}: {VARIATIONS[row].title}" if name == "variations" else row for row in results}
-    cells = [[titles[row], *(column.mean(summary) for column in columns)] for row, summary in results.items()]
-    return Table([name, *(column.heading for column in columns)], cells)
+    return page.table(name, {titles[row]: summary for row, summary in results.items()}, COLUMNS)
 
 
 def _play(score: Score, program: int, vibrato_cents: float = 0.0) -> NDArray:

@@ -48,7 +48,7 @@ def evaluate(
     Args:
         benchmark_folder: what `build` made.
         out: folder for the results.
-        model: a shipped name or a model folder; None is the default model, or none if `outputs` is given.
+        model: a shipped name or a model folder; None is the shipped one, or none if `outputs` is given.
         outputs: a folder of audio files named after the triplets' ids.
         rows: names of rows to measure; None is all that can be. The true target is always among them.
         limit: a quick look at the first so many triplets, without seams and speed.

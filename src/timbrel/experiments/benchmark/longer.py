@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from timbrel.audio.io import resample, write_audio
+from timbrel.errors import InputError
 from timbrel.experiments.benchmark import rows
 from timbrel.experiments.benchmark.cases import SAMPLE_RATE, Case, Waveform
 from timbrel.metrics import spectral
@@ -79,9 +81,10 @@ def _close(frames: int, first_s: float, start_s: float, stop_s: float) -> NDArra
 def speed(model: str | None, cases: Sequence[Case]) -> dict[str, float]:
     """Real-time factor of a 60-s file on two threads; seconds from the start of a process to a 5-s file."""
     minute, style = np.concatenate([case.read("content") for case in cases[:2]], axis=1), cases[0].path("style")
+    words = ["--to", str(style), *([] if model is None else ["--model", model])]
     return {
         "real_time_factor": _real_time_factor(model, minute, style),
-        "five_second_file_s": _process_s(model, minute[:, : 5 * SAMPLE_RATE], style),
+        "five_second_file_s": timed_transfer(minute[:, : 5 * SAMPLE_RATE], words)["seconds"],
     }
 
 
@@ -98,12 +101,39 @@ def _real_time_factor(model: str | None, content: Waveform, style: Path) -> floa
     return seconds / (content.shape[1] / SAMPLE_RATE)
 
 
-def _process_s(model: str | None, content: Waveform, style: Path) -> float:
+def timed_transfer(music: Waveform, words: Sequence[str]) -> dict[str, float]:
+    """What `timbrel transfer` of music [channels, samples] with these options takes, as `timed`."""
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder, "source.wav"), Path(folder, "result.wav")
-        write_audio(source, content, SAMPLE_RATE)
-        words = ["transfer", str(source), "--to", str(style), "-o", str(result)]
-        words += [] if model is None else ["--model", model]
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "timbrel", *words], check=True, capture_output=True)
-        return time.perf_counter() - start
+        write_audio(source, music, SAMPLE_RATE)
+        return timed(["transfer", str(source), "-o", str(result), *words])
+
+
+_CHILD = """
+import json, pathlib, sys, time
+from timbrel.cli.main import main
+code = main(sys.argv[1:])
+import torch
+status = pathlib.Path("/proc/self/status")
+if status.exists():
+    peak = 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
+else:
+    import resource
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"cpu_s": time.process_time(), "peak_bytes": peak, "threads": torch.get_num_threads()}))
+sys.exit(code)
+"""
+
+
+def timed(words: Sequence[str]) -> dict[str, float]:
+    """Runs `timbrel` in a process of its own: "seconds" from its start to its end, "cpu_s", "peak_bytes", "threads".
+
+    Raises:
+        InputError: it failed.
+    """
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", _CHILD, *words], capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - begin
+    if done.returncode:
+        raise InputError(f"timbrel {' '.join(words)} failed: {done.stderr.strip()[-300:]}")
+    return {"seconds": seconds, **json.loads(done.stdout.strip().splitlines()[-1])}

@@ -79,9 +79,8 @@ def against_truth(clip: Measures, truth: Mapping[str, float]) -> Measures:
 
 def left_out() -> dict[str, str]:
     """The measures that cannot be taken here, and why."""
-    needed = {"note_f1": ("basic-pitch", notes.available()), "heard_as": ("musicnn", heard.available())}
-    why = "{0} is not installed: pip install --no-deps {0}"
-    return {name: why.format(package) for name, (package, installed) in needed.items() if not installed}
+    lacking = {} if notes.available() else {"note_f1": notes.MISSING}
+    return lacking if heard.available() else lacking | {"heard_as": heard.MISSING}
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ from typing import Any
 
 from timbrel.experiments import page
 from timbrel.experiments.benchmark.measures import COLUMNS
-from timbrel.experiments.page import Block, Figure, Heading, Table, Text
+from timbrel.experiments.page import Block, Column, Figure, Heading, Table, Text
 
 
 def text(results: dict[str, Any]) -> str:
@@ -18,30 +18,13 @@ def text(results: dict[str, Any]) -> str:
 def html(results: dict[str, Any], featured: str, figures: Sequence[Figure]) -> str:
     """One self-contained file: the table, the featured row by direction, and figures."""
     title = f"{results['rows'][featured]['title']}, by direction"
-    tables: list[Block] = [
-        Text(remarks(results)),
-        _rows(results),
-        Heading(title),
-        _directions(results["rows"][featured]),
-    ]
+    directions = page.table("", results["rows"][featured]["directions"], COLUMNS)
+    tables: list[Block] = [Text(remarks(results)), _rows(results), Heading(title), directions]
     return page.html("Benchmark", [*tables, Heading("Some triplets"), *figures])
 
 
 def _rows(results: dict[str, Any]) -> Table:
-    rows = results["rows"].values()
-    columns = page.used(COLUMNS, rows)
-    notes = {column.heading: f"better: {column.better}" for column in columns}
-    cells = [[row["title"], *(column.bracketed(row) for column in columns)] for row in rows]
-    return Table(["", *(column.heading for column in columns)], cells, notes)
-
-
-def _directions(row: dict[str, Any]) -> Table:
-    columns = page.used(COLUMNS, row["directions"].values())
-    cells = [
-        [name, *(f"{means[column.name]:.{column.decimals}f}" for column in columns)]
-        for name, means in row["directions"].items()
-    ]
-    return Table(["", *(column.heading for column in columns)], cells)
+    return page.table("", {row["title"]: row for row in results["rows"].values()}, COLUMNS, Column.bracketed)
 
 
 def remarks(results: dict[str, Any]) -> list[str]:

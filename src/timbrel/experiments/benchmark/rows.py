@@ -49,7 +49,7 @@ class Row:
     def left_out(self, cases: Sequence[Case]) -> str:
         """Why the row cannot be measured here; empty if it can."""
         if self.needs_notes and not notes.available():
-            return "basic-pitch is not installed: pip install --no-deps basic-pitch"
+            return notes.MISSING
         if self.library is not None and not has_library(self.library):
             return f"the sample library {self.library} is not installed"
         return "" if self.cases(cases) else f"the benchmark was built without {OTHER_LIBRARY}"
@@ -119,7 +119,7 @@ BASELINES = (
 
 
 def model_rows(model: str | None) -> tuple[Row, ...]:
-    """The rows of a model: a shipped name, a folder, or None for the default."""
+    """The rows of a model: a shipped name, a folder, or None for the shipped transfer model."""
     kind = "other-style"
     return (
         Row("model-clip", "the model, by clip", partial(_transferred, model, "style")),

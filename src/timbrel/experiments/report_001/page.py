@@ -26,12 +26,13 @@ DENOISED = (
     Column("denoised_rms_db", "denoised, right style, dB", 2, "lower"),
     Column("denoised_wrong_style_rms_db", "wrong style, dB", 2),
 )
-LOSSES = {
-    "diffusion": "diffusion loss",
-    "diffusion_wrong_style": "with another style",
-    "mse": "codec's squared error",
-    "style": "style loss",
-}
+VARIED = (
+    Column("millions", "parameters, M", 1),
+    Column("diffusion", "diffusion loss", 3),
+    Column("diffusion_wrong_style", "with another style", 3),
+    Column("mse", "codec's squared error", 3),
+    Column("style", "style loss", 3),
+)
 TABLE_2 = {
     "encoder": ("SpectrogramEncoder", 111_840, ""),
     "decoder": ("SpectrogramDecoder", 198_209, "4 x 4 kernels; the listing's 3 x 3 would give 111,745"),
@@ -50,7 +51,7 @@ def write(out: Path, budget: Budget, parts: Mapping[str, Result]) -> None:
         "table-2": _table_2(parts["parameters"]),
         "codecs": _codecs(parts),
         "steps": _by_steps(parts),
-        "bands": _bands(parts["bands"]["bands"]),
+        "bands": _table("bands", parts["bands"]["bands"], Column("seconds_a_clip", "s a clip", 2)),
         "variants": _variants([part for name, part in parts.items() if name.startswith("variant-")]),
     }
     (out / "tables").mkdir(exist_ok=True)
@@ -197,12 +198,8 @@ def _cell(measured: Result, name: str) -> str:
     return column.plus_minus(measured)
 
 
-def _cells(measured: Result, columns: Sequence[Column] = JUDGED) -> list[str]:
-    return [column.plus_minus(measured) for column in columns]
-
-
-def _headings(*columns: Column) -> list[str]:
-    return [column.heading for column in columns]
+def _table(first: str, rows: Mapping[str, Result], *columns: Column) -> Table:
+    return page.table(first, rows, (*JUDGED, *columns), Column.plus_minus)
 
 
 def _table_2(counted: Result) -> Table:
@@ -211,34 +208,30 @@ def _table_2(counted: Result) -> Table:
 
 
 def _codecs(parts: Mapping[str, Result]) -> Table:
-    columns = (*JUDGED, RMS)
-    rows = [["no codec: to a mel and back", *_cells(parts["bands"]["bands"][str(MEL.n_mels)], columns)]]
-    rows += [[f"latents {parts[name]['latents']}", *_cells(parts[name], columns)] for name in ("codec", "codec-8x8")]
-    return Table(["", *_headings(*columns)], rows)
+    rows = {"no codec: to a mel and back": parts["bands"]["bands"][str(MEL.n_mels)]}
+    rows |= {f"latents {codec['latents']}": codec for codec in (parts["codec"], parts["codec-8x8"])}
+    return _table("", rows, RMS)
 
 
 def _by_steps(parts: Mapping[str, Result]) -> Table:
-    columns, references = (*JUDGED, CONTENT_RMS), parts["bands"]["known"]
+    known = parts["bands"]["known"]
     titles = {"content": "the content, unchanged", "style": "the style clip", "answer": "the true answer"}
-    rows = [[title, *_cells(references[kind], columns)] for kind, title in titles.items()]
-    rows += [["the true answer through the codec", *_cells(parts["codec"], columns)]]
-    rows += [
-        [f"{way}, {steps} step{'s' if steps > 1 else ''}", *_cells(parts["steps"][way][str(steps)], columns)]
+    rows = {title: known[kind] for kind, title in titles.items()} | {
+        "the true answer through the codec": parts["codec"]
+    }
+    rows |= {
+        f"{way}, {steps} step{'s' if steps > 1 else ''}": parts["steps"][way][str(steps)]
         for way in ("generation", "transfer")
         for steps in budgets.DDIM_STEPS
-    ]
-    return Table(["", *_headings(*columns)], rows)
-
-
-def _bands(bands: Result) -> Table:
-    rows = [[count, *_cells(row), f"{row['seconds_a_clip']:.2f}"] for count, row in bands.items()]
-    return Table(["bands", *_headings(*JUDGED), "s a clip"], rows)
+    }
+    return _table("", rows, CONTENT_RMS)
 
 
 def _variants(variants: Sequence[Result]) -> Table:
-    rows = []
-    for variant in variants:
-        losses = {name.partition("[")[0]: f"{value:.3f}" for name, value in variant["validation"].items()}
-        cells = [variant["title"], f"{variant['parameters'] / 1e6:.1f} M", *(losses.get(name, "") for name in LOSSES)]
-        rows.append([*cells, *_cells(variant, (*JUDGED, *DENOISED))])
-    return Table(["", "parameters", *LOSSES.values(), *_headings(*JUDGED, *DENOISED)], rows)
+    rows = {
+        variant["title"]: variant
+        | {"millions": variant["parameters"] / 1e6}
+        | {name.partition("[")[0]: loss for name, loss in variant["validation"].items()}
+        for variant in variants
+    }
+    return page.table("", rows, (*VARIED, *JUDGED, *DENOISED), Column.plus_minus)

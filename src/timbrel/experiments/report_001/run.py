@@ -22,7 +22,7 @@ from timbrel.experiments.report_001 import figures, page
 from timbrel.experiments.report_001.clips import libraries_with
 from timbrel.experiments.report_001.parts import Run, check_data, parts
 from timbrel.experiments.run import Result, check_settings, keep_settings, measure_row
-from timbrel.systems.foreign import load_picture_network
+from timbrel.systems.foreign import load_published_network
 
 
 def reproduce(
@@ -85,7 +85,7 @@ def _timed(part: Callable[[Run], Result], run: Run) -> Result:
 def _check(run: Run) -> None:
     """Checks everything before any long work; then writes down the settings."""
     for network in run.networks:
-        load_picture_network(network)
+        load_published_network(network)
     if run.own_data is not None:
         check_data(MelStore(run.own_data))
     check_settings(run.out, run.settings())

@@ -13,7 +13,7 @@ ROWS = {
     "codec": "the true answers through the codec",
     "main": "the main method, by name",
     "equalised": "the source equalised first, 300 forward steps, start 20",
-    "shipped": f"the source equalised first, matched, start {START}: the default",
+    "shipped": f"the source equalised first, matched, start {START}: as `timbrel transfer` has it",
 }
 """Rows whose quality is known, or that stand beside the cells for comparison -> title."""
 

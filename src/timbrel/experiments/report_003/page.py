@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -139,21 +137,6 @@ def csv_text(direction: dict[str, Any]) -> str:
             line += [*(f"{row[key][part]:.4f}" for part in ("mean", "low", "high")), row[key]["clips"]]
         lines.append([str(cell) for cell in line])
     return Table(head, lines).csv()
-
-
-def read_csv(text: str) -> dict[str, Any]:
-    """What `csv_text` was given, of as many digits as it has."""
-    direction: dict[str, Any] = {}
-    for line in csv.DictReader(io.StringIO(text)):
-        name = cell_name(int(line["forward_steps"]), int(line["start"])) if line["row"] == "cross" else line["row"]
-        row = {
-            key: {"value": float(line[key]), "standard_error": float(line[f"{key}_error"])} for key in ("fad", "kad")
-        }
-        for key in ("instrument", "note_f1_ratio", "both"):
-            if key in line:
-                row[key] = {"mean": float(line[key])} | {e: float(line[f"{key}_{e}"]) for e in ("low", "high")}
-        direction[name] = row
-    return direction
 
 
 def heat_maps(name: str, direction: dict[str, Any], rows: Sequence[int], columns: Sequence[int]) -> bytes:

@@ -174,9 +174,10 @@ def _summarise(tables: dict[str, Result]) -> Result:
         name: {row: _summary(measured, rows["answer"]) for row, measured in rows.items()}
         for name, rows in tables.items()
     }
-    results: Result = {"directions": directions, "left_out": {}}
-    if not notes.available():
-        results["left_out"]["note_f1"] = "basic-pitch is not installed: pip install --no-deps basic-pitch"
+    results: Result = {
+        "directions": directions,
+        "left_out": {} if notes.available() else {"note_f1": notes.MISSING},
+    }
     [warning, *_] = [rows["answer"]["fad"]["warning"] for rows in tables.values()]
     return results | ({"warning": warning} if warning else {})
 
