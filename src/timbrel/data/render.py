@@ -20,7 +20,7 @@ from timbrel.errors import InputError, MissingDependencyError
 class Library:
     """A set of sampled instruments. Libraries of one `family` share samples; `without` are instruments that are not
     taken from it: TiMidity++ plays them wrongly (MuseScore's piano comes out dull: it leaves the filters' modulators
-    out), nobody would hear them as what they are called (harps: `tools/hear_libraries.py`), or their samples are those
+    out), nobody would hear them as what they are called (`tools/hear_libraries.py`), or their samples are those
     of freepats, which is held out."""
 
     name: str
@@ -49,16 +49,9 @@ LIBRARIES = {
             (_SF2 + "MuseScore_General_Full.sf2", _SF2 + "MuseScore_General.sf2"),
             without=("piano",),
         ),
-        Library("timgm6mb", "timgm", "timgm6mb-soundfont", "GPL-2", (_SF2 + "TimGM6mb.sf2",), without=("harp",)),
-        Library(
-            "csound",
-            "timgm",
-            "csound-soundfont",
-            "LGPL-2.1+",
-            (_SF2 + "sf_GMbank.sf2",),
-            without=("harp", "panflute"),
-        ),
-        Library("opl3", "opl3", "opl3-soundfont", "GPL-3+", (_SF2 + "OPL-3_FM_128M.sf2",), without=("harp",)),
+        Library("timgm6mb", "timgm", "timgm6mb-soundfont", "GPL-2", (_SF2 + "TimGM6mb.sf2",)),
+        Library("csound", "timgm", "csound-soundfont", "LGPL-2.1+", (_SF2 + "sf_GMbank.sf2",), without=("panflute",)),
+        Library("opl3", "opl3", "opl3-soundfont", "GPL-3+", (_SF2 + "OPL-3_FM_128M.sf2",), without=("harp", "piano")),
         Library(
             "generaluser",
             "generaluser",
