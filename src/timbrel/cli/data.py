@@ -61,6 +61,96 @@ def synth(
     print(f"{out}: {synthesise(config, out, mel=mel, workers=workers)} recordings")
 
 
+def _sounds_config() -> Any:
+    from timbrel.data.sounds.make import SoundsConfig
+
+    return SoundsConfig
+
+
+Sounds = Annotated[Any, arg(name="", constructor_factory=_sounds_config)]
+
+
+def sounds(
+    out: Annotated[Path, Positional, arg(metavar="OUT")],
+    config: Sounds,
+    mel: Mel,
+    *,
+    workers: Workers = None,
+) -> None:
+    """Make labelled sounds of many classes, from instruments, drums, speech and effects to noises.
+
+    For example:
+
+        timbrel data sounds data/sounds --num-sounds 100
+        timbrel data sounds data/sounds --samples samples/philharmonia
+        timbrel data sounds data/signals --sources signals speech
+
+    A source whose packages are missing is left out, with a note. The same seed and packages make the same data; a
+    run that was stopped goes on where it was. docs/sounds.md has the sources and their licences.
+
+    Args:
+        out: The folder for the mels and their manifest.
+        config: What to make.
+        mel: The mel spectrograms; a model works with those it was trained on.
+        workers: Processes at work.
+    """
+    from timbrel.data.sounds.make import make_sounds
+
+    print(make_sounds(config, out, mel=mel, workers=workers))
+
+
+def audioset(
+    clips: Annotated[Path, Positional, arg(metavar="CLIPS")],
+    out: Annotated[Path, Positional, arg(metavar="OUT")],
+    mel: Mel,
+    *,
+    segments: Annotated[Path, arg(metavar="SEGMENTS.csv")],
+    labels: Annotated[Path, arg(metavar="LABELS.csv")],
+    ontology: Annotated[Path, arg(metavar="ONTOLOGY.json")],
+    per_class: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: all)")] = None,
+    validation_share: float = 0.1,
+    seed: int = 0,
+    workers: Workers = None,
+) -> None:
+    """Turn AudioSet's clips into labelled sounds.
+
+    For example:
+
+        timbrel data audioset clips data/audioset --segments balanced_train_segments.csv
+            --labels class_labels_indices.csv --ontology ontology.json
+
+    A clip is called YTID.wav, YTID_START.wav or YTID_START_END.wav, and may be in any folder below CLIPS. Segments
+    without a clip are counted, and listed in OUT/missing.txt. A run that was stopped goes on where it was.
+
+    Args:
+        clips: The folder of clips.
+        out: The folder for the mels and their manifest.
+        mel: The mel spectrograms; a model works with those it was trained on.
+        segments: AudioSet's list of segments, such as balanced_train_segments.csv.
+        labels: AudioSet's table of labels, class_labels_indices.csv.
+        ontology: AudioSet's ontology.json.
+        per_class: At most so many clips of a class.
+        validation_share: The share of videos that training does not see.
+        seed: Another seed chooses other videos for validation.
+        workers: Processes at work.
+    """
+    from timbrel.data.sounds.audioset import prepare_audioset
+
+    report = prepare_audioset(
+        clips,
+        out,
+        segments=segments,
+        labels=labels,
+        ontology=ontology,
+        per_class=per_class,
+        config=mel,
+        validation_share=validation_share,
+        seed=seed,
+        workers=workers,
+    )
+    print(report)
+
+
 def download(
     listing: Annotated[Path, Positional, arg(metavar="LIST.csv")],
     out: Annotated[Path, Positional, arg(metavar="[OUT]")] = Path("downloads"),

@@ -35,6 +35,8 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "instruments add": instruments.add,
     "data": "Make training data, from scores or from your recordings.",
     "data synth": data.synth,
+    "data sounds": data.sounds,
+    "data audioset": data.audioset,
     "data download": data.download,
     "data prepare": data.prepare,
     "data pictures": data.pictures,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import mmap
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -86,14 +89,34 @@ def find_library(name: str) -> Library:
     return library
 
 
+DRUM_BANK = 128  # of a soundfont
+
+
+@lru_cache(maxsize=16)
+def presets(library: str) -> frozenset[tuple[int, int]]:
+    """Bank and program of every preset of an installed soundfont. Errors as `find_library`."""
+    path = find_library(library).path
+    assert path is not None
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = data.rfind(b"phdr") + 8  # SoundFont 2.01, 7.2: rows of 38 bytes, the last one a sentinel
+        rows = data[start : start + struct.unpack_from("<I", data, start - 4)[0] - 38]
+    return frozenset((bank, program) for _, program, bank, _ in struct.iter_unpack("<20sHH14s", rows))
+
+
 def write_midi(
-    path: Path, notes: Sequence[Note], program: int, *, vibrato_cents: float = 0.0, vibrato_hz: float = 5.5
+    path: Path,
+    notes: Sequence[Note],
+    program: int,
+    *,
+    vibrato_cents: float = 0.0,
+    vibrato_hz: float = 5.5,
+    drums: bool = False,
 ) -> None:
     """Writes notes as a MIDI file of one track, with an optional vibrato by pitch bend."""
     import pretty_midi
 
     midi = pretty_midi.PrettyMIDI(resolution=960)
-    part = pretty_midi.Instrument(program)
+    part = pretty_midi.Instrument(program, is_drum=drums)
     part.notes = [pretty_midi.Note(n.velocity, n.pitch, n.start_s, max(n.end_s, n.start_s + 0.02)) for n in notes]
     if vibrato_cents and notes:
         stop = max(n.end_s for n in notes)
@@ -112,6 +135,8 @@ def render(
     sample_rate: int = 44100,
     duration_s: float | None = None,
     vibrato_cents: float = 0.0,
+    bank: int = 0,
+    drums: bool = False,
 ) -> np.ndarray:
     """Plays notes on one General MIDI program of one library, dry (no reverb, chorus or delay).
 
@@ -120,6 +145,8 @@ def render(
         program: General MIDI program, 0-127.
         library: a name of `LIBRARIES`.
         duration_s: length of the result; by default until the last note has rung out.
+        bank: a bank of variations; `presets` says which a library has.
+        drums: the program is a drum kit, each pitch another drum (General MIDI's percussion map).
 
     Returns:
         float32 [samples], mono.
@@ -137,9 +164,12 @@ def render(
     path = find_library(library).path
     with tempfile.TemporaryDirectory() as folder:
         midi, wav, config = Path(folder, "score.mid"), Path(folder, "out.wav"), Path(folder, "timidity.cfg")
-        write_midi(midi, notes, program, vibrato_cents=vibrato_cents)
+        write_midi(midi, notes, 0 if drums else program, vibrato_cents=vibrato_cents, drums=drums)
         # Named entries, because TiMidity++ reads its default configuration first and prefers those to a soundfont's.
-        entry = f'bank 0\n{program} %font "{path}" 0 {program}\n'
+        entry = f'bank 0\n{program} %font "{path}" {bank} {program}\n'
+        if drums:
+            pitches = sorted({note.pitch for note in notes})
+            entry = "drumset 0\n" + "".join(f'{p} %font "{path}" {DRUM_BANK} {program} {p}\n' for p in pitches)
         config.write_text(f'source "{path}"\n' if str(path).endswith(".cfg") else entry)
         command = ["timidity", "-c", str(config), "-Ow", "-s", str(sample_rate), "--output-mono", "-A30"]
         command += [

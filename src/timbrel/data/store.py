@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timbrel.audio.mel import MelConfig
+from timbrel.audio.level import target_gain
+from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.errors import InputError
 from timbrel.files import whole, write_text
 
@@ -54,6 +55,13 @@ def quantise(mel: Tensor, floor_db: float) -> np.ndarray:
 def dequantise(levels: np.ndarray | Tensor, floor_db: float) -> Tensor:
     """Inverse of `quantise`: uint8 [..., frames, n_mels] -> float32 dB [..., n_mels, frames]."""
     return (torch.as_tensor(levels).float() * (-floor_db / 255) + floor_db).transpose(-1, -2)
+
+
+def levelled(waveform: np.ndarray, config: MelConfig) -> tuple[np.ndarray, float]:
+    """A waveform [samples], mono, brought to `TARGET_RMS_DB`: levels as `quantise` gives them, and the gain in dB."""
+    gain = target_gain(waveform, config.hop_length)
+    mel = mel_spectrogram(torch.from_numpy(waveform * gain)[None, None], config)[0, 0]
+    return quantise(mel, config.floor_db), round(20 * float(np.log10(gain)), 2)
 
 
 class StoreWriter:

@@ -19,10 +19,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from timbrel.audio.level import target_gain
-from timbrel.audio.mel import MelConfig, mel_spectrogram
+from timbrel.audio.mel import MelConfig
 from timbrel.data import scores
 from timbrel.data.degrade import degrade
 from timbrel.data.intonation import CURVE_HZ, WIDEST_CENTS, bend, pitch_curve
@@ -35,7 +33,7 @@ from timbrel.data.store import (
     Entry,
     MelStore,
     StoreWriter,
-    quantise,
+    levelled,
     refuse_other_settings,
     write_manifest,
 )
@@ -470,7 +468,5 @@ def _write(writer: StoreWriter, mel: MelConfig, sounds: list[_Sound]) -> None:
     for number, (entry, waveform) in enumerate(sounds):
         if (name := f"{entry.group}-{number}") in writer.done:
             continue
-        gain = target_gain(waveform, mel.hop_length)
-        levels = quantise(mel_spectrogram(torch.from_numpy(waveform * gain)[None, None], mel)[0, 0], mel.floor_db)
-        gain_db = round(20 * float(np.log10(gain)), 2)
+        levels, gain_db = levelled(waveform, mel)
         writer.add(replace(entry, id=name, frames=len(levels), gain_db=gain_db), levels)
