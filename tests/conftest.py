@@ -7,9 +7,12 @@ from timbrel.audio.mel import MelConfig
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.models.denoiser import DenoiserConfig
 from timbrel.models.style import StyleConfig
+from timbrel.models.text import WordsConfig
+from timbrel.models.text_unet import TextUNetConfig
 from timbrel.models.unet import UNetConfig
 from timbrel.systems.base import ScheduleConfig
 from timbrel.systems.folder import save_system
+from timbrel.systems.generate import GenerateSystem
 from timbrel.systems.single import SingleSystem
 from timbrel.systems.transfer import TransferSystem
 
@@ -71,6 +74,25 @@ def tiny_singles(tmp_path_factory):
     folder = tmp_path_factory.mktemp("singles")
     for instrument in ("violin", "guitar"):
         save_system(folder / f"single-{instrument}", tiny_single_model(instrument))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_generator(tmp_path_factory):
+    """The folder of a model that makes sound from a text."""
+    codec = tiny_codec()
+    torch.manual_seed(0)
+    config = TextUNetConfig(
+        latent_channels=4, latent_height=8, token_width=16, widths=(16, 24), modulation_width=8, picture_width=4
+    )
+    schedule = ScheduleConfig(prediction_type="v")
+    model = GenerateSystem.build(TINY_MEL, codec, WordsConfig(width=16), config, schedule)
+    for parameter in model.denoiser.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.2)
+    model.info = {"purpose": "tests", "training": "none", "figures": {}, "sampling": {"steps": 4, "guidance": 2.0}}
+    folder = tmp_path_factory.mktemp("generator") / "tiny"
+    save_system(folder, model)
     return folder
 
 

@@ -11,8 +11,10 @@ from .pipelines.accompany import accompany as accompany
 from .pipelines.cross import load_cross as load_cross
 from .pipelines.duet import DuetPipeline as DuetPipeline
 from .pipelines.duet import duet as duet
+from .pipelines.generate import GeneratePipeline as GeneratePipeline
 from .pipelines.settings import AccompanySettings as AccompanySettings
 from .pipelines.settings import DuetSettings as DuetSettings
+from .pipelines.settings import GenerateSettings as GenerateSettings
 from .pipelines.settings import Method as Method
 from .pipelines.settings import TransferSettings as TransferSettings
 from .pipelines.stems import Stems as Stems

@@ -100,7 +100,7 @@ def test_a_saved_model_goes_on_with_its_own_sizes_alone(store, codec, tmp_path):
 
 
 def test_what_does_not_fit_is_refused(store, codec, tmp_path):
-    with pytest.raises(InputError, match="frames is 30; expected a multiple of 4"):
+    with pytest.raises(InputError, match="frames is 30; expected a multiple of 4: 28 or 32"):
         GenerateStage.prepare(dataclasses.replace(RECIPE, frames=30), store, codec=codec)
     with pytest.raises(InputError, match="the codec works on"):
         GenerateStage.prepare(RECIPE, store)  # the shipped codec's mels are others

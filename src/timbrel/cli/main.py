@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 import tyro
 from tyro.extras import SubcommandApp
 
-from timbrel.cli import accompany, data, duet, evaluate, instruments, models, reproduce, train, transfer
+from timbrel.cli import accompany, data, duet, evaluate, generate, instruments, models, reproduce, train, transfer
 from timbrel.errors import TimbrelError
 
 DESCRIPTION = """Puts a recording on another instrument, keeping its melody and rhythm.
@@ -30,6 +30,9 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "transfer": transfer.transfer,
     "duet": duet.duet,
     "accompany": accompany.accompany,
+    "generate": generate.generate,
+    "inpaint": generate.inpaint,
+    "extend": generate.extend,
     "models": models.models,
     "instruments": "Your own named instruments, made from clips.",
     "instruments add": instruments.add,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from timbrel.pipelines.settings import AccompanySettings, Method, Progress, TransferSettings
+from timbrel.pipelines.settings import AccompanySettings, GenerateSettings, Method, Progress, TransferSettings
 
 MODEL_S = "(default: the model's)"
 SEMITONES = arg(metavar="auto|N")
@@ -22,6 +22,13 @@ class TransferFlags(TransferSettings):
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=MODEL_S)] = TransferSettings.steps
     guidance: Annotated[float | None, arg(metavar="X", help_behavior_hint=MODEL_S)] = TransferSettings.guidance
     transpose: Annotated[int | Literal["auto"], SEMITONES] = TransferSettings.transpose
+
+
+@dataclass(frozen=True)
+class GenerateFlags(GenerateSettings):
+    negative_prompt: Annotated[str, arg(name="negative", metavar="TEXT", help_behavior_hint="")] = ""
+    num_inference_steps: Annotated[int | None, arg(name="steps", metavar="N", help_behavior_hint=MODEL_S)] = None
+    guidance_scale: Annotated[float | None, arg(name="guidance", metavar="X", help_behavior_hint=MODEL_S)] = None
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,32 @@ class DuetSettings:
 
 
 @dataclass(frozen=True)
+class GenerateSettings:
+    """How sound is made from a text. The names are those of diffusers' pipelines.
+
+    Attributes:
+        negative_prompt: What is not to be heard.
+        num_inference_steps: Sampler steps; None is the model's own number.
+        guidance_scale: How strongly the text counts: 1 as learned, more exaggerates it; None is the model's own value.
+        seed: The same seed gives the same sound. Of several takes each has the seed after that of the one before.
+
+    Raises:
+        InputError: a value is out of range, or no whole number where one is expected.
+    """
+
+    negative_prompt: str = ""
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("guidance_scale", 1 if self.guidance_scale is None else self.guidance_scale, 0, MOST_GUIDANCE)
+        _set(self, seed=check_whole("seed", self.seed, 0, MOST_SEED))
+        if self.num_inference_steps is not None:
+            _set(self, num_inference_steps=check_whole("num_inference_steps", self.num_inference_steps, 1))
+
+
+@dataclass(frozen=True)
 class AccompanySettings:
     """How instruments accompany a voice.
 

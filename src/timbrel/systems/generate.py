@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from timbrel.audio.mel import MelConfig
@@ -48,34 +48,34 @@ class GenerateSystem(DiffusionSystem):
         require_equal("mel.n_mels / codec.factor and denoiser.latent_height", height, denoiser.latent_height)
         require_equal("text.width and denoiser.token_width", self.text.width, denoiser.token_width)
 
-    def encode_text(self, texts: Sequence[str]) -> Text:
-        """Tokens [n, length, width] of wordings, and their mask.
+    def encode_text(self, text: str) -> Text:
+        """Tokens [1, length, width] of a wording, and their mask; for "" the learned token of no text.
 
         Raises:
             InputError: a text without a word that is known.
         """
-        device = next(self.denoiser.parameters()).device
-        return Text(*self.text(*(tensor.to(device) for tensor in self.text.read(texts))))
+        null = self.denoiser.null_token[None, None]
+        if not text:
+            return Text(null, torch.ones(1, 1, dtype=torch.bool, device=null.device))
+        return Text(*self.text(*(tensor.to(null.device) for tensor in self.text.read([text]))))
 
     def model(self, prompt: str, *, negative_prompt: str = "", guidance_scale: float = 1.0) -> Model:
         """The denoiser of one wording, for a sampler: `model(x [batch, c, h, w], timesteps [batch])`.
 
         Args:
-            prompt: what is to be heard.
+            prompt: what is to be heard; "" is anything.
             negative_prompt: what is not, in the place of classifier-free guidance's empty condition.
             guidance_scale: 1 is the condition as learned, more exaggerates what sets it apart.
 
         Raises:
             InputError: as `encode_text`.
         """
-        text = self.encode_text([prompt])
-        null = self.encode_text([negative_prompt]) if negative_prompt else self.denoiser.null(text)
-        return guided(self._conditioned(text), self._conditioned(null), guidance_scale)
+        wanted, other = (self._conditioned(self.encode_text(text)) for text in (prompt, negative_prompt))
+        return guided(wanted, other, guidance_scale)
 
     def _conditioned(self, text: Text) -> Model:
         def predict(x: Tensor, t: Tensor) -> Tensor:
-            batch = len(x)
-            return self.denoiser(x, t, Text(text.tokens.expand(batch, -1, -1), text.mask.expand(batch, -1)))
+            return self.denoiser(x, t, Text(*(part.expand(len(x), *part.shape[1:]) for part in text)))
 
         return predict
 

@@ -44,8 +44,12 @@ class GenerateStage(Stage):
     def __init__(
         self, recipe: GenerateRecipe, model: GenerateSystem, train: SoundWindows, validation: SoundWindows
     ) -> None:
-        if recipe.frames % model.codec.factor:
-            raise InputError(f"frames is {recipe.frames}; expected a multiple of {model.codec.factor}")
+        if left := recipe.frames % model.codec.factor:
+            below = recipe.frames - left
+            raise InputError(
+                f"frames is {recipe.frames}; expected a multiple of {model.codec.factor}: {below or ''}"
+                f"{' or ' if below else ''}{below + model.codec.factor}"
+            )
         super().__init__(
             recipe,
             {"denoiser": model.denoiser, "text": model.text},

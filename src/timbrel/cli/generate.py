@@ -1,0 +1,228 @@
+"""`timbrel generate`, `timbrel inpaint` and `timbrel extend`."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from timbrel.cli.shared import FLAGS, GenerateFlags, progress_bar
+from timbrel.errors import InputError
+
+if TYPE_CHECKING:
+    from timbrel.audio.mel import MelConfig
+    from timbrel.audio.waveform import Audio
+
+DEFAULTS = GenerateFlags()
+Model = Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="")]
+Text = Annotated[str | None, Positional, arg(metavar="[TEXT]", help_behavior_hint="")]
+Song = Annotated[Path, Positional, arg(metavar="SONG")]
+Output = Annotated[Path | None, arg(aliases=["-o"], metavar="FILE", help_behavior_hint="")]
+
+
+def generate(
+    text: Text = None,
+    *,
+    class_: Annotated[str | None, arg(name="class", metavar="NAME", help_behavior_hint="")] = None,
+    seconds: Annotated[float | None, arg(metavar="S", help_behavior_hint="(default: 10, or SONG's length)")] = None,
+    num_takes: Annotated[int, arg(aliases=["-n"], metavar="N")] = 1,
+    loop: bool = False,
+    init: Annotated[Path | None, arg(metavar="SONG", help_behavior_hint="")] = None,
+    strength: Annotated[float, arg(metavar="X")] = 0.6,
+    settings: Annotated[GenerateFlags, FLAGS] = DEFAULTS,
+    output_dir: Annotated[Path, arg(aliases=["-o"], metavar="DIR")] = Path(),
+    picture: Annotated[Path | None, arg(metavar="FILE.png", help_behavior_hint="")] = None,
+    overwrite: bool = False,
+    model: Model = None,
+) -> None:
+    """Make sound from a text, or from the name of a class.
+
+    For example:
+
+        timbrel generate "a slow harp melody" --seconds 8 -n 4 --seed 1 -o takes
+        timbrel generate --class violin --loop
+        timbrel generate "rain on a roof" --init song.mp3 --strength 0.7
+
+    The first writes slow-harp-melody-1.wav to slow-harp-melody-4.wav: the number is the seed that makes the take again.
+
+    Args:
+        text: What is to be heard, in English.
+        class_: The name of a class of sounds, in place of a text; one that is not known is answered by those near it.
+        seconds: How long it is, up to 600.
+        num_takes: How many takes.
+        loop: The end goes on at the start, without a step.
+        init: A recording to start from: what is made keeps something of it.
+        strength: How little of it, from 0 to 1.
+        settings: How it is made.
+        output_dir: The folder for the takes; made if it is missing.
+        picture: Also draw the takes as mel spectrograms.
+        overwrite: Replace takes that exist.
+        model: The model, of `timbrel train generate`.
+    """
+    from timbrel.audio.io import check_output
+    from timbrel.pipelines.generate import GeneratePipeline
+
+    begin = time.monotonic()
+    prompt = _prompt(text, class_)
+    paths = _take_paths(prompt, settings.seed, num_takes, output_dir)
+    for path in paths:
+        check_output(path, overwrite=overwrite, inputs=[init] if init else [])
+    if picture:
+        check_output(picture, overwrite=overwrite, inputs=[init] if init else [], suffixes=[".png"])
+    pipe = GeneratePipeline.load(model)
+    with progress_bar(prompt) as progress:
+        takes = pipe(
+            prompt,
+            duration_s=seconds,
+            num_takes=num_takes,
+            loop=loop,
+            init=init,
+            strength=strength,
+            settings=settings,
+            progress=progress,
+        )
+    for path, take in zip(paths, takes, strict=True):
+        take.save(path, overwrite=overwrite)
+    if picture:
+        _draw(picture, paths, takes, pipe.model.mel, overwrite=overwrite)
+    print(f"{', '.join(map(str, paths))} ({time.monotonic() - begin:.1f} s)")
+
+
+def inpaint(
+    song: Song,
+    text: Text = None,
+    *,
+    start: Annotated[tuple[float, ...], arg(name="from", metavar="S...")],
+    end: Annotated[tuple[float, ...], arg(name="to", metavar="S...")],
+    low_hz: Annotated[float, arg(metavar="HZ")] = 0.0,
+    high_hz: Annotated[float | None, arg(metavar="HZ", help_behavior_hint="(default: all)")] = None,
+    settings: Annotated[GenerateFlags, FLAGS] = DEFAULTS,
+    output: Output = None,
+    overwrite: bool = False,
+    model: Model = None,
+) -> None:
+    """Make parts of a recording anew; the rest stays as it is, to the sample.
+
+    For example:
+
+        timbrel inpaint song.wav --from 3.0 --to 4.5
+        timbrel inpaint song.wav "a dog barking" --from 3 10.5 --to 4 11 --low-hz 200 --high-hz 2000
+
+    The first writes song-inpainted.wav.
+
+    Args:
+        song: The recording.
+        text: What is to be heard there; without it, whatever fits.
+        start: Where parts begin, in seconds.
+        end: Where they end, one for each beginning.
+        low_hz: Make only what lies above this frequency.
+        high_hz: Make only what lies below this frequency.
+        settings: How it is made.
+        output: Where the result goes; .wav, .flac, .ogg or .mp3 says the format.
+        overwrite: Replace a result that exists.
+        model: The model, of `timbrel train generate`.
+    """
+    if len(start) != len(end):
+        raise InputError(f"--from has {len(start)} and --to {len(end)} values; expected one end for each beginning")
+    spans = list(zip(start, end, strict=True))
+    bands = {"low_hz": low_hz, "high_hz": high_hz}
+    _change(song, "inpaint", spans, text, settings, output, overwrite, model, **bands)
+
+
+def extend(
+    song: Song,
+    text: Text = None,
+    *,
+    seconds: Annotated[float, arg(metavar="S")],
+    before: bool = False,
+    settings: Annotated[GenerateFlags, FLAGS] = DEFAULTS,
+    output: Output = None,
+    overwrite: bool = False,
+    model: Model = None,
+) -> None:
+    """Go on from the end of a recording, or lead to its start.
+
+    For example:
+
+        timbrel extend song.wav --seconds 10
+        timbrel extend song.wav "thunder" --seconds 4 --before
+
+    The first writes song-extended.wav.
+
+    Args:
+        song: The recording.
+        text: What is to be heard; without it, whatever fits.
+        seconds: How much is added, up to 600.
+        before: Add it before the start.
+        settings: How it is made.
+        output: Where the result goes; .wav, .flac, .ogg or .mp3 says the format.
+        overwrite: Replace a result that exists.
+        model: The model, of `timbrel train generate`.
+    """
+    _change(song, "extend", seconds, text, settings, output, overwrite, model, before=before)
+
+
+def _change(
+    song: Path,
+    verb: str,
+    where: object,
+    text: str | None,
+    settings: GenerateFlags,
+    output: Path | None,
+    overwrite: bool,
+    model: str | None,
+    **options: object,
+) -> None:
+    """Calls a method of the pipeline on a recording, and writes the result."""
+    from timbrel.audio.io import check_output, open_audio
+    from timbrel.pipelines.generate import GeneratePipeline
+
+    begin = time.monotonic()
+    with open_audio(song) as reader:
+        rate, channels = reader.sample_rate, reader.channels
+    path = output or Path(f"{song.stem}-{verb.removesuffix('e')}ed.wav")
+    check_output(path, overwrite=overwrite, inputs=[song], sample_rate=rate, channels=channels)
+    pipe = GeneratePipeline.load(model)
+    with progress_bar(song.name) as progress:
+        made = getattr(pipe, verb)(song, where, text or "", settings=settings, progress=progress, **options)
+        made.save(path, overwrite=overwrite)
+    print(f"{song} -> {path} ({time.monotonic() - begin:.1f} s)")
+
+
+def _prompt(text: str | None, name: str | None) -> str:
+    """The text, or the wording of a class."""
+    if (text is None) == (name is None):
+        raise InputError('expected a TEXT or --class NAME, one of them: timbrel generate "a slow harp melody"')
+    if name is None:
+        return str(text)
+    from timbrel.data.sounds.ontology import Ontology
+
+    return Ontology.load().find(name).wordings[0]
+
+
+def _take_paths(prompt: str, seed: int, num_takes: int, folder: Path) -> list[Path]:
+    """WORDS-SEED.wav for each take, in a folder that is made."""
+    words = [word for word in re.findall(r"[a-z0-9]+", prompt.lower()) if word not in ("a", "an", "the")]
+    name = "-".join(words)[:40].rstrip("-") or "take"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {folder} cannot be made ({error.strerror}); name another") from error
+    return [folder / f"{name}-{seed + k}.wav" for k in range(num_takes)]
+
+
+def _draw(picture: Path, paths: Sequence[Path], takes: Sequence[Audio], mel: MelConfig, *, overwrite: bool) -> None:
+    import torch
+
+    from timbrel.audio.mel import mel_spectrogram
+    from timbrel.audio.plot import draw_mels
+
+    panels = [
+        (path.name, mel_spectrogram(torch.from_numpy(take.waveform)[None], mel)[0, 0])
+        for path, take in zip(paths, takes, strict=True)
+    ]
+    draw_mels(picture, panels, mel, overwrite=overwrite)

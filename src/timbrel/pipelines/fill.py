@@ -1,0 +1,198 @@
+"""Parts of a recording made anew: what is around them stays, and says how they are to sound and how loud."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from timbrel.audio.inversion import invert_mel
+from timbrel.audio.io import Waveform, resample
+from timbrel.audio.level import FULL_SCALE, target_gain
+from timbrel.audio.mel import band_centres_hz, mel_spectrogram
+from timbrel.audio.stereo import Scan
+from timbrel.diffusion.masks import inpaint
+from timbrel.diffusion.samplers import Model, seeded_generators
+from timbrel.errors import InputError
+from timbrel.pipelines.settings import Progress
+from timbrel.systems.generate import GenerateSystem
+
+Span = tuple[float, float]
+"""Start and end in seconds."""
+Hole = tuple[int, int]
+"""Start and end in samples."""
+
+CONTEXT_S = 8.0  # of the recording that the model sees before and after a span
+NEAR_S = 2.0  # before and after a span, whose level counts
+FADE_S = 0.03
+REPEATS = 2  # of each step, so that what is made agrees with what is around it
+
+
+def check_spans(spans: Sequence[Span], duration_s: float) -> list[Span]:
+    """Spans in order; those that touch are one.
+
+    Raises:
+        InputError: none; one that ends before it starts, or lies outside the recording, or covers all of it.
+    """
+    if not spans:
+        raise InputError("spans is empty; expected at least one start and end in seconds")
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        if not 0 <= start < end <= duration_s + 1e-6:
+            raise InputError(
+                f"the span is {start:g} to {end:g} s; expected a start before its end, within 0 to {duration_s:.3f} s, "
+                "where the recording is"
+            )
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    if sum(end - start for start, end in merged) > duration_s - 0.05:
+        raise InputError(f"the spans cover all {duration_s:.3f} s; expected a part, or use `timbrel generate`")
+    return merged
+
+
+def _groups(spans: Sequence[Span]) -> list[list[Span]]:
+    """Spans that are made together: each in the other's context."""
+    groups: list[list[Span]] = []
+    for span in spans:
+        if groups and span[0] - groups[-1][-1][1] < 2 * CONTEXT_S:
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+    return groups
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Fills spans of a recording.
+
+    Attributes:
+        system: whose mels and codec are used.
+        model: the denoiser of a wording.
+        timesteps: of the sampler.
+        scan: of the recording, for its mono mix.
+        band: the lowest and the highest frequency that is made, in Hz; None is all above.
+        seed: of the noise.
+    """
+
+    system: GenerateSystem
+    model: Model
+    timesteps: Tensor
+    scan: Scan
+    band: tuple[float, float | None]
+    seed: int
+
+    def __post_init__(self) -> None:
+        low, high = self.band[0], self._high_hz
+        if not 0 <= low < high or not self._bands().any():
+            raise InputError(
+                f"low_hz is {low:g} and high_hz {high:g}; expected frequencies in order, at least a band of latents "
+                f"apart, and below {self.system.mel.upper_hz:g}"
+            )
+
+    @property
+    def _high_hz(self) -> float:
+        return self.system.mel.upper_hz if self.band[1] is None else self.band[1]
+
+    def _bands(self) -> Tensor:
+        """Which bands of mels are made: whole ones of latents, [n_mels]."""
+        factor = self.system.codec.factor
+        centres = band_centres_hz(self.system.mel).unflatten(0, (-1, factor)).mean(dim=1)
+        return ((centres >= self.band[0]) & (centres <= self._high_hz)).repeat_interleave(factor)
+
+    def __call__(self, waveform: Waveform, spans: Sequence[Span], progress: Progress | None = None) -> Waveform:
+        """A recording [channels, samples] at `scan.sample_rate` -> the same with the spans made anew."""
+        rate, result = self.scan.sample_rate, waveform.copy()
+        total_s, done_s = sum(end - start for start, end in spans), 0.0
+        for group in _groups(spans):
+            first = max(0, round((group[0][0] - CONTEXT_S) * rate))
+            last = min(waveform.shape[1], round((group[-1][1] + CONTEXT_S) * rate))
+            holes = [(round(start * rate) - first, round(end * rate) - first) for start, end in group]
+            result[:, first:last] = self._filled(waveform[:, first:last], holes)
+            done_s += sum(end - start for start, end in group)
+            if progress is not None:
+                progress(done_s, total_s)
+        return result
+
+    def _filled(self, waveform: Waveform, holes: Sequence[Hole]) -> Waveform:
+        """[channels, n] with the samples of the holes made anew."""
+        result, made = waveform.copy(), self._made(self.scan.mix(waveform), holes)
+        rate = self.scan.sample_rate
+        known = _known(waveform.shape[1], holes)
+        wanted, made = self._banded(waveform), self._banded(made[None])[0]
+        for start, end in holes:
+            near = np.zeros_like(known)
+            near[max(0, start - round(NEAR_S * rate)) : end + round(NEAR_S * rate)] = True
+            weight = self._weight(len(known), start, end)
+            levels = np.sqrt(np.square(wanted[:, near & known]).mean(axis=1)) if (near & known).any() else 0.0
+            gain = levels / max(float(np.sqrt(np.square(made[start:end]).mean())), 1e-6)
+            piece = (self.scan.signs * gain)[:, None] * made
+            result += weight * (piece - wanted)
+            peak = float(np.abs(result[:, start:end]).max())
+            if peak > FULL_SCALE and peak > float(np.abs(waveform).max()):
+                result += weight * (FULL_SCALE / peak - 1) * piece
+        return result.astype(np.float32)
+
+    def _weight(self, samples: int, start: int, end: int) -> np.ndarray:
+        """1 in a hole, and from there to 0 within the cross-fade: [samples]."""
+        place, fade = np.arange(samples), max(1, round(FADE_S * self.scan.sample_rate))
+        outside = np.maximum(start - place, place - (end - 1))
+        return (np.cos(np.pi / 2 * (outside / (fade + 1)).clip(0, 1)) ** 2).astype(np.float32)
+
+    def _banded(self, waveform: Waveform) -> Waveform:
+        """What is in the band of frequencies, with slopes of a third of an octave and no delay: [channels, n]."""
+        low, high = self.band[0], self.band[1]
+        if low <= 0 and high is None:
+            return waveform
+        padded = np.pad(waveform, ((0, 0), (0, self.scan.sample_rate // 10)))
+        octaves = np.log2(np.fft.rfftfreq(padded.shape[1], 1 / self.scan.sample_rate).clip(1.0))
+        gain = np.ones_like(octaves)
+        for edge, sign in ((low, 1), (high, -1)):
+            if edge:
+                gain *= (0.5 + 3 * sign * (octaves - np.log2(edge))).clip(0, 1)
+        return np.fft.irfft(np.fft.rfft(padded) * gain, padded.shape[1])[:, : waveform.shape[1]].astype(np.float32)
+
+    def _made(self, mono: Waveform, holes: Sequence[Hole]) -> Waveform:
+        """[n] at the recording's rate -> the same with the holes made anew, at any level."""
+        system, rate = self.system, self.scan.sample_rate
+        mel, codec, ratio = system.mel, system.codec, system.mel.sample_rate / rate
+        holes = [(round(start * ratio), round(end * ratio)) for start, end in holes]
+        audio = resample(mono[None], rate, mel.sample_rate)[0]
+        audio *= np.float32(target_gain(audio[_known(len(audio), holes)], mel.hop_length))
+        source = torch.from_numpy(audio)[None, None]
+        picture = mel_spectrogram(source, mel)
+        frames = picture.shape[-1]
+        padded = nn.functional.pad(picture, (0, -frames % codec.factor), value=mel.floor_db)
+        mask = self._bands()[:, None] & self._frames(padded.shape[-1], holes)
+        latents = inpaint(
+            self.model,
+            codec.encode(padded),
+            nn.functional.max_pool2d(mask[None].float(), codec.factor)[0] > 0,
+            system.schedule,
+            self.timesteps,
+            noise=seeded_generators([self.seed]),
+            repeats=REPEATS,
+        )
+        picture = torch.where(mask, system.decode(latents), padded)[..., :frames]
+        made = resample(invert_mel(picture, mel, source=source, seed=self.seed)[0].numpy(), mel.sample_rate, rate)[0]
+        return np.pad(made, (0, max(0, len(mono) - len(made))))[: len(mono)]
+
+    def _frames(self, frames: int, holes: Sequence[Hole]) -> Tensor:
+        """Which frames hear something of a hole, half a window to either side: [frames]."""
+        mel, heard = self.system.mel, torch.zeros(frames, dtype=torch.bool)
+        for start, end in holes:
+            first, last = start - mel.n_fft // 2, end + mel.n_fft // 2
+            heard[max(0, first // mel.hop_length) : last // mel.hop_length + 1] = True
+        return heard
+
+
+def _known(samples: int, holes: Sequence[Hole]) -> np.ndarray:
+    """Which samples lie in no hole: [samples]."""
+    known = np.ones(samples, dtype=bool)
+    for start, end in holes:
+        known[start:end] = False
+    return known

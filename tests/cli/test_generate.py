@@ -1,0 +1,78 @@
+"""`timbrel generate`, `inpaint` and `extend`, with a small model."""
+
+import os
+
+import numpy as np
+import pytest
+
+from timbrel.audio.io import read_audio, write_audio
+from timbrel.cli.main import main
+
+FAST = ["--steps", "2", "--guidance", "1"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    write_audio("song.wav", (0.1 * rng.standard_normal((2, 2 * 22050))).astype(np.float32), 22050)
+    return tmp_path
+
+
+def test_takes_are_written_under_their_words_and_seeds(here, tiny_generator, capsys):
+    command = ["generate", "A slow harp", "--model", str(tiny_generator), "--seconds", "0.5", "-n", "2", "--seed", "7"]
+    assert main([*command, *FAST, "-o", "takes", "--picture", "takes.png"]) == 0
+    assert sorted(os.listdir("takes")) == ["slow-harp-7.wav", "slow-harp-8.wav"]
+    said = capsys.readouterr()
+    assert said.out.startswith("takes/slow-harp-7.wav, takes/slow-harp-8.wav (")
+    assert said.err == ""
+    assert (here / "takes.png").stat().st_size > 1000
+    assert main([*command, *FAST, "-o", "takes"]) == 2
+    assert "slow-harp-7.wav exists" in capsys.readouterr().err
+    again = ["generate", "A slow harp", "--model", str(tiny_generator), "--seconds", "0.5", "--seed", "8", *FAST]
+    assert main([*again, "-o", "again"]) == 0
+    np.testing.assert_array_equal(read_audio("takes/slow-harp-8.wav")[0], read_audio("again/slow-harp-8.wav")[0])
+
+
+def test_a_class_a_loop_and_a_start_are_taken(here, tiny_generator):
+    model = ["--model", str(tiny_generator), *FAST]
+    assert main(["generate", "--class", "Fiddle", "--loop", "--seconds", "1", *model]) == 0
+    assert read_audio("violin-0.wav")[0].shape == (1, 16000)
+    assert main(["generate", "rain", "--init", "song.wav", "--strength", "0.5", "--negative", "dog", *model]) == 0
+    assert read_audio("rain-0.wav")[0].shape == (1, 2 * 16000)
+
+
+def test_a_recording_is_painted_into_and_goes_on(here, tiny_generator, capsys):
+    before, model = read_audio("song.wav")[0], ["--model", str(tiny_generator), *FAST]
+    assert main(["inpaint", "song.wav", "--from", "0.5", "1.5", "--to", "0.8", "1.7", *model]) == 0
+    assert capsys.readouterr().out.startswith("song.wav -> song-inpainted.wav (")
+    after, rate = read_audio("song-inpainted.wav")
+    assert rate == 22050
+    same = np.abs(after - before).max(axis=0) < 1e-4
+    assert same[: round(0.46 * rate)].all()
+    assert not same[round(0.6 * rate) : round(0.7 * rate)].all()
+    assert main(["extend", "song.wav", "a harp", "--seconds", "0.5", "--before", "-o", "longer.flac", *model]) == 0
+    assert read_audio("longer.flac")[0].shape == (2, round(2.5 * 22050))
+
+
+def test_what_is_wrong_is_said(here, tiny_generator, tiny_model_folder, capsys):
+    made = ["--model", str(tiny_generator)]
+    for words, said in (
+        (["generate", *made], "expected a TEXT or --class NAME"),
+        (["generate", "harp", "--class", "harp", *made], "expected a TEXT or --class NAME"),
+        (["generate", "--class", "violon", *made], "did you mean violin"),
+        (["generate", "", *made], "expected at least one English word"),
+        (["generate", "harp"], "no model that makes sound ships yet; `timbrel train generate` makes one"),
+        (["generate", "harp", "--model", str(tiny_model_folder)], "holds a system 'transfer'; expected 'generate'"),
+        (["generate", "harp", "--seconds", "0", *made], "duration_s is 0"),
+        (["generate", "harp", "--init", "none.wav", *made], "none.wav"),
+        (["inpaint", "song.wav", "--from", "1", "--to", "3", *made], "the span is 1 to 3 s"),
+        (["inpaint", "song.wav", "--from", "1", "2", "--to", "3", *made], "--from has 2 and --to 1 values"),
+        (["inpaint", "song.wav", "--from", "0", "--to", "2", *made], "the spans cover all"),
+        (["inpaint", "none.wav", "--from", "0", "--to", "2", *made], "none.wav"),
+        (["extend", "song.wav", "--seconds", "700", *made], "seconds is 700"),
+        (["extend", "song.wav", "--seconds", "1", "-o", "song.wav", *made], "song.wav"),
+    ):
+        assert main(words) == 2, words
+        assert said in capsys.readouterr().err, words
+    assert os.listdir() == ["song.wav"]

@@ -1,0 +1,206 @@
+"""Sound from a text with a model of no sense: lengths, seeds, loops, what is kept of a recording, and levels."""
+
+import numpy as np
+import pytest
+import torch
+
+from timbrel.audio.io import write_audio
+from timbrel.audio.level import loudness
+from timbrel.audio.mel import mel_spectrogram
+from timbrel.errors import InputError, ModelError
+from timbrel.pipelines.fill import check_spans
+from timbrel.pipelines.generate import GeneratePipeline
+from timbrel.systems.folder import load_system
+from timbrel.systems.generate import GenerateSystem
+
+RATE = 16000
+FAST = {"num_inference_steps": 3, "guidance_scale": 2.0}
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_generator):
+    return GeneratePipeline.load(tiny_generator)
+
+
+def song(seconds=3.0, channels=2, rate=22050):
+    """Notes over a soft noise, the right channel softer and the other way up."""
+    time, rng = np.arange(round(seconds * rate)) / rate, np.random.default_rng(0)
+    mono = 0.2 * np.sin(2 * np.pi * 220 * time) * (1 + 0.5 * np.sin(2 * np.pi * 3 * time))
+    mono += 0.02 * rng.standard_normal(len(time))
+    return np.stack([mono, -0.5 * mono])[:channels].astype(np.float32)
+
+
+def rms_db(x):
+    return 10 * np.log10(np.square(x, dtype=np.float64).mean() + 1e-12)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("seconds", [0.01, 1.234, 3.0])
+def test_any_length_comes_out_and_at_one_level(pipe, seconds, loop):
+    [made] = pipe("a violin", duration_s=seconds, loop=loop, **FAST)
+    assert made.waveform.shape == (1, round(seconds * RATE))
+    assert made.sample_rate == RATE
+    assert np.isfinite(made.waveform).all()
+    if seconds > 1:
+        clips = np.abs(made.waveform).max() > 0.998  # turned down for that
+        assert clips or 20 * np.log10(loudness([made.waveform])) == pytest.approx(-20, abs=0.5)
+
+
+def test_takes_are_the_same_alone_and_together_and_differ(pipe):
+    told = []
+    takes = pipe(
+        "a harp", duration_s=1, num_takes=3, seed=5, progress=lambda done, total: told.append((done, total)), **FAST
+    )
+    assert told == [(1.0, 3.0), (2.0, 3.0), (3.0, 3.0)]
+    for k, take in enumerate(takes):
+        [single] = pipe("a harp", duration_s=1, seed=5 + k, **FAST)
+        np.testing.assert_array_equal(take.waveform, single.waveform)
+    assert np.abs(takes[0].waveform - takes[1].waveform).max() > 1e-3
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_text_guidance_and_what_is_not_wanted_count(pipe):
+    plain, *others = (
+        pipe(text, duration_s=1, **(FAST | options))[0].waveform
+        for text, options in (
+            ("a harp", {}),
+            ("a trumpet", {}),
+            ("a harp", {"guidance_scale": 5.0}),
+            ("a harp", {"negative_prompt": "rain"}),
+            ("a harp", {"num_inference_steps": 4}),
+        )
+    )
+    assert all(np.abs(other - plain).max() > 1e-4 for other in others)
+    np.testing.assert_array_equal(pipe("The SOUND of a harp!", duration_s=1, **FAST)[0].waveform, plain)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_loop_has_no_seam(pipe, seed):
+    [made] = pipe("a harp", duration_s=2.1, loop=True, seed=seed, **FAST)
+    wave = made.waveform[0]
+    steps = np.abs(np.diff(wave))
+    assert abs(wave[0] - wave[-1]) <= np.quantile(steps, 0.999)
+    bend = np.abs(np.diff(np.concatenate([wave, wave]), 2))  # nor a corner
+    assert bend[len(wave) - 2 : len(wave) + 1].max() <= np.quantile(bend, 0.9995)
+    ends = rms_db(np.concatenate([wave[-1600:], wave[:1600]]))
+    assert abs(ends - rms_db(wave)) < 6
+
+
+def test_a_recording_is_where_it_starts(pipe, tmp_path):
+    write_audio(tmp_path / "song.wav", song(), 22050)
+    mels = {}
+    for strength in (0.0, 0.3, 1.0):
+        [made] = pipe("a harp", init=tmp_path / "song.wav", strength=strength, **FAST)
+        assert made.waveform.shape == (1, 3 * RATE)
+        mels[strength] = mel_spectrogram(torch.from_numpy(made.waveform)[None], pipe.model.mel)
+    near, far = (float((mels[strength] - mels[0.0]).abs().mean()) for strength in (0.3, 1.0))
+    assert 0 < near < far
+    [free] = pipe("a harp", duration_s=3, **FAST)
+    whole = mel_spectrogram(torch.from_numpy(free.waveform)[None], pipe.model.mel)
+    torch.testing.assert_close(mels[1.0], whole)
+    [longer] = pipe("a harp", init=song()[0], sample_rate=22050, duration_s=4.0, **FAST)
+    assert longer.waveform.shape == (1, 4 * RATE)
+
+
+@pytest.mark.parametrize("rate", [22050, 16000, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_inpainting_leaves_the_rest_to_the_sample_and_is_as_loud(pipe, rate, channels):
+    before = song(channels=channels, rate=rate)
+    spans = [(0.8, 1.3), (2.0, 2.4)]
+    made = pipe.inpaint(before, spans, "a harp", sample_rate=rate, **FAST)
+    assert made.waveform.shape == before.shape
+    assert made.sample_rate == rate
+    time = np.arange(before.shape[1]) / rate
+    far = np.ones(len(time), dtype=bool)
+    for start, end in spans:
+        far &= (time < start - 0.031) | (time > end + 0.031)
+        hole = (time >= start) & (time < end)
+        assert np.abs(made.waveform - before)[:, hole].max() > 1e-3
+        around = far & (time > start - 2) & (time < end + 2)
+        for channel in range(channels):
+            level = rms_db(made.waveform[channel, hole]) - rms_db(before[channel, around])
+            assert abs(level) < 1.5
+    np.testing.assert_array_equal(made.waveform[:, far], before[:, far])
+    if channels == 2:
+        hole = (time >= 0.8) & (time < 1.3)
+        assert np.corrcoef(made.waveform[:, hole])[0, 1] == pytest.approx(-1, abs=1e-3)
+
+
+def test_only_a_band_is_made_anew(pipe):
+    before = song(channels=1, rate=RATE)
+    made = pipe.inpaint(before, [(1.0, 2.0)], low_hz=1000, high_hz=3000, sample_rate=RATE, **FAST).waveform
+    change = np.abs(np.fft.rfft((made - before)[0, RATE : 2 * RATE] * np.hanning(RATE))) ** 2
+    assert change[900:3400].sum() > 0.95 * change.sum() > 0
+    note = np.abs(np.fft.rfft(made[0, RATE : 2 * RATE]))[220]
+    assert note == pytest.approx(np.abs(np.fft.rfft(before[0, RATE : 2 * RATE]))[220], rel=0.02)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_extending_goes_on_from_the_end(pipe, before):
+    known = song(channels=2, rate=22050)
+    made = pipe.extend(known, 1.5, "a harp", before=before, sample_rate=22050, **FAST).waveform
+    more = round(1.5 * 22050)
+    assert made.shape == (2, known.shape[1] + more)
+    fade = round(0.031 * 22050)
+    kept, new = (made[:, more:], made[:, :more]) if before else (made[:, :-more], made[:, -more:])
+    where = slice(fade, None) if before else slice(None, -fade)
+    np.testing.assert_array_equal(kept[:, where], known[:, where])
+    near = known[:, : 2 * 22050] if before else known[:, -2 * 22050 :]
+    assert abs(rms_db(new[0]) - rms_db(near[0])) < 1.5
+    assert rms_db(new[0]) - rms_db(new[1]) == pytest.approx(6.02, abs=0.1)
+
+
+def test_spans_that_touch_are_one_and_others_are_refused():
+    assert check_spans([(2, 3), (0, 1), (1, 1.5)], 4) == [(0, 1.5), (2, 3)]
+    for spans, said in (
+        ([], "spans is empty"),
+        ([(1, 1)], "the span is 1 to 1 s"),
+        ([(-1, 1)], "the span is -1 to 1 s"),
+        ([(3, 5)], r"within 0 to 4\.000 s"),
+        ([(float("nan"), 1)], "the span is nan"),
+        ([(0, 4)], "cover all"),
+    ):
+        with pytest.raises(InputError, match=said):
+            check_spans(spans, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prompt": ""}, "expected at least one English word"),
+        ({"prompt": "the sound of"}, "expected at least one English word"),
+        ({"duration_s": 0}, "duration_s is 0"),
+        ({"duration_s": 601}, "at most 600"),
+        ({"num_takes": 0}, "num_takes is 0"),
+        ({"strength": 1.5}, "strength is 1.5"),
+        ({"seed": -1}, "seed is -1"),
+        ({"num_inference_steps": 0}, "num_inference_steps is 0"),
+        ({"num_inference_steps": 1001}, "num_inference_steps is 1001"),
+        ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
+        ({"negative_prompt": "qqqqqqq"}, "expected at least one English word"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the model does not know")
+def test_wrong_arguments_are_named(pipe, changes, said):
+    with pytest.raises(InputError, match=said):
+        pipe(**({"prompt": "a harp", "duration_s": 0.5} | FAST | changes))
+
+
+def test_wrong_bands_and_lengths_are_named(pipe):
+    for band in ({"low_hz": 3000, "high_hz": 200}, {"low_hz": -1}, {"low_hz": 7990, "high_hz": 7991}):
+        with pytest.raises(InputError, match="low_hz is"):
+            pipe.inpaint(song(), [(1, 2)], sample_rate=22050, **band)
+    with pytest.raises(InputError, match="seconds is 0"):
+        pipe.extend(song(), 0, sample_rate=22050)
+
+
+def test_unknown_words_are_said(pipe):
+    with pytest.warns(UserWarning, match="does not know qqqqqqq"):
+        pipe("a qqqqqqq harp", duration_s=0.5, **FAST)
+
+
+def test_it_is_a_system_like_the_others(tiny_generator, tiny_model_folder):
+    system = load_system(tiny_generator, GenerateSystem)
+    assert system.info["sampling"] == {"steps": 4, "guidance": 2.0}
+    with pytest.raises(ModelError, match="holds a system 'transfer'; expected 'generate'"):
+        GeneratePipeline.load(tiny_model_folder)
