@@ -114,20 +114,20 @@ def test_every_class_of_a_source_is_a_leaf():
     tables = (midi.MORE_INSTRUMENTS, midi.EFFECTS, midi.DRUMS, speech.VOICES, SIGNALS)
     assert {label for table in tables for label in table} <= leaves
     assert {row[1] for row in (*kits.PIECES, *kits.FILES)} <= leaves
-    assert {midi._label(name, ONTOLOGY) for name in midi.INSTRUMENTS} <= leaves
+    assert {midi._label(name) for name in midi.INSTRUMENTS} <= leaves
     assert not leaves & set(UNSEEN_INSTRUMENTS)  # those stay unheard
 
 
 @plays
 def test_a_soundfont_plays_its_classes():
-    makers = {m.label: m for m in midi.soundfont_makers("timgm6mb", ONTOLOGY)}
+    makers = {m.label: m for m in midi.soundfont_makers("timgm6mb")}
     assert len(makers) > 80
     assert "rain" not in makers  # this soundfont has no banks of variations
     for label in ("violin", "music box", "snare drum", "drum beat", "helicopter"):
         made = makers[label].make(np.random.default_rng(0), RATE)
         assert np.abs(made).max() > 0.004, label
     with pytest.raises(InputError, match="held out"):
-        list(midi.soundfont_makers("freepats", ONTOLOGY))
+        list(midi.soundfont_makers("freepats"))
 
 
 @plays
@@ -143,7 +143,7 @@ def test_recorded_notes_play_where_they_are_of_a_class(tmp_path):
     for name in ("violin", "theremin", "horn"):
         (tmp_path / name).mkdir()
         soundfile.write(tmp_path / name / "A4.wav", 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE), RATE)
-    (maker,) = midi.sample_makers([str(tmp_path)], ONTOLOGY)
+    (maker,) = midi.sample_makers([str(tmp_path)])
     assert (maker.label, maker.library) == ("violin", tmp_path.name)
     assert np.abs(maker.make(np.random.default_rng(0), RATE)).max() > 0.05
 

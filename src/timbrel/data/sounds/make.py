@@ -109,7 +109,7 @@ def find_makers(config: SoundsConfig, ontology: Ontology) -> tuple[dict[str, lis
     _check(config)
     found: dict[str, list[Maker]] = defaultdict(list)
     missing = []
-    for name, makers in _sources(config, ontology):
+    for name, makers in _sources(config):
         try:
             for maker in makers():
                 found[maker.label].append(maker)
@@ -123,13 +123,13 @@ def find_makers(config: SoundsConfig, ontology: Ontology) -> tuple[dict[str, lis
     return by_class, missing
 
 
-def _sources(config: SoundsConfig, ontology: Ontology) -> Iterable[tuple[str, Callable[[], Iterable[Maker]]]]:
+def _sources(config: SoundsConfig) -> Iterable[tuple[str, Callable[[], Iterable[Maker]]]]:
     """The chosen sources, with what lists their makers."""
     if "soundfonts" in config.sources:
         for library in config.libraries:
-            yield library, functools.partial(midi.soundfont_makers, library, ontology)
+            yield library, functools.partial(midi.soundfont_makers, library)
     others: dict[str, Callable[[], Iterable[Maker]]] = {
-        "samples": lambda: midi.sample_makers(config.samples, ontology),
+        "samples": lambda: midi.sample_makers(config.samples),
         "drumkits": lambda: kits.kit_makers(config.drumkits),
         "sonic-pi": lambda: kits.file_makers(config.sonic_pi),
         "speech": speech.speech_makers,

@@ -97,7 +97,7 @@ KITS = (0, 8, 16, 24, 25, 32, 40)
 NO_EFFECTS = ("opl3",)  # frequency modulation: its applause and its dog are noises
 
 
-def soundfont_makers(library: str, ontology: Ontology) -> Iterator[Maker]:
+def soundfont_makers(library: str) -> Iterator[Maker]:
     """Makers of every class that a soundfont has.
 
     Raises:
@@ -107,11 +107,11 @@ def soundfont_makers(library: str, ontology: Ontology) -> Iterator[Maker]:
     if is_held_out(library=library):
         raise InputError(f"library {library!r} is held out for the benchmark; leave it out of `libraries`")
     presets(library)
-    for label, make in (*_instruments(library, ontology), *_more(library), *_drums(library), *_effects(library)):
+    for label, make in (*_instruments(library), *_more(library), *_drums(library), *_effects(library)):
         yield Maker(label, library, LIBRARIES[library].licence, make)
 
 
-def sample_makers(folders: Sequence[str], ontology: Ontology) -> Iterator[Maker]:
+def sample_makers(folders: Sequence[str]) -> Iterator[Maker]:
     """Makers of every instrument that folders of recorded notes have, if it is one of `INSTRUMENTS` and a class.
 
     Raises:
@@ -121,25 +121,26 @@ def sample_makers(folders: Sequence[str], ontology: Ontology) -> Iterator[Maker]
         for name in sampled_instruments(folder):
             if name in INSTRUMENTS:
                 make = functools.partial(_recorded, folder, INSTRUMENTS[name])
-                yield Maker(_label(name, ontology), Path(folder).resolve().name, "the user's own", make)
+                yield Maker(_label(name), Path(folder).resolve().name, "the user's own", make)
 
 
 _Made = tuple[str, Callable[[np.random.Generator, int], np.ndarray]]
 
 
-def _label(instrument: str, ontology: Ontology) -> str:
-    return ontology.find(CLASSES.get(instrument, instrument.replace("-", " "))).name
+@functools.cache
+def _label(instrument: str) -> str:
+    return Ontology.load().find(CLASSES.get(instrument, instrument.replace("-", " "))).name
 
 
 def _one_voice(row: Instrument) -> bool:
     return row.family in ("bowed", "woodwind", "brass") and row.name not in ("strings", "brass")
 
 
-def _instruments(library: str, ontology: Ontology) -> Iterator[_Made]:
+def _instruments(library: str) -> Iterator[_Made]:
     for row in INSTRUMENTS.values():
         if row.name not in LIBRARIES[library].without:
             span = (row.lowest, row.highest, _one_voice(row))
-            yield _label(row.name, ontology), functools.partial(_phrase, library, 0, row.program, *span)
+            yield _label(row.name), functools.partial(_phrase, library, 0, row.program, *span)
 
 
 def _more(library: str) -> Iterator[_Made]:

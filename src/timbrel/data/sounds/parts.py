@@ -13,6 +13,8 @@ from scipy.signal import fftconvolve
 Generator = np.random.Generator
 Signal = Callable[[Generator, int, int], np.ndarray]
 """(generator, samples, sample rate) -> float [samples], of any level."""
+Wave = Callable[[np.ndarray | float, int, int], np.ndarray]
+"""(frequency in Hz, constant or [samples], samples, sample rate) -> float [samples]."""
 
 
 def log_uniform(rng: Generator, low: float, high: float) -> float:

@@ -12,6 +12,7 @@ from timbrel.data.sounds.maker import Maker, in_a_room, seconds
 from timbrel.data.sounds.parts import (
     Generator,
     Signal,
+    Wave,
     decay,
     drops,
     faded,
@@ -31,13 +32,13 @@ from timbrel.data.sounds.parts import (
 from timbrel.data.sounds.scenes import SCENES
 
 
-def _steady(wave: Signal, low: float, high: float) -> Signal:
+def _steady(wave: Wave, low: float, high: float) -> Signal:
     """A wave of one frequency, at times of a few after each other."""
 
     def signal(rng: Generator, n: int, rate: int) -> np.ndarray:
         count = int(rng.choice([1, 1, 2, 3, 5]))
         hz = np.repeat([log_uniform(rng, low, high) for _ in range(count)], -(-n // count))[:n]
-        return wave(hz, n, rate) * gate(rng, n, rate)  # type: ignore[arg-type]
+        return wave(hz, n, rate) * gate(rng, n, rate)
 
     return signal
 
@@ -178,9 +179,9 @@ def _morse(rng: Generator, n: int, rate: int) -> np.ndarray:
 
 
 SIGNALS: dict[str, Signal] = {
-    "sine wave": _steady(sine, 100, 8000),  # type: ignore[arg-type]
-    "square wave": _steady(square, 50, 3000),  # type: ignore[arg-type]
-    "sawtooth wave": _steady(saw, 50, 3000),  # type: ignore[arg-type]
+    "sine wave": _steady(sine, 100, 8000),
+    "square wave": _steady(square, 50, 3000),
+    "sawtooth wave": _steady(saw, 50, 3000),
     "sine sweep": _sweep,
     "white noise": _coloured(0.0),
     "pink noise": _coloured(-1.0),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from typing import Any
 
@@ -42,7 +41,6 @@ class SoundWindows:
         for label in self.labels:
             for parent in ontology.parents(label):
                 self._siblings[parent].append(label)
-        self._levels = functools.lru_cache(maxsize=None)(store.levels)
 
     def draw(self, rng: np.random.Generator, size: int, overlap_share: float) -> dict[str, Any]:
         """`mel` [size, 1, n_mels, frames] in dB; `label` and `caption`, a str for each.
@@ -62,7 +60,7 @@ class SoundWindows:
         """A window of some sound of a class: dB [n_mels, frames]. A sound that is shorter has silence after it."""
         entry = _draw(self.entries[label], rng)
         start = int(rng.integers(max(entry.frames - self.frames, 0) + 1))
-        levels = np.array(self._levels(entry)[start : start + self.frames])
+        levels = np.array(self.store.levels(entry)[start : start + self.frames])
         levels = np.pad(levels, ((0, self.frames - len(levels)), (0, 0)))
         return dequantise(levels, self.store.config.floor_db)
 
