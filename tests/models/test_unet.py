@@ -5,10 +5,18 @@ import torch
 
 from timbrel.diffusion.schedules import cosine_schedule
 from timbrel.errors import InputError
-from timbrel.models.unet import UNet, UNetConfig
+from timbrel.models.unet import UNet, UNetConfig, with_pictures
 
 SCHEDULE = cosine_schedule(100, prediction_type="v", zero_terminal_snr=True)
-SMALL = UNetConfig(latent_channels=2, latent_height=4, widths=(16, 24, 32), embedding_width=16, modulation_width=8)
+SMALL = UNetConfig(
+    latent_channels=2,
+    latent_height=4,
+    widths=(16, 24, 32),
+    embedding_width=16,
+    modulation_width=8,
+    picture_width=4,
+    picture_dilations=(1, 2),
+)
 
 
 def unet(config=SMALL, *, fresh=False, **options):
@@ -80,3 +88,14 @@ def test_other_settings_are_refused():
         unet(prediction_type="sample")
     with pytest.raises(InputError, match="widths is empty"):
         unet(UNetConfig(widths=()))
+
+
+def test_pictures_are_added_to_a_denoiser_that_knows_none():
+    along_time = unet(UNetConfig(latent_channels=2, latent_height=4, widths=(16, 24)))
+    both = with_pictures(along_time, 4, (1, 2))
+    noisy, t = torch.randn(1, 2, 4, 12), torch.tensor([50])
+    torch.testing.assert_close(both(noisy, t), along_time(noisy, t))
+    torch.nn.init.normal_(both.picture.leave.weight)
+    assert not torch.allclose(both(noisy, t), along_time(noisy, t))
+    assert with_pictures(both, 8, (1,)) is both
+    assert with_pictures(along_time, 4, ()) is along_time

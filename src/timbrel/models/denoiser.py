@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,21 @@ class DenoiserConfig:
     picture_width: Width = 48
     picture_dilations: Dilations = (1, 2, 4, 1, 2, 4)  # none: along time alone
     noise_input: bool = False  # whether the answer to pure noise depends on the noise
+
+
+class PictureConfig(Protocol):
+    """What the blocks over the picture need to know of a denoiser."""
+
+    @property
+    def latent_channels(self) -> int: ...
+    @property
+    def latent_height(self) -> int: ...
+    @property
+    def modulation_width(self) -> int: ...
+    @property
+    def picture_width(self) -> int: ...
+    @property
+    def picture_dilations(self) -> tuple[int, ...]: ...
 
 
 NOISE_CHANNELS = 3
@@ -81,20 +97,29 @@ class PictureBlock(nn.Module):
 
 
 class PictureBlocks(nn.Module):
-    """What is to be added to an answer, from that, its inputs and perhaps noise: [batch, 3 c (+ noise), h, w] ->
-    [batch, c, h, w]. Convolutions over bands and time: a partial one band higher is the same pattern, which the blocks
-    along time, to which each band is a thing of its own, have to learn band by band. At first they add nothing."""
+    """What is to be added to an answer, from that and its inputs: [batch, channels, h, w] -> [batch, c, h, w].
+    Convolutions over bands and time: a partial one band higher is the same pattern, which the blocks along time, to
+    which each band is a thing of its own, have to learn band by band. At first they add nothing.
 
-    def __init__(self, config: DenoiserConfig) -> None:
+    Args:
+        config: of the denoiser that they end.
+        channels: of what enters.
+    """
+
+    def __init__(self, config: PictureConfig, channels: int) -> None:
         super().__init__()
-        width = config.picture_width
+        width, modulation = config.picture_width, config.modulation_width
         self.place = nn.Parameter(torch.zeros(width, config.latent_height, 1))
-        noise_channels = min(NOISE_CHANNELS, config.latent_channels - 1) if config.noise_input else 0
-        self.enter = nn.Conv2d(3 * config.latent_channels + noise_channels, width, 3, padding=1)
-        self.blocks = nn.ModuleList(PictureBlock(width, config.modulation_width, d) for d in config.picture_dilations)
+        self.enter = nn.Conv2d(channels, width, 3, padding=1)
+        self.blocks = nn.ModuleList(PictureBlock(width, modulation, d) for d in config.picture_dilations)
         self.leave = nn.Conv2d(width, config.latent_channels, 1)
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)
+
+    @classmethod
+    def of(cls, config: PictureConfig, channels: int) -> Self | None:
+        """None where the config has none."""
+        return cls(config, channels) if config.picture_dilations else None
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         x = self.enter(x.contiguous(memory_format=torch.channels_last)) + self.place
@@ -147,7 +172,8 @@ class TransferDenoiser(nn.Module):
         self.noise = nn.Linear(config.latent_height, width, bias=False) if config.noise_input else None
         if self.noise is not None:
             nn.init.zeros_(self.noise.weight)
-        self.picture = PictureBlocks(config) if config.picture_dilations else None
+        noise_channels = min(NOISE_CHANNELS, config.latent_channels - 1) if config.noise_input else 0
+        self.picture = PictureBlocks.of(config, 3 * config.latent_channels + noise_channels)
 
     def null(self, condition: Condition, drop: Tensor | None = None) -> Condition:
         """The condition without its style, for classifier-free guidance; `drop` [batch] says where (default all)."""

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from timbrel.bounds import Bounds, Dilations, Width, Widths
 from timbrel.errors import InputError
-from timbrel.models.denoiser import Block, PictureBlock
+from timbrel.models.denoiser import Block, PictureBlocks
 from timbrel.models.layers import CrossAttention, sinusoidal_embedding
 from timbrel.models.unet import Down, Up, VelocityNetwork
 
@@ -55,26 +55,6 @@ class Attention(nn.Module):
         return x + self.cross(self.norm(x), text.tokens, text.mask)
 
 
-class Picture(nn.Module):
-    """Convolutions over bands and time: latents and an answer [batch, c, h, w] -> what is to be added to the answer."""
-
-    def __init__(self, config: TextUNetConfig) -> None:
-        super().__init__()
-        width = config.picture_width
-        self.place = nn.Parameter(torch.zeros(width, config.latent_height, 1))
-        self.enter = nn.Conv2d(2 * config.latent_channels, width, 3, padding=1)
-        self.blocks = nn.ModuleList(PictureBlock(width, config.modulation_width, d) for d in config.picture_dilations)
-        self.leave = nn.Conv2d(width, config.latent_channels, 1)
-        nn.init.zeros_(self.leave.weight)
-
-    def forward(self, x: Tensor, answer: Tensor, embedding: Tensor) -> Tensor:
-        y = torch.cat([x, answer], dim=1).contiguous(memory_format=torch.channels_last)
-        y = self.enter(y) + self.place
-        for block in self.blocks:
-            y = block(y, embedding)
-        return self.leave(y)
-
-
 class TextUNet(VelocityNetwork):
     """`model(noisy_latents, timesteps, text) -> prediction` of "v" or of the noise.
 
@@ -107,7 +87,7 @@ class TextUNet(VelocityNetwork):
         self.looks_up = nn.ModuleList(Attention(w, config) for w, _ in reversed(levels))
         self.leave = nn.Linear(config.widths[0], channels)
         nn.init.zeros_(self.leave.weight)
-        self.picture = Picture(config) if config.picture_dilations else None
+        self.picture = PictureBlocks.of(config, 2 * config.latent_channels)
 
     def null(self, text: Text, drop: Tensor | None = None) -> Text:
         """The learned token in place of a text, for classifier-free guidance; `drop` [batch] says where (all)."""
@@ -121,7 +101,7 @@ class TextUNet(VelocityNetwork):
         pooled = (text.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
         embedding = F.gelu(self.time(sinusoidal_embedding(timesteps, self.config.token_width)) + self.pooled(pooled))
         answer = self._along_time(x, embedding, text)
-        return answer if self.picture is None else answer + self.picture(x, answer, embedding)
+        return answer if self.picture is None else answer + self.picture(torch.cat([x, answer], dim=1), embedding)
 
     def _along_time(self, latents: Tensor, embedding: Tensor, text: Text) -> Tensor:
         frames, multiple = latents.shape[-1], 2 ** len(self.downs)

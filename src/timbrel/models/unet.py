@@ -6,6 +6,7 @@ The report's U-Net works over bands and time in two dimensions. Here all bands o
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -14,22 +15,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from timbrel.bounds import Width, Widths
+from timbrel.bounds import Dilations, Width, Widths
 from timbrel.errors import InputError
-from timbrel.models.denoiser import Block
+from timbrel.models.denoiser import Block, PictureBlocks
 from timbrel.models.layers import TimeConv, sinusoidal_embedding
 
 
 @dataclass(frozen=True)
 class UNetConfig:
     """`widths`: of the features at each level, from the full frame rate of the latents to the coarsest. The first is
-    the widest: what the network can add to a moment has no more dimensions than that."""
+    the widest: what the network along time can add to a moment has no more dimensions than that. `picture_dilations`:
+    of convolutions over bands and time that come after it; none, and it works along time alone."""
 
     latent_channels: Width = 8
     latent_height: Width = 64
     widths: Widths = (320, 224, 224)
     embedding_width: Width = 256
     modulation_width: Width = 64
+    picture_width: Width = 48
+    picture_dilations: Dilations = ()
 
 
 class Down(nn.Module):
@@ -116,11 +120,16 @@ class UNet(VelocityNetwork):
         self.ups = nn.ModuleList(Up(below, w, config.modulation_width) for w, below in reversed(levels))
         self.leave = nn.Linear(config.widths[0], channels)
         nn.init.zeros_(self.leave.weight)
+        self.picture = PictureBlocks.of(config, 2 * config.latent_channels)
 
     def network(self, x: Tensor, timesteps: Tensor, *condition: Any) -> Tensor:
         embedding = self.time(sinusoidal_embedding(timesteps, self.config.embedding_width))
-        frames, multiple = x.shape[-1], 2 ** len(self.downs)
-        x = self.enter(F.pad(x, (0, -frames % multiple)).flatten(1, 2).transpose(1, 2))
+        answer = self._along_time(x, embedding)
+        return answer if self.picture is None else answer + self.picture(torch.cat([x, answer], dim=1), embedding)
+
+    def _along_time(self, latents: Tensor, embedding: Tensor) -> Tensor:
+        frames, multiple = latents.shape[-1], 2 ** len(self.downs)
+        x = self.enter(F.pad(latents, (0, -frames % multiple)).flatten(1, 2).transpose(1, 2))
         skips = []
         for down in self.downs:
             x, skip = down(x, embedding)
@@ -130,3 +139,14 @@ class UNet(VelocityNetwork):
             x = up(x, skips.pop(), embedding)
         x = self.leave(F.layer_norm(x, x.shape[-1:]))[:, :frames]
         return x.transpose(1, 2).unflatten(1, self.mean.shape[:2])
+
+
+def with_pictures(unet: UNet, width: int, dilations: tuple[int, ...]) -> UNet:
+    """The same denoiser, that can learn to add convolutions over bands and time; as yet they add nothing. One that has
+    some stays as it is."""
+    if unet.picture is not None or not dilations:
+        return unet
+    config = dataclasses.replace(unet.config, picture_width=width, picture_dilations=dilations)
+    wider = UNet(config, unet.alphas_cumprod, unet.prediction_type)
+    wider.load_state_dict(wider.state_dict() | unet.state_dict())
+    return wider

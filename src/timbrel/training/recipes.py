@@ -157,6 +157,8 @@ class SingleRecipe(Recipe):
     stage: ClassVar[str] = "timbrel.training.single:SingleStage"
 
     widths: tuple[int, ...] = (320, 224, 224)
+    picture_width: int = 48
+    picture_dilations: tuple[int, ...] = (1, 2, 4, 1)
     prediction_type: Literal["v", "epsilon"] = "v"
     schedule: Literal["cosine", "linear"] = "cosine"
     num_train_timesteps: int = 500
@@ -248,7 +250,7 @@ TRANSFER_RECIPES: dict[str, Recipe] = {
 }
 SINGLE_RECIPES: dict[str, SingleRecipe] = {
     "default": SingleRecipe(steps=10000, frames=216, learning_rate=6e-4, warmup_steps=500),
-    "tiny": SingleRecipe(widths=(16, 24), **_TINY),
+    "tiny": SingleRecipe(widths=(16, 24), picture_width=4, picture_dilations=(1,), **_TINY),
 }
 GENERATE_RECIPES: dict[str, GenerateRecipe] = {
     "default": GenerateRecipe(steps=20000, frames=256, learning_rate=8e-4, warmup_steps=500, precision="fp32"),

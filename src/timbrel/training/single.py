@@ -16,7 +16,7 @@ from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
-from timbrel.models.unet import UNetConfig
+from timbrel.models.unet import UNetConfig, with_pictures
 from timbrel.systems.base import ScheduleConfig
 from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.single import SingleSystem
@@ -149,7 +149,8 @@ def _of_instrument(store: MelStore, instrument: str) -> MelStore:
 def _known_model(recipe: SingleRecipe, instrument: str, folder: str | Path, store: MelStore) -> SingleSystem:
     model = dataclasses.replace(load_system(folder, SingleSystem), instrument=instrument)
     check_mel(model.mel, store)
-    settings = {"widths": model.denoiser.config.widths} | dataclasses.asdict(model.schedule_config)
+    model.denoiser = with_pictures(model.denoiser, recipe.picture_width, recipe.picture_dilations)
+    settings = dataclasses.asdict(model.denoiser.config) | dataclasses.asdict(model.schedule_config)
     check_recipe(recipe, settings, folder)
     return model
 
@@ -167,6 +168,8 @@ def _new_model(recipe: SingleRecipe, instrument: str, codec: str | Path, store: 
             latent_channels=loaded.config.latent_channels,
             latent_height=mel.n_mels // loaded.factor,
             widths=recipe.widths,
+            picture_width=recipe.picture_width,
+            picture_dilations=recipe.picture_dilations,
         ),
         ScheduleConfig(
             kind=recipe.schedule,
