@@ -1,7 +1,7 @@
 # What developers call; `just` lists it. Each needs: pip install -c constraints.txt -e ".[dev]"
 
 _list:
-    @just --list --unsorted
+    @{{ just_executable() }} --list --unsorted
 
 # The tests, or those that are named: just test tests/audio
 test *paths:
