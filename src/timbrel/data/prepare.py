@@ -10,18 +10,14 @@ recording is finished; the manifest, with the splits, is written last.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
-import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import torch
@@ -44,7 +40,6 @@ from timbrel.data.recordings import (
 from timbrel.data.splits import assign_split, split_keys
 from timbrel.data.store import Entry, StoreWriter, quantise, write_levels, write_manifest
 from timbrel.errors import AudioError, InputError
-from timbrel.files import write_text
 
 EDGE_S = 0.1  # silence kept before the first and after the last sound
 REST_S = 1.0  # silence kept of a longer one between two sounds
@@ -88,9 +83,8 @@ def prepare(
     _check(out, silence_db, min_seconds, validation_share)
     sources, pool.failures = find_recordings(root)
     StoreWriter(out, config)
-    (out / "finished").mkdir(exist_ok=True)
 
-    jobs = [_Job(root, source, out, config, silence_db, min_seconds, 0.0) for source in sources]
+    jobs = [_Job(root, source, out, config, silence_db, min_seconds) for source in sources]
     entries, reused = _finish(jobs, validation_share, pool)
     if not entries:
         raise nothing_usable(root, pool.failures)
@@ -131,13 +125,7 @@ def _finish(jobs: Sequence[_Job], validation_share: float, pool: Pool) -> tuple[
 
 def _entries(jobs: Sequence[_Job], pool: Pool) -> dict[str, list[Entry]]:
     """Source -> entries of every job that succeeds, now or in an earlier run."""
-    done = {job.source: _read(job.record) for job in jobs if job.record.exists()}
-    new = [job for job in jobs if job.source not in done]
-    return done | {job.source: entries for job, entries in pool.work(_prepare, new)}
-
-
-def _read(record: Path) -> list[Entry]:
-    return [Entry(**entry) for entry in json.loads(record.read_text(encoding="utf-8"))]
+    return {job.source: [Entry(**entry) for entry in entries] for job, entries in pool.finish(_prepare, jobs)}
 
 
 def _split(entries: Mapping[str, list[Entry]], validation_share: float, seed: int) -> tuple[list[Entry], list[str]]:
@@ -175,26 +163,19 @@ def _write_manifest(out: Path, entries: Sequence[Entry]) -> None:
 class _Job(Recording):
     """With a `block_share` above 0 that share of its time validates."""
 
-    out: Path
+    records: ClassVar = "finished"
+
     config: MelConfig
     silence_db: float
     min_seconds: float
-    block_share: float
+    block_share: float = 0.0
 
-    @cached_property
-    def id(self) -> str:
-        """Another for a file that has changed, or for other settings."""
-        settings = (self.config, self.silence_db, self.min_seconds, self.block_share)
-        key = hashlib.sha256(repr((self.source, self.bytes, self.time, settings)).encode())
-        return re.sub(r"[^A-Za-z0-9]+", "-", self.source.rpartition(".")[0])[:60] + "-" + key.hexdigest()[:12]
-
-    @property
-    def record(self) -> Path:
-        return self.out / "finished" / f"{self.id}.json"
+    def settings(self) -> Any:
+        return (self.config, self.silence_db, self.min_seconds, self.block_share)
 
 
-def _prepare(job: _Job) -> list[Entry]:
-    """Writes the mels of one recording, then its record."""
+def _prepare(job: _Job) -> list[dict[str, Any]]:
+    """Writes the mels of one recording; their entries."""
     entries: list[Entry] = []
     with tempfile.TemporaryFile(dir=job.out) as spool:
         power = _listen(job.path, job.config, spool)
@@ -212,8 +193,7 @@ def _prepare(job: _Job) -> list[Entry]:
             piece = torch.from_numpy(np.asarray(mel[frames])).float()
             write_levels(job.out, entry.id, quantise((piece + gain_db).T, job.config.floor_db))
             entries.append(entry)
-    write_text(job.record, json.dumps([dataclasses.asdict(entry) for entry in entries]))
-    return entries
+    return [dataclasses.asdict(entry) for entry in entries]
 
 
 def _listen(path: Path, config: MelConfig, spool: IO[bytes]) -> np.ndarray:

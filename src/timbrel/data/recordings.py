@@ -5,17 +5,21 @@ recordings/INSTRUMENT/**/*.mp3|wav|flac|...
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from timbrel.audio.io import AudioReader, StreamResampler
 from timbrel.errors import InputError, TimbrelError
+from timbrel.files import write_text
 from timbrel.parallel import outcomes
 
 # fmt: off
@@ -31,10 +35,13 @@ BLOCK = 2**16  # samples at a time: what stays in the cache is fastest
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording to work on: `source` is its path below `root`."""
+    """A recording to work on: `source` is its path below `root`, `out` the folder of what is made of it."""
+
+    records: ClassVar[str]  # the folder in `out` that says what is finished
 
     root: Path
     source: str
+    out: Path
 
     @property
     def path(self) -> Path:
@@ -52,6 +59,25 @@ class Recording:
     def time(self) -> int:
         """When it was changed, in ns."""
         return self.path.stat().st_mtime_ns
+
+    def settings(self) -> Any:
+        """What the work on it depends on besides."""
+        return ()
+
+    @cached_property
+    def id(self) -> str:
+        """Another for a file that has changed, or for other settings."""
+        key = hashlib.sha256(repr((self.source, self.bytes, self.time, self.settings())).encode())
+        return re.sub(r"[^A-Za-z0-9]+", "-", self.source.rpartition(".")[0])[:60] + "-" + key.hexdigest()[:12]
+
+    @property
+    def record(self) -> Path:
+        return self.out / self.records / f"{self.id}.json"
+
+    def keep(self, answer: Any) -> None:
+        """Writes the record."""
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        write_text(self.record, json.dumps(answer))
 
 
 @dataclass(frozen=True)
@@ -169,6 +195,17 @@ class Pool:
             raise InputError(f"workers is {workers}; expected at least 1")
         self.workers, self.progress = workers, progress
         self.failures: list[tuple[str, str]] = []
+
+    def finish(
+        self, work: Callable[[Job], Any], jobs: Sequence[Job], name: str | None = None
+    ) -> Iterator[tuple[Job, Any]]:
+        """Jobs that succeed, now or in an earlier run, with their answers in JSON, which their records keep."""
+        for job in jobs:
+            if job.record.exists():
+                yield job, json.loads(job.record.read_text(encoding="utf-8"))
+        for job, answer in self.work(work, [job for job in jobs if not job.record.exists()], name):
+            job.keep(answer)
+            yield job, answer
 
     def work(
         self, work: Callable[[Job], Answer], jobs: Iterable[Job], name: str | None = None

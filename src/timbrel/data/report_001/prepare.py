@@ -2,7 +2,7 @@
 
 OUT/LABEL/STEM_chunkN.png    the Nth 3 s of a recording's sound
 OUT/manifest.jsonl           one picture a line (see `Picture`), with its split
-OUT/recordings.jsonl         what is done of each recording: a stopped run goes on from it
+OUT/.finished/               what is done of each recording: a stopped run goes on from it
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import dataclasses
 import json
 import math
 import os
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,7 +42,9 @@ from timbrel.errors import AudioError, InputError
 from timbrel.files import write_text
 
 TRIM_DB = 20.0
-RECORDINGS = "recordings.jsonl"
+RECORDS = ".finished"  # version 0.1.0 had recordings.jsonl
+Span = Sequence[int]
+"""The first sample of a recording's sound, and the first after it, at 22,050 Hz."""
 
 
 def prepare_pictures(
@@ -81,22 +83,23 @@ def prepare_pictures(
     sources, pool.failures = find_recordings(root)
     out.mkdir(parents=True, exist_ok=True)
 
-    before = _read_states(out)
-    _write_states(out, before.values())
-    states = _listened(root, out, sources, before, pool)
-    if not states:
+    listening = [_Listening(root, source, out) for source in sources]
+    spans = {job.source: span for job, span in pool.finish(_listen, listening, "listening")}
+    if not spans:
         raise nothing_usable(root, pool.failures)
-    plan, warnings = _plan(states, max_minutes, validation_share, seed)
-    drawings = [_Drawing(root, source, out, states[source], splits) for source, splits in plan.items()]
-    done, reused = _drawn(drawings, states, pool)
+    plan, warnings = _plan(spans, max_minutes, validation_share, seed)
+    stems = _stems(sources)
+    drawings = [
+        _Drawing(root, source, out, stems[source], spans[source], splits) for source, splits in sorted(plan.items())
+    ]
+    done, reused = _drawn(drawings, pool)
     if not done:
         raise nothing_usable(root, pool.failures)
 
     pictures = sorted((p for drawing in done for p in drawing.pictures()), key=lambda picture: picture.file)
-    write_text(out / MANIFEST, _lines(pictures))
-    _sweep(out, [*before.values(), *states.values()], {picture.file for picture in pictures})
-    _write_states(out, (states[source] for source in sorted(states)))  # forgets what is gone: so last
-    warnings += _without_recording(sources, states)
+    write_text(out / MANIFEST, "".join(json.dumps(dataclasses.asdict(picture)) + "\n" for picture in pictures))
+    _sweep(out, {picture.file for picture in pictures}, {job.record for job in (*listening, *drawings)})
+    warnings += _without_recording(sources, spans)
     return PrepareReport(out, len(done), reused, _hours(pictures), tuple(pool.failures), tuple(warnings))
 
 
@@ -105,7 +108,7 @@ def _check(out: Path, max_minutes: float, validation_share: float) -> None:
     if not 0 < max_minutes < math.inf:
         raise InputError(f"max_minutes is {max_minutes}; expected above 0")
     for name in ("config.json", MANIFEST):
-        if (out / name).exists() and not (out / RECORDINGS).exists():
+        if (out / name).exists() and not any((out / ours).exists() for ours in (RECORDS, "recordings.jsonl")):
             raise InputError(f"{out} holds a {name} of something other than pictures; use another folder")
 
 
@@ -116,69 +119,9 @@ def _hours(pictures: Sequence[Picture]) -> dict[str, dict[str, float]]:
     return hours
 
 
-def _without_recording(sources: Iterable[str], states: Iterable[str]) -> list[str]:
-    labels = {label_of(source) for source in sources} - {label_of(source) for source in states}
+def _without_recording(sources: Iterable[str], usable: Iterable[str]) -> list[str]:
+    labels = {label_of(source) for source in sources} - {label_of(source) for source in usable}
     return [f"{label} has no usable recording, and is left out" for label in sorted(labels)]
-
-
-# what is known of each recording --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _State:
-    """What is known of a recording of so many bytes and such a time: its pictures' stem, and its sound, in samples."""
-
-    source: str
-    bytes: int
-    time: int
-    stem: str
-    start: int
-    stop: int
-    drawn: bool = False
-
-
-def _lines(items: Iterable[Picture | _State]) -> str:
-    return "".join(json.dumps(dataclasses.asdict(item)) + "\n" for item in items)
-
-
-def _write_states(out: Path, states: Iterable[_State]) -> None:
-    write_text(out / RECORDINGS, _lines(states))
-
-
-def _note(out: Path, state: _State) -> None:
-    with open(out / RECORDINGS, "a", encoding="utf-8") as file:
-        file.write(_lines([state]))
-
-
-def _read_states(out: Path) -> dict[str, _State]:
-    """By source; the last line on one counts."""
-    states = {}
-    if (out / RECORDINGS).exists():
-        for line in (out / RECORDINGS).read_text(encoding="utf-8").splitlines():
-            try:
-                state = _State(**json.loads(line))
-            except (ValueError, TypeError):
-                continue  # the last line of a killed run
-            states[state.source] = state
-    return states
-
-
-def _listened(
-    root: Path, out: Path, sources: Sequence[str], before: Mapping[str, _State], pool: Pool
-) -> dict[str, _State]:
-    """Source -> state of every recording that can be read: those of `before` that have not changed, and new ones."""
-    states, stems = {}, _stems(sources)
-    recordings = {source: Recording(root, source) for source in sources}
-    for source, recording in recordings.items():
-        old = before.get(source)
-        if old is not None and (old.bytes, old.time) == (recording.bytes, recording.time):
-            stem = stems[source]
-            states[source] = old if old.stem == stem else replace(old, stem=stem, drawn=False)
-    new = [recording for source, recording in recordings.items() if source not in states]
-    for job, (start, stop) in pool.work(_listen, new, "listening"):
-        states[job.source] = _State(job.source, job.bytes, job.time, stems[job.source], start, stop)
-        _note(out, states[job.source])
-    return states
 
 
 def _stems(sources: Sequence[str]) -> dict[str, str]:
@@ -205,10 +148,10 @@ def _stems(sources: Sequence[str]) -> dict[str, str]:
 
 
 def _plan(
-    states: Mapping[str, _State], max_minutes: float, validation_share: float, seed: int
+    spans: Mapping[str, Span], max_minutes: float, validation_share: float, seed: int
 ) -> tuple[dict[str, dict[str, range]], list[str]]:
     """Source -> split -> the numbers of its chunks; and warnings."""
-    by_label = _chunk_counts(states, max_minutes)
+    by_label = _chunk_counts(spans, max_minutes)
     totals = {label: sum(counts.values()) for label, counts in by_label.items()}
     shortest = min(totals, key=lambda label: totals[label])
     plan: dict[str, dict[str, range]] = {}
@@ -231,12 +174,12 @@ def _plan(
     return plan, warnings
 
 
-def _chunk_counts(states: Mapping[str, _State], max_minutes: float) -> dict[str, dict[str, int]]:
+def _chunk_counts(spans: Mapping[str, Span], max_minutes: float) -> dict[str, dict[str, int]]:
     """Label -> source -> how many chunks there are of it."""
     most = math.ceil(60 * max_minutes / CHUNK_S)
     by_label: dict[str, dict[str, int]] = defaultdict(dict)
-    for source, state in sorted(states.items()):
-        by_label[label_of(source)][source] = min(-(-(state.stop - state.start) // CHUNK), most)
+    for source, (start, stop) in sorted(spans.items()):
+        by_label[label_of(source)][source] = min(-(-(stop - start) // CHUNK), most)
     return by_label
 
 
@@ -263,62 +206,72 @@ def _share_out(counts: Mapping[str, int], total: int) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class _Drawing(Recording):
-    """A recording of which chunks are to be drawn, by their split."""
+class _Listening(Recording):
+    """A recording whose sound is to be found."""
 
-    out: Path
-    state: _State
+    records: ClassVar = f"{RECORDS}/listening"
+
+
+@dataclass(frozen=True)
+class _Drawing(Recording):
+    """A recording of whose sound chunks are to be drawn, by their split. Its record names the files before they are
+    drawn."""
+
+    records: ClassVar = f"{RECORDS}/drawing"
+
+    stem: str
+    span: Span
     splits: Mapping[str, range]
 
+    def settings(self) -> Any:
+        return (self.stem, sorted(self.files()))
+
+    def files(self) -> dict[int, str]:
+        """Each chunk's path below `out`."""
+        return {n: f"{self.label}/{self.stem}_chunk{n}.png" for numbers in self.splits.values() for n in numbers}
+
     def pictures(self) -> list[Picture]:
-        return [self._picture(split, number) for split, numbers in self.splits.items() for number in numbers]
-
-    def _picture(self, split: str, number: int) -> Picture:
-        start_s = (self.state.start + number * CHUNK) / CONFIG.sample_rate
-        file = f"{self.label}/{self.state.stem}_chunk{number}.png"
-        return Picture(file, self.label, split, self.source, round(start_s, 3))
-
-    def files(self) -> dict[int, Path]:
-        """Where each chunk goes."""
-        numbers = [number for of_split in self.splits.values() for number in of_split]
-        return {n: self.out / picture.file for n, picture in zip(numbers, self.pictures(), strict=True)}
+        files, first = self.files(), self.span[0]
+        return [
+            Picture(files[n], self.label, split, self.source, round((first + n * CHUNK) / CONFIG.sample_rate, 3))
+            for split, numbers in self.splits.items()
+            for n in numbers
+        ]
 
     def done(self) -> bool:
-        return self.state.drawn and all(path.exists() for path in self.files().values())
+        return self.record.exists() and all((self.out / file).exists() for file in self.files().values())
 
 
-def _drawn(drawings: Sequence[_Drawing], states: dict[str, _State], pool: Pool) -> tuple[list[_Drawing], int]:
-    """Those that are drawn at the end, and how many were before; `states` say so then."""
+def _drawn(drawings: Sequence[_Drawing], pool: Pool) -> tuple[list[_Drawing], int]:
+    """Those that are drawn at the end, and how many were before."""
     todo = [drawing for drawing in drawings if not drawing.done()]
-    failed = {drawing.source for drawing in todo}
-    for drawing, _ in pool.work(_draw, todo, "drawing"):
-        failed.remove(drawing.source)
-        states[drawing.source] = replace(drawing.state, drawn=True)
-        _note(drawing.out, states[drawing.source])
-    return [drawing for drawing in drawings if drawing.source not in failed], len(drawings) - len(todo)
+    for drawing in todo:
+        files = list(drawing.files().values())
+        for file in files:
+            (drawing.out / file).unlink(missing_ok=True)  # perhaps of a recording as it was
+        drawing.keep(files)
+    made = {drawing.source for drawing, _ in pool.work(_draw, todo, "drawing")}
+    unmade = {drawing.source for drawing in todo} - made
+    return [drawing for drawing in drawings if drawing.source not in unmade], len(drawings) - len(todo)
 
 
-def _sweep(out: Path, states: Sequence[_State], wanted: set[str]) -> None:
-    """Removes pictures made from these recordings that are not wanted any more; no other file."""
-    stems = defaultdict(set)
-    for state in states:
-        stems[label_of(state.source)].add(state.stem)
-    for label, ours in stems.items():
-        if not (out / label).is_dir():
-            continue
-        for path in list((out / label).iterdir()):
-            match = re.fullmatch(r"(.*)_chunk\d+\.png", path.name, re.DOTALL)
-            if match and match[1] in ours and f"{label}/{path.name}" not in wanted:
-                path.unlink()
-        if not any((out / label).iterdir()):
-            (out / label).rmdir()
+def _sweep(out: Path, wanted: set[str], records: set[Path]) -> None:
+    """Removes pictures of earlier runs that are not wanted any more, and their records; no other file."""
+    for record in list((out / RECORDS).rglob("*.json")):
+        if record not in records:
+            made = json.loads(record.read_text(encoding="utf-8")) if record.parent.name == "drawing" else []
+            for path in (out / file for file in made if file not in wanted):
+                path.unlink(missing_ok=True)
+                if path.parent.is_dir() and not any(path.parent.iterdir()):
+                    path.parent.rmdir()
+            record.unlink()
 
 
 # one recording --------------------------------------------------------------------------------------
 
 
-def _listen(job: Recording) -> tuple[int, int]:
-    """The first sample of a recording's sound, and the first after it, at 22,050 Hz.
+def _listen(job: _Listening) -> Span:
+    """Where a recording has sound.
 
     Frames of `n_fft` around every `hop_length`th sample count where they are within 20 dB of the loudest, as in
     librosa's `effects.trim`; here they are put together from spans of `hop_length`.
@@ -346,10 +299,10 @@ def _draw(job: _Drawing) -> None:
     files = job.files()
     (job.out / job.label).mkdir(parents=True, exist_ok=True)
     with open_audio(job.path) as reader:
-        chunks = _chunks(mono_blocks(reader, CONFIG.sample_rate), job.state.start, job.state.stop)
+        chunks = _chunks(mono_blocks(reader, CONFIG.sample_rate), *job.span)
         for number, chunk in enumerate(chunks):
-            if path := files.pop(number, None):
-                write_picture(path, mel_spectrogram(torch.from_numpy(chunk)[None, None], CONFIG)[0, 0])
+            if file := files.pop(number, None):
+                write_picture(job.out / file, mel_spectrogram(torch.from_numpy(chunk)[None, None], CONFIG)[0, 0])
             if not files:
                 return
     raise AudioError(f"{job.source} is shorter than it was a moment ago; run again when nothing changes it")
