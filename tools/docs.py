@@ -49,6 +49,7 @@ def blocks() -> dict[tuple[str, str], Block]:
         (card, "directions"): directions,
         (card, "other figures"): other_figures,
         ("docs/cross-diffusion.md", "cross"): cross,
+        ("docs/benchmark.md", "libraries"): libraries,
         ("docs/how-it-works.md", "cost"): partial(from_csv, "docs/how-it-works/cost.csv"),
         (report_003, "speed"): lambda: report_003_page.speed_table(_json("docs/report-003/speed.json")).markdown(),
     }
@@ -121,6 +122,19 @@ def _mean(summary: dict[str, float]) -> str:
 def beyond_table(name: str) -> str:
     """One table of the shipped model's beyond.json."""
     return beyond.table(name, _json(f"{MODELS}/default/beyond.json")[name]).markdown()
+
+
+def libraries() -> str:
+    """As what the libraries of sounds are heard: a row each, a column for each instrument."""
+    _, *rows = _csv("docs/benchmark/libraries.csv")
+    instruments = list(dict.fromkeys(instrument for instrument, *_ in rows))
+    shares = {}
+    for instrument, library, share, _ in rows:
+        name = library.removesuffix("*")
+        shares[name, instrument] = share + library.removeprefix(name)
+    names = list(dict.fromkeys(library for library, _ in shares))
+    cells = [[name, *(shares.get((name, instrument), "") for instrument in instruments)] for name in names]
+    return Table(["", *instruments], cells).markdown()
 
 
 # --- cross-diffusion
