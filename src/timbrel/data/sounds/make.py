@@ -116,7 +116,8 @@ def find_makers(config: SoundsConfig, ontology: Ontology) -> tuple[dict[str, lis
         except MissingDependencyError as error:
             missing.append(f"{name} ({error})")
     leaves = ontology.leaves()
-    missing += [f"{label} (no source has it)" for label in leaves if label not in found]
+    if without := [label for label in leaves if label not in found]:
+        missing.append(f"{len(without)} classes that no source has: {', '.join(without)}")
     by_class = {label: found[label] for label in leaves if label in found}
     if not by_class:
         raise InputError(f"sources is {config.sources}, and none has a sound: {'; '.join(missing[:3])}")
