@@ -19,12 +19,12 @@ from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.text import WordsConfig
 from timbrel.models.text_unet import Text, TextUNetConfig
-from timbrel.systems.base import Sampling, ScheduleConfig
+from timbrel.systems.base import Sampling
 from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.generate import GenerateSystem
 from timbrel.systems.weights import fingerprint
 from timbrel.training.recipes import GenerateRecipe
-from timbrel.training.shared import check_mel, check_recipe
+from timbrel.training.shared import check_mel, check_recipe, schedule_of
 from timbrel.training.stage import Stage
 
 SAMPLING = Sampling(steps=10, guidance=3.0)
@@ -182,10 +182,5 @@ def _new_model(recipe: GenerateRecipe, codec: str | Path, store: MelStore) -> Ge
             picture_width=recipe.picture_width,
             picture_dilations=recipe.picture_dilations,
         ),
-        ScheduleConfig(
-            kind=recipe.schedule,
-            num_train_timesteps=recipe.num_train_timesteps,
-            prediction_type=recipe.prediction_type,
-            zero_terminal_snr=recipe.prediction_type != "epsilon",
-        ),
+        schedule_of(recipe),
     )

@@ -29,7 +29,6 @@ from timbrel.models.report import (
     ReportUNetConfig,
 )
 from timbrel.systems.alone import CodecSystem
-from timbrel.systems.base import ScheduleConfig
 from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.report_001 import Report001System
 from timbrel.training.losses import (
@@ -41,7 +40,7 @@ from timbrel.training.losses import (
     load_feature_maps,
 )
 from timbrel.training.recipes import Recipe, ReportAutoencoderRecipe, ReportTransferRecipe
-from timbrel.training.shared import check_mel, check_recipe, named_instruments, side_by_side, split_windows
+from timbrel.training.shared import check_mel, check_recipe, named_instruments, schedule_of, side_by_side, split_windows
 from timbrel.training.stage import Stage
 
 SAMPLING = {"steps": 20}
@@ -341,19 +340,13 @@ def _new_model(recipe: ReportTransferRecipe, codec: str | Path | None, windows: 
     _check_sides(recipe, windows.store, report.factor)
     report.fit_scale(windows.single(np.random.default_rng(recipe.seed), 256))
     torch.manual_seed(recipe.seed)
-    schedule = ScheduleConfig(
-        recipe.schedule,
-        recipe.num_train_timesteps,
-        recipe.prediction_type,
-        zero_terminal_snr=recipe.prediction_type != "epsilon",
-    )
     unet = ReportUNetConfig(
         latent_channels=report.config.latent_channels,
         num_filters=recipe.num_filters,
         time_embedding=recipe.time_embedding,
         num_timesteps=recipe.num_train_timesteps,
     )
-    return Report001System.build(mel, report, ReportStyleConfig(recipe.num_filters), unet, schedule)
+    return Report001System.build(mel, report, ReportStyleConfig(recipe.num_filters), unet, schedule_of(recipe))
 
 
 def _known_model(recipe: ReportTransferRecipe, folder: str | Path, store: MelStore) -> Report001System:

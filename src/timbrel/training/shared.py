@@ -16,8 +16,8 @@ from timbrel.data.render import LIBRARIES
 from timbrel.data.store import Entry, MelStore, dequantise
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
-from timbrel.systems.base import StyleTransfer
-from timbrel.training.recipes import Recipe
+from timbrel.systems.base import ScheduleConfig, StyleTransfer
+from timbrel.training.recipes import GenerateRecipe, Recipe, ReportTransferRecipe, SingleRecipe
 
 
 def split_windows(store: MelStore, frames: int, style_frames: int | None = None) -> tuple[Windows, Windows]:
@@ -35,6 +35,16 @@ def latent_moments(codec: MelAutoencoder, windows: Windows, seed: int) -> tuple[
     """Mean and standard deviation of each channel and band of latents of 512 windows, each [c, h, 1]."""
     latents = codec.encode(windows.single(np.random.default_rng(seed), 512))
     return latents.mean(dim=(0, 3))[..., None], latents.std(dim=(0, 3))[..., None].clamp_min(0.02)
+
+
+def schedule_of(recipe: ReportTransferRecipe | SingleRecipe | GenerateRecipe) -> ScheduleConfig:
+    """A recipe's schedule; with "epsilon" it stops just short of pure noise, where the noise says nothing."""
+    return ScheduleConfig(
+        kind=recipe.schedule,
+        num_train_timesteps=recipe.num_train_timesteps,
+        prediction_type=recipe.prediction_type,
+        zero_terminal_snr=recipe.prediction_type != "epsilon",
+    )
 
 
 def side_by_side(floor_db: float, *mels: Tensor) -> Tensor:

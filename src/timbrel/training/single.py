@@ -17,12 +17,11 @@ from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.unet import UNetConfig, with_pictures
-from timbrel.systems.base import ScheduleConfig
 from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.single import SingleSystem
 from timbrel.systems.weights import fingerprint
 from timbrel.training.recipes import SingleRecipe
-from timbrel.training.shared import check_mel, check_recipe, latent_moments, side_by_side, split_windows
+from timbrel.training.shared import check_mel, check_recipe, latent_moments, schedule_of, side_by_side, split_windows
 from timbrel.training.stage import Stage
 
 
@@ -171,10 +170,5 @@ def _new_model(recipe: SingleRecipe, instrument: str, codec: str | Path, store: 
             picture_width=recipe.picture_width,
             picture_dilations=recipe.picture_dilations,
         ),
-        ScheduleConfig(
-            kind=recipe.schedule,
-            num_train_timesteps=recipe.num_train_timesteps,
-            prediction_type=recipe.prediction_type,
-            zero_terminal_snr=recipe.prediction_type != "epsilon",
-        ),
+        schedule_of(recipe),
     )

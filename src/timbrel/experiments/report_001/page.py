@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from timbrel.experiments import page
+from timbrel.experiments.benchmark.measures import COLUMNS
 from timbrel.experiments.page import Block, Column, Figure, Heading, Table, Text
 from timbrel.experiments.report_001 import budget as budgets
 from timbrel.experiments.report_001.budget import STEPS, Budget
@@ -13,12 +14,7 @@ from timbrel.experiments.report_001.clips import MEL
 from timbrel.experiments.run import Result
 from timbrel.files import write_text
 
-JUDGED = (
-    Column("lsd_db", "LSD dB", 1, "lower"),
-    Column("mfcc_distance", "MFCC distance", 0, "lower"),
-    Column("detail", "detail", 2, "1"),
-    Column("instrument_accuracy", "instrument", 2, "higher"),
-)
+JUDGED = COLUMNS[:4]
 RMS = Column("rms_db", "mel RMS dB", 1, "lower")
 CONTENT_RMS = Column("content_rms_db", "from the content, mel RMS dB", 1)
 DENOISED = (
