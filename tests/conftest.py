@@ -1,5 +1,7 @@
 """Models of any small size, with random weights, as folders: quick, and good for all but their sound."""
 
+import json
+
 import pytest
 import torch
 
@@ -93,6 +95,29 @@ def tiny_generator(tmp_path_factory):
     model.info = {"purpose": "tests", "training": "none", "figures": {}, "sampling": {"steps": 4, "guidance": 2.0}}
     folder = tmp_path_factory.mktemp("generator") / "tiny"
     save_system(folder, model)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory):
+    """A CLIP text model of random weights with a tokenizer of letters, saved as transformers saves them."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("clip")
+    letters = [chr(c) for c in range(33, 127)]
+    vocabulary = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: k for k, token in enumerate(vocabulary)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    transformers.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.CLIPTextConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        eos_token_id=len(vocabulary) - 1,
+    )
+    transformers.CLIPTextModel(config).save_pretrained(folder)
     return folder
 
 

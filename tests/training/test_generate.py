@@ -84,7 +84,8 @@ def test_the_codec_stays_as_it_is_and_the_text_encoder_is_trained(store, codec):
     before = copy.deepcopy(stage.model)
     train(stage, 3)
     torch.testing.assert_close(stage.model.codec.state_dict(), before.codec.state_dict(), rtol=0, atol=0)
-    assert not torch.equal(stage.model.text.enter.weight, before.text.enter.weight)
+    trained, fresh = (torch.cat([p.flatten() for p in m.text.parameters()]) for m in (stage.model, before))
+    assert not torch.equal(trained, fresh)
 
 
 def test_a_saved_model_goes_on_with_its_own_sizes_alone(store, codec, tmp_path):
@@ -97,6 +98,19 @@ def test_a_saved_model_goes_on_with_its_own_sizes_alone(store, codec, tmp_path):
     wide = dataclasses.replace(RECIPE, widths=(8, 8))
     with pytest.raises(InputError, match=r"widths .* \(the recipe: \(8, 8\)\)"):
         GenerateStage.prepare(wide, store, init_from=tmp_path / "model")
+
+
+def test_clip_takes_the_place_of_the_words_and_stays_as_it_is(store, codec, tiny_clip, tmp_path):
+    recipe = dataclasses.replace(RECIPE, clip=str(tiny_clip), steps=2, num_workers=0)
+    stage = GenerateStage.prepare(recipe, store, codec=codec)
+    assert stage.batch(0)["words"].shape == (RECIPE.batch_size, 77)
+    before, after = train(stage, 10)
+    assert after < before
+    stage.save(tmp_path)
+    assert not list((load_system(tmp_path, GenerateSystem).text).parameters())
+    GenerateStage.prepare(recipe, store, init_from=tmp_path)
+    with pytest.raises(InputError, match=r"clip .* \(the recipe: None\)"):
+        GenerateStage.prepare(RECIPE, store, init_from=tmp_path)
 
 
 def test_what_does_not_fit_is_refused(store, codec, tmp_path):

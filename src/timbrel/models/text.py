@@ -2,7 +2,8 @@
 
 The default needs nothing but a table in the package, of 9,000 words (tools/words.py). Half of a word's numbers say what
 it is used like, the other half where it is in WordNet: a wording that training never saw lies near those that it saw.
-Over them works a small transformer, which is trained with the denoiser. CLIP's text model is the other choice.
+Over them works a small transformer, which is trained with the denoiser. CLIP's text model (`systems.foreign`) is the
+other choice.
 """
 
 from __future__ import annotations
@@ -128,6 +129,10 @@ class WordEncoder(nn.Module):
         vectors = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows])
         return vectors, torch.arange(vectors.shape[1]) < lengths[:, None]
+
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that are left out."""
+        return split_words(text)[1]
 
     def forward(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """What `read` gives -> tokens [n, length, width] and their mask."""

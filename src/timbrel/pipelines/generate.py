@@ -28,7 +28,6 @@ from timbrel.diffusion.masks import circular, windowed
 from timbrel.diffusion.samplers import Model, dpm_solver_pp_2m, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError, ModelError
-from timbrel.models.text import split_words
 from timbrel.pipelines.fill import Fill, Span, check_spans
 from timbrel.pipelines.listen import Recording, Source
 from timbrel.pipelines.settings import MOST_SECONDS, MOST_SEED, GenerateSettings, Progress, check_range, check_whole
@@ -112,8 +111,8 @@ class GeneratePipeline:
             AudioError: `init` cannot be read.
         """
         settings = replace(settings, **options)
-        if not split_words(prompt)[0]:
-            raise InputError(f"the text is {prompt!r:.200}; expected at least one English word that names a sound")
+        if not prompt.strip():
+            raise InputError(f"the text is {prompt!r}; expected at least one English word that names a sound")
         check_range("strength", strength, 0, 1)
         num_takes = check_whole("num_takes", num_takes, 1, MOST_TAKES)
         check_whole("seed", settings.seed + num_takes - 1, 0, MOST_SEED)
@@ -214,7 +213,7 @@ class GeneratePipeline:
     def _denoiser(self, prompt: str, settings: GenerateSettings, *, loop: bool = False) -> Model:
         """What samplers call, for a sound of any length."""
         for text in (prompt, settings.negative_prompt):
-            if unknown := split_words(text)[1]:
+            if unknown := self.model.text.unknown_words(text):
                 warnings.warn(f"the model does not know {', '.join(unknown)}; they are left out", stacklevel=3)
         scale = self._sampling.guidance if settings.guidance_scale is None else settings.guidance_scale
         model = self.model.model(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from timbrel.errors import MissingDependencyError, ModelError, TimbrelError
+from timbrel.bounds import Width
+from timbrel.errors import InputError, MissingDependencyError, ModelError, TimbrelError
 from timbrel.models.features import LPIPS, VGGish
 
 HUB = "hf:"
@@ -52,6 +54,80 @@ def load_published_network(files: str | Path) -> VGGish | LPIPS:
     """
     with _published(files, f"{VGGISH}; or {LPIPS_STATE}") as tensors:
         return (LPIPS if LPIPS.fits(tensors) else VGGish).from_state_dict(tensors)
+
+
+@dataclass(frozen=True)
+class CLIPTextConfig:
+    """`source`: a folder, or OWNER/REPO on the Hugging Face hub, of CLIP's text model and its tokenizer."""
+
+    source: str
+    width: Width = 768
+
+
+class CLIPText(nn.Module):
+    """CLIP's text model (Radford et al. 2021, arXiv 2103.00020) as a text encoder: 77 tokens of 768 for report 002's.
+
+    It stays as it was trained, and is read where it is when it is first used: a model folder holds its `source` alone.
+    """
+
+    def __init__(self, config: CLIPTextConfig) -> None:
+        super().__init__()
+        self.config, self.width = config, config.width
+        self._loaded: list[Any] = []  # a list hides the network from this one's own weights
+
+    def read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Texts as numbers of tokens [n, length], and mask [n, length]: as in Stable Diffusion, padding counts.
+
+        Raises:
+            InputError: an empty text.
+            ModelError: the source is no CLIP of that width.
+            MissingDependencyError: the extra [hub] is not installed.
+        """
+        if not all(text.strip() for text in texts):
+            raise InputError("the text is empty; expected words for what is to be heard")
+        network, tokenizer = self._load()
+        length = network.config.max_position_embeddings
+        ids = tokenizer(
+            list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).input_ids
+        return ids, torch.ones_like(ids, dtype=torch.bool)
+
+    @torch.no_grad()
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """What `read` gives -> tokens [n, length, width] and their mask."""
+        network = self._load()[0].to(ids.device)
+        return network(ids).last_hidden_state.float().clone(), mask
+
+    def unknown_words(self, text: str) -> list[str]:
+        """None: it has tokens for everything."""
+        return []
+
+    def _load(self) -> list[Any]:
+        if not self._loaded:
+            network, tokenizer = _from_transformers(self.config.source, "CLIPTextModel", "CLIPTokenizer")
+            if network.config.hidden_size != self.width:
+                raise ModelError(
+                    f"{self.config.source} has tokens of {network.config.hidden_size}; expected {self.width}, the "
+                    "text encoder's width in the model"
+                )
+            self._loaded = [network.eval().requires_grad_(False), tokenizer]
+        return self._loaded
+
+
+def _from_transformers(source: str, *names: str) -> list[Any]:
+    """Classes of transformers by name, each loaded from a folder or the hub."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingDependencyError(f"{source} needs transformers ({error}): pip install 'timbrel[hub]'") from error
+    try:
+        return [local_first(getattr(transformers, name).from_pretrained, source) for name in names]
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = textwrap.shorten(str(error), 200) or type(error).__name__
+        raise ModelError(
+            f"{source} cannot be read as a text model ({reason}); expected a folder or OWNER/REPO with CLIP's text "
+            "model and its tokenizer, and a network the first time, with HF_HUB_OFFLINE unset"
+        ) from error
 
 
 @contextmanager

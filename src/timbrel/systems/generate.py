@@ -14,18 +14,19 @@ from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.text import WordEncoder, WordsConfig
 from timbrel.models.text_unet import Text, TextUNet, TextUNetConfig
 from timbrel.systems.base import DiffusionSystem, ScheduleConfig, require_equal
+from timbrel.systems.foreign import CLIPText, CLIPTextConfig
 
 
 @dataclass(kw_only=True)
 class GenerateSystem(DiffusionSystem):
     parts: ClassVar = {
         "codec": {"mel-autoencoder": MelAutoencoder},
-        "text": {"words": WordEncoder},
+        "text": {"words": WordEncoder, "clip": CLIPText},
         "denoiser": {"text-unet": TextUNet},
     }
 
     codec: MelAutoencoder
-    text: WordEncoder
+    text: WordEncoder | CLIPText
     denoiser: TextUNet
 
     @classmethod
@@ -33,14 +34,15 @@ class GenerateSystem(DiffusionSystem):
         cls,
         mel: MelConfig,
         codec: MelAutoencoder,
-        text: WordsConfig,
+        text: WordsConfig | CLIPTextConfig,
         denoiser: TextUNetConfig,
         schedule: ScheduleConfig,
     ) -> GenerateSystem:
         """With fresh weights around a codec."""
         built = schedule.build()
         network = TextUNet(denoiser, built.alphas_cumprod, built.prediction_type)
-        return cls(mel=mel, codec=codec, text=WordEncoder(text), denoiser=network, schedule_config=schedule)
+        encoder = CLIPText(text) if isinstance(text, CLIPTextConfig) else WordEncoder(text)
+        return cls(mel=mel, codec=codec, text=encoder, denoiser=network, schedule_config=schedule)
 
     def check(self) -> None:
         super().check()

@@ -21,6 +21,7 @@ from timbrel.models.text import WordsConfig
 from timbrel.models.text_unet import Text, TextUNetConfig
 from timbrel.systems.base import Sampling
 from timbrel.systems.folder import load_codec, load_system, save_system
+from timbrel.systems.foreign import CLIPTextConfig
 from timbrel.systems.generate import GenerateSystem
 from timbrel.systems.weights import fingerprint
 from timbrel.training.recipes import GenerateRecipe
@@ -93,8 +94,9 @@ class GenerateStage(Stage):
         rng, recipe = self.rng(step), self.recipe
         batch = self._draw(self.train, rng, recipe.overlap_share)
         batch["mel"] = varied(batch["mel"], rng, self.model.mel, recipe.tuning_semitones, recipe.gain_db)
-        noise = rng.standard_normal(batch["words"].shape, dtype=np.float32) / batch["words"].shape[-1] ** 0.5
-        batch["words"] += recipe.word_noise * torch.from_numpy(noise)
+        if batch["words"].is_floating_point():
+            noise = rng.standard_normal(batch["words"].shape, dtype=np.float32) / batch["words"].shape[-1] ** 0.5
+            batch["words"] += recipe.word_noise * torch.from_numpy(noise)
         batch["drop"] = torch.from_numpy(rng.random(recipe.batch_size) < recipe.null_text_share)
         return batch
 
@@ -161,7 +163,12 @@ def _known_model(recipe: GenerateRecipe, folder: str | Path, store: MelStore) ->
     model = load_system(folder, GenerateSystem)
     check_mel(model.mel, store)
     settings = dataclasses.asdict(model.denoiser.config) | dataclasses.asdict(model.schedule_config)
-    check_recipe(recipe, settings | {"text_layers": model.text.config.num_layers}, folder)
+    text = model.text.config
+    if isinstance(text, CLIPTextConfig):
+        settings["clip"] = text.source
+    else:
+        settings |= {"clip": None, "text_layers": text.num_layers}
+    check_recipe(recipe, settings, folder)
     return model
 
 
@@ -173,7 +180,9 @@ def _new_model(recipe: GenerateRecipe, codec: str | Path, store: MelStore) -> Ge
     return GenerateSystem.build(
         mel,
         loaded,
-        WordsConfig(width=recipe.token_width, num_layers=recipe.text_layers),
+        CLIPTextConfig(recipe.clip, recipe.token_width)
+        if recipe.clip
+        else WordsConfig(width=recipe.token_width, num_layers=recipe.text_layers),
         TextUNetConfig(
             latent_channels=loaded.config.latent_channels,
             latent_height=mel.n_mels // loaded.factor,

@@ -181,6 +181,7 @@ class GenerateRecipe(Recipe):
     picture_dilations: tuple[int, ...] = (1, 2)  # none: along time alone
     token_width: int = 128
     text_layers: int = 1
+    clip: str | None = None  # a folder or OWNER/REPO of CLIP's text model, in place of words; its width is token_width
     schedule: Literal["cosine", "linear"] = "cosine"
     num_train_timesteps: int = 1000
     prediction_type: Literal["v", "epsilon"] = "v"

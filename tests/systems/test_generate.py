@@ -1,0 +1,73 @@
+"""The system of generated sound: its folder, its parts that have to fit, and CLIP's text model in place of words."""
+
+import json
+
+import pytest
+import torch
+
+from timbrel.errors import InputError, ModelError
+from timbrel.models.text import WordsConfig
+from timbrel.models.text_unet import TextUNetConfig
+from timbrel.systems.base import ScheduleConfig
+from timbrel.systems.folder import load_system, save_system
+from timbrel.systems.foreign import CLIPText, CLIPTextConfig
+from timbrel.systems.generate import GenerateSystem
+from timbrel.systems.listing import list_models
+
+
+def with_clip(tiny_generator, source, width=16):
+    words = load_system(tiny_generator, GenerateSystem)
+    return GenerateSystem.build(
+        words.mel, words.codec, CLIPTextConfig(str(source), width), words.denoiser.config, words.schedule_config
+    )
+
+
+def test_a_text_is_conditioned_on_and_no_text_is_the_null_token(tiny_generator):
+    system = load_system(tiny_generator, GenerateSystem)
+    text, null = system.encode_text("a slow harp"), system.encode_text("")
+    assert text.tokens.shape == (1, 2, 16)
+    torch.testing.assert_close(null.tokens[0, 0], system.denoiser.null_token)
+    x, t = torch.randn(2, 4, 8, 10), torch.tensor([500, 500])
+    one, other = (system.model(prompt, guidance_scale=scale)(x, t) for prompt, scale in (("", 1), ("a harp", 0)))
+    torch.testing.assert_close(one, other)
+    wanted = system.model("a harp")(x, t)
+    torch.testing.assert_close(system.model("a harp", guidance_scale=3)(x, t), one + 3 * (wanted - one))
+    assert system.latent_shape(41) == (4, 8, 11)
+
+
+def test_the_listing_shows_it(tiny_generator):
+    [listed] = [model for model in list_models(tiny_generator) if model.path == tiny_generator]
+    assert (listed.purpose, listed.error) == ("tests", "")
+
+
+def test_parts_that_do_not_fit_are_refused(tiny_generator):
+    system = load_system(tiny_generator, GenerateSystem)
+    for text, denoiser, said in (
+        (WordsConfig(width=32), system.denoiser.config, "text.width and denoiser.token_width are 32 and 16"),
+        (WordsConfig(width=16), TextUNetConfig(latent_channels=4, latent_height=9, token_width=16), "latent_height"),
+    ):
+        built = GenerateSystem.build(system.mel, system.codec, text, denoiser, ScheduleConfig(prediction_type="v"))
+        with pytest.raises(ModelError, match=said):
+            built.check()
+
+
+def test_clip_is_a_text_encoder_that_a_folder_names(tiny_generator, tiny_clip, tmp_path):
+    system = with_clip(tiny_generator, tiny_clip)
+    save_system(tmp_path, system)
+    assert json.loads((tmp_path / "config.json").read_text())["text"]["source"] == str(tiny_clip)
+    again = load_system(tmp_path, GenerateSystem)
+    tokens, mask = again.encode_text("a violin")
+    assert tokens.shape == (1, 77, 16)
+    assert mask.all()
+    assert not torch.equal(tokens, again.encode_text("a harp").tokens)
+    assert again.encode_text("").tokens.shape == (1, 1, 16)
+    assert again.model("a violin", guidance_scale=2)(torch.randn(1, 4, 8, 6), torch.tensor([3])).isfinite().all()
+    with pytest.raises(InputError, match="the text is empty"):
+        again.text.read([" "])
+
+
+def test_another_width_or_no_clip_is_refused(tiny_clip, tmp_path):
+    with pytest.raises(ModelError, match="has tokens of 16; expected 32"):
+        CLIPText(CLIPTextConfig(str(tiny_clip), 32)).read(["a harp"])
+    with pytest.raises(ModelError, match="cannot be read as a text model"):
+        CLIPText(CLIPTextConfig(str(tmp_path), 32)).read(["a harp"])
