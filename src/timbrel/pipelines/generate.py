@@ -154,7 +154,7 @@ class GeneratePipeline:
 
         Returns:
             The recording at its own rate and with its channels. More than 30 ms outside the spans it is as before, to
-            the sample; within, as loud as the 2 s on either side.
+            the sample; within, as loud as the 2 s on either side (unless that would clip).
 
         Raises:
             InputError: a span outside the recording, no frequencies, an unknown text, or a value out of range.
