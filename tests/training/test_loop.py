@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import math
+import multiprocessing
 import os
 import signal
 import socket
@@ -256,6 +257,27 @@ def test_other_signals_keep_the_step_and_then_take_their_course(number, tmp_path
     finally:
         signal.signal(number, before)
     assert ignored == (number == signal.SIGHUP)  # under nohup it trains on
+
+
+def test_a_signal_to_the_whole_group_twice_as_timeout_sends_it_keeps_the_step(tmp_path):
+    """In a process group of its own, whose worker is alive and makes batches."""
+    raised = []
+
+    def stop():
+        os.killpg(0, signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def train():
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGTERM, lambda *_: raised.append(1))
+        fit(Toy(Recipe(checkpoint_every_s=1e9, num_workers=1), at={5: stop}), tmp_path)
+        os._exit(40 + len(raised))  # 1 is what an exception gives
+
+    process = multiprocessing.get_context("fork").Process(target=train)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 41
+    assert (tmp_path / "checkpoint.safetensors").exists()
 
 
 def test_a_loss_that_is_not_finite_says_what_to_do_and_keeps_the_checkpoint(tmp_path):

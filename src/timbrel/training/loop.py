@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import signal
 import sys
 import threading
@@ -251,10 +252,10 @@ class _Steps(Dataset[Values]):
         return {name: v.chunk(self.processes)[self.rank] for name, v in batch.items()}
 
 
-def _ignore_interrupt(worker: int) -> None:
-    """A terminal's signals reach the whole process group; the main process decides when to stop."""
-    for number in (signal.SIGINT, *_HANG_UP):
-        signal.signal(number, signal.SIG_IGN)
+def _own_group(worker: int) -> None:
+    """A terminal's signals, and those of `timeout`, reach a whole process group; the main process decides when to
+    stop."""
+    os.setpgid(0, 0)
 
 
 def _batches(stage: Stage, start: int, accelerator: Any) -> Generator[Values]:
@@ -268,7 +269,7 @@ def _batches(stage: Stage, start: int, accelerator: Any) -> Generator[Values]:
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,
         multiprocessing_context="fork" if workers else None,
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=_own_group,
         generator=torch.Generator(),  # else starting it draws from the global one, and a resumed run differs
         pin_memory=accelerator.device.type == "cuda",
     )
@@ -279,12 +280,17 @@ def _batches(stage: Stage, start: int, accelerator: Any) -> Generator[Values]:
 @contextlib.contextmanager
 def _stop_signals(processes: int) -> Iterator[list[int]]:
     """Collects Ctrl-C, SIGTERM and, where it is not ignored (nohup), SIGHUP, so that the step at hand is finished; a
-    second one interrupts at once (not under torchrun, which sends each signal once more). At the end what was collected
-    is raised anew, but Ctrl-C, of which the caller hears otherwise."""
+    second one interrupts at once (not under torchrun, which sends each signal once more, nor right after the first:
+    `timeout` sends two). At the end what was collected is raised anew, but Ctrl-C, of which the caller hears
+    otherwise."""
     caught: list[int] = []
+    first_s = 0.0
 
     def handle(number: int, frame: object) -> None:
-        if caught and processes == 1:
+        nonlocal first_s
+        if not caught:
+            first_s = time.monotonic()
+        elif processes == 1 and time.monotonic() > first_s + 1:
             raise KeyboardInterrupt
         caught.append(number)
 
