@@ -13,6 +13,7 @@ from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError, ModelError
 from timbrel.pipelines import duet as module
+from timbrel.pipelines.settings import DuetSettings
 from timbrel.pipelines.stems import check_instruments
 from timbrel.systems.folder import load_system, save_system
 from timbrel.systems.listing import load_single_models
@@ -32,7 +33,8 @@ def test_the_instruments_share_the_first_steps_and_no_others(tiny_singles):
     noise = seeded_noise(shape, [3])
     first = ddim(violin.denoiser, noise, violin.schedule, timesteps, callback=lambda step, x: states.append(x))
     for split, shared in ((0, noise), (2, states[1]), (4, states[3])):
-        one, other = module._sample(models, shape, timesteps, split, 3)
+        settings = DuetSettings(split=split, steps=5, seed=3, equalise=False)
+        one, other = module._sample(models, shape, timesteps, settings)
         torch.testing.assert_close(one, first)
         torch.testing.assert_close(other, ddim(guitar.denoiser, shared, guitar.schedule, timesteps[split:]))
 
@@ -42,10 +44,25 @@ def test_the_more_is_shared_the_more_alike(tiny_singles):
     timesteps = inference_timesteps(models[0].schedule, 20)
     apart = []
     for split in (0, 10, 19):
-        one, other = module._sample(models, (4, 8, 12), timesteps, split, 0)
+        settings = DuetSettings(split=split, steps=20, equalise=False)
+        one, other = module._sample(models, (4, 8, 12), timesteps, settings)
         apart.append(float((one - other).square().mean()))
     assert apart == sorted(apart, reverse=True)
     assert apart[0] > 2 * apart[2] > 0
+
+
+def test_the_others_put_their_own_average_spectrum_in_place_of_the_firsts(tiny_singles):
+    violin, guitar = models = load_single_models(["violin", "guitar"], tiny_singles)
+    violin.denoiser.mean.fill_(-1.0)
+    guitar.denoiser.mean.fill_(2.0)
+    timesteps, states = inference_timesteps(violin.schedule, 5), []
+    noise = seeded_noise((4, 8, 6), [0])
+    ddim(violin.denoiser, noise, violin.schedule, timesteps, callback=lambda step, x: states.append(x))
+    moved = states[1] + 3 * violin.schedule.alphas_cumprod[timesteps[2]].sqrt()
+    _, other = module._sample(models, (4, 8, 6), timesteps, DuetSettings(split=2, steps=5))
+    torch.testing.assert_close(other, ddim(guitar.denoiser, moved, guitar.schedule, timesteps[2:]))
+    _, other = module._sample(models, (4, 8, 6), timesteps, DuetSettings(split=0, steps=5))
+    torch.testing.assert_close(other, ddim(guitar.denoiser, noise, guitar.schedule, timesteps))
 
 
 def test_stems_are_equally_loud_and_the_mix_is_their_sum(tiny_singles):

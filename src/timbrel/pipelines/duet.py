@@ -4,7 +4,8 @@
                                                            -> each instrument's model -> mel -> waveform -> band-pass
 
 The first steps settle when something sounds, and roughly what: that much the instruments share. Each makes the rest
-itself.
+itself. They settle the first instrument's average spectrum, too. The others take it away and put their own in its
+place, as far as the half-denoised sample has any signal, which the report does not do.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class DuetPipeline:
         frames = mel.num_frames(samples)
         shape = (codec.config.latent_channels, mel.n_mels // codec.factor, -(-frames // codec.factor))
         timesteps = inference_timesteps(self.models[0].schedule, settings.steps)
-        return _sample(self.models, shape, timesteps, settings.split, settings.seed)
+        return _sample(self.models, shape, timesteps, settings)
 
 
 def duet(instruments: Sequence[str], *, models: str | os.PathLike[str] | None = None, **options: Any) -> Stems:
@@ -122,18 +123,23 @@ def _sound(model: SingleSystem, latents: Tensor, samples: int, seed: int) -> Wav
 
 
 def _sample(
-    models: Sequence[SingleSystem], shape: tuple[int, ...], timesteps: Tensor, split: int, seed: int
+    models: Sequence[SingleSystem], shape: tuple[int, ...], timesteps: Tensor, settings: DuetSettings
 ) -> list[Tensor]:
     """Latents [1, c, h, w] of each model from one noise: equation 4.2 for the first, 4.3 for the others."""
-    schedule = models[0].schedule
-    shared = noise = seeded_noise(shape, [seed])
+    first, schedule, split = models[0], models[0].schedule, settings.split
+    shared = noise = seeded_noise(shape, [settings.seed])
 
     def keep(step: int, x: Tensor) -> None:
         nonlocal shared
         shared = x if step == split else shared
 
-    first = ddim(models[0].denoiser, noise, schedule, timesteps, callback=keep)
-    return [first, *(ddim(model.denoiser, shared, schedule, timesteps[split:]) for model in models[1:])]
+    sampled = [ddim(first.denoiser, noise, schedule, timesteps, callback=keep)]
+    signal = schedule.alphas_cumprod[timesteps[split]].sqrt()
+    for model in models[1:]:
+        spectrum = signal * (model.denoiser.mean - first.denoiser.mean)
+        start = shared + spectrum if settings.equalise and split else shared
+        sampled.append(ddim(model.denoiser, start, schedule, timesteps[split:]))
+    return sampled
 
 
 def _check_alike(first: SingleSystem, other: SingleSystem) -> None:

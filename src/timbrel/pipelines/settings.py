@@ -65,6 +65,8 @@ class DuetSettings:
             noise alone.
         steps: Denoising steps in all.
         seed: The same seed gives the same music; another seed gives another idea.
+        equalise: Leave the first instrument's average spectrum in what the others go on from, and more of its sound,
+            instead of giving it theirs.
 
     Raises:
         InputError: a value is out of range, or no whole number where one is expected.
@@ -74,6 +76,7 @@ class DuetSettings:
     split: int = 10
     steps: int = 50
     seed: int = 0
+    equalise: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds <= MOST_SECONDS:
