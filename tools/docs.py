@@ -48,7 +48,9 @@ def blocks() -> dict[tuple[str, str], Block]:
         (card, "benchmark"): benchmark,
         (card, "directions"): directions,
         (card, "other figures"): other_figures,
-        ("docs/cross-diffusion.md", "cross"): cross,
+        (card, "real"): partial(from_csv, "docs/benchmark/real.csv"),
+        (card, "registers"): partial(from_csv, "docs/benchmark/registers.csv"),
+        ("docs/cross-diffusion.md", "stems"): partial(from_csv, "docs/cross-diffusion/stems.csv"),
         ("docs/benchmark.md", "libraries"): libraries,
         ("docs/how-it-works.md", "cost"): partial(from_csv, "docs/how-it-works/cost.csv"),
         (report_003, "speed"): lambda: report_003_page.speed_table(_json("docs/report-003/speed.json")).markdown(),
@@ -62,8 +64,6 @@ def blocks() -> dict[tuple[str, str], Block]:
     for name in ("guitar-to-violin", "violin-to-guitar"):
         made[report_003, f"{name} cells"] = partial(cells, name)
         made[report_003, f"{name} rows"] = partial(known_rows, name)
-    for name in ("violin", "guitar"):
-        made[f"{MODELS}/{name}/README.md", "cross"] = partial(cross_card, name)
     return made
 
 
@@ -135,25 +135,6 @@ def libraries() -> str:
     names = list(dict.fromkeys(library for library, _ in shares))
     cells = [[name, *(shares.get((name, instrument), "") for instrument in instruments)] for name in names]
     return Table(["", *instruments], cells).markdown()
-
-
-# --- cross-diffusion
-
-
-def cross() -> str:
-    """Both models' first three measures, beside each other."""
-    tables = {name: _csv(f"{MODELS}/{name}/cross.csv") for name in ("violin", "guitar")}
-    headings = [
-        heading for name, ((_, first, *more), *_) in tables.items() for heading in (f"{name}: {first}", *more[:2])
-    ]
-    rows = [[one[0], *one[1:4], *two[1:4]] for one, two in zip(*tables.values(), strict=True)]
-    return Table(["", *headings], rows[1:]).markdown()
-
-
-def cross_card(name: str) -> str:
-    """The rows of cross-diffusion alone, without both at once."""
-    head, *rows = [[*row[:3], *row[4:]] for row in _csv(f"{MODELS}/{name}/cross.csv")]
-    return Table(head, [row for row in rows if row[-1]]).markdown()
 
 
 # --- report 003

@@ -1,6 +1,6 @@
 """What duets, accompaniments and cross-diffusion sound like, to a judge of real music and to a transcriber.
 
-    python -m tools.measure_stems RECORDINGS OUT.csv [--models DIR] [--duets 12]
+    python -m tools.measure_stems RECORDINGS OUT.csv [--models DIR] [--duets 12] [--splits 10 5]
 
 Duets of the violin and the guitar are made up of as many seeds. Each recording of RECORDINGS, a folder of solo
 recordings as `timbrel evaluate real` takes it, is accompanied by both, by cross-diffusion and by the main method.
@@ -58,10 +58,10 @@ def _pitch_classes(found: NDArray) -> NDArray:
     return folded[np.sort(first)]
 
 
-def duets(count: int, models: Path | None) -> Iterator[list[Stem]]:
+def duets(count: int, split: int, models: Path | None) -> Iterator[list[Stem]]:
     pipe = DuetPipeline.load(INSTRUMENTS, models)
     for seed in range(count):
-        stems = pipe(seconds=SECONDS, seed=seed).stems
+        stems = pipe(seconds=SECONDS, seed=seed, split=split).stems
         yield [stem(stems[name].waveform, stems[name].sample_rate) for name in INSTRUMENTS]
 
 
@@ -84,11 +84,11 @@ def heard_rows(task: str, made: Sequence[Sequence[Stem]]) -> dict[str, list[str]
     return rows
 
 
-def duet_rows(count: int, models: Path | None) -> list[list[str]]:
-    made = list(duets(count, models))
+def duet_rows(count: int, split: int, models: Path | None) -> list[list[str]]:
+    made = list(duets(count, split, models))
     shared = np.mean([idea(violin, guitar) for (violin, _), (guitar, _) in made])
     chance = np.mean([idea(one[0][0], other[1][0]) for one, other in pairwise(made)])
-    rows = heard_rows("duet", made)
+    rows = heard_rows(f"duet, split {split}", made)
     return [[*row, f"{shared:.2f}", f"{chance:.2f}", "", ""] for row in rows.values()]
 
 
@@ -116,9 +116,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--models", type=Path, help="a folder with models of instruments, beside those that ship")
     parser.add_argument("--duets", type=int, default=12)
+    parser.add_argument("--splits", type=int, nargs="+", default=[10, 5])
     args = parser.parse_args()
     voices = sorted(p for p in args.recordings.iterdir() if p.suffix.lower() in SUFFIXES)
-    rows = duet_rows(args.duets, args.models)
+    rows = [row for split in args.splits for row in duet_rows(args.duets, split, args.models)]
     for method in (Method("cross", models=args.models), Method("default")):
         rows += accompany_rows(voices, method)
     headings = ["task", "stem", "heard as", "or as", "one idea", "by chance", "follows", "another voice"]

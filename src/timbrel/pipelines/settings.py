@@ -73,7 +73,7 @@ class DuetSettings:
     """
 
     seconds: float = 10.0
-    split: int = 10
+    split: int = 5
     steps: int = 50
     seed: int = 0
     equalise: bool = True
