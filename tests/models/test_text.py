@@ -1,12 +1,15 @@
 """The offline text encoder: which words it knows, what lies near what, and what it makes of wordings."""
 
+import tomllib
+from pathlib import Path
+
 import pytest
 import torch
 
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.errors import InputError
 from timbrel.instruments import INSTRUMENTS
-from timbrel.models.text import WordEncoder, WordsConfig, known_form, split_words, words
+from timbrel.models.text import TABLE, WordEncoder, WordsConfig, known_form, split_words, words
 
 
 def meaning(text):
@@ -29,6 +32,41 @@ def test_the_table_is_small_and_finite():
 def test_every_name_of_a_class_and_of_an_instrument_is_known():
     for name in (*Ontology.load().names(), *(name.replace("-", " ") for name in INSTRUMENTS)):
         assert split_words(name)[0], name
+
+
+AUDIOSET_WORDS = """hiccup fart didgeridoo shofar ska dubstep grunge afrobeat beatboxing sidetone skidding splinter
+reverberation distortion rimshot wheeze sniff shuffle pulleys ululation ratchet pawl chainsaw scissors fireworks
+burping children mice canidae onomatopoeia"""
+
+
+@pytest.mark.parametrize("word", AUDIOSET_WORDS.split())
+def test_words_of_audioset_s_names_are_in_the_table(word):
+    assert known_form(word) == word
+
+
+def test_an_irregular_plural_lies_where_its_singular_does():
+    children, child = (words()[word][32:] for word in ("children", "child"))
+    assert float(torch.cosine_similarity(children, child, dim=0)) > 0.9
+
+
+def test_the_plural_of_every_word_of_a_class_finds_the_word():
+    names = {word for name in Ontology.load().names() for word in split_words(name)[0] if not word.endswith("s")}
+    names |= {"bee", "plane", "sine", "line", "one", "box", "baby"}
+    for word in sorted(names):
+        plural = f"{word}{'es' if word.endswith(('x', 'z', 'ch', 'sh')) else 's'}"
+        if word.endswith("y") and word[-2] not in "aeou":
+            plural = f"{word[:-1]}ies"
+        assert known_form(plural) in (plural, word)
+
+
+def test_the_licence_of_what_the_table_is_made_of_lies_beside_it():
+    text = TABLE.with_suffix(".LICENSE.txt").read_text()
+    assert "WordNet 3.0 Copyright 2006 by Princeton University." in text
+    assert "MAKES NO REPRESENTATIONS OR WARRANTIES" in text
+    assert "en_core_web_md" in text
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert "src/timbrel/models/words.LICENSE.txt" in project["project"]["license-files"]
+    assert "models/*.txt" in project["tool"]["setuptools"]["package-data"]["timbrel"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -111,6 +112,23 @@ def test_clip_takes_the_place_of_the_words_and_stays_as_it_is(store, codec, tiny
     GenerateStage.prepare(recipe, store, init_from=tmp_path)
     with pytest.raises(InputError, match=r"clip .* \(the recipe: None\)"):
         GenerateStage.prepare(RECIPE, store, init_from=tmp_path)
+
+
+def test_a_class_whose_name_holds_no_known_word_is_named_before_training(store, codec, tmp_path):
+    rows = [("flute", []), ("cello", []), ("Qxzzv, bee", ["flute", "cello"])]
+    path = tmp_path / "ontology.json"
+    path.write_text(json.dumps([{"id": name, "name": name, "child_ids": below} for name, below in rows]))
+    with pytest.raises(InputError, match="knows no word of 'qxzzv'; expected one in every name"):
+        GenerateStage.prepare(RECIPE, store, codec=codec, ontology=path)
+    path.write_text(path.read_text().replace("Qxzzv, bee", "Bee, wasp, etc."))
+    GenerateStage.prepare(RECIPE, store, codec=codec, ontology=path)
+
+
+def test_a_relative_folder_of_clip_is_kept_whole(tmp_path, monkeypatch):
+    (tmp_path / "clip").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert dataclasses.replace(RECIPE, clip="clip").clip == str((tmp_path / "clip").resolve())
+    assert dataclasses.replace(RECIPE, clip="openai/clip").clip == "openai/clip"
 
 
 def test_what_does_not_fit_is_refused(store, codec, tmp_path):

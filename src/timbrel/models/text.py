@@ -53,7 +53,7 @@ SMALL_WORDS = frozenset(
         "sounds",
     ]
 )
-ENDINGS = (("ies", "y"), ("ing", ""), ("ing", "e"), ("ed", ""), ("ed", "e"), ("es", ""), ("s", ""), ("er", ""))
+ENDINGS = (("ies", "y"), ("ing", ""), ("ing", "e"), ("ed", ""), ("ed", "e"), ("s", ""), ("es", ""), ("er", ""))
 
 
 @functools.cache
@@ -64,6 +64,16 @@ def words() -> dict[str, Tensor]:
         return dict(zip(file.metadata()["words"].split(), vectors, strict=True))
 
 
+def stems(word: str) -> list[str]:
+    """What a word may be an inflection of, the likeliest first.
+
+    >>> stems("humming")
+    ['humm', 'humme', 'hum']
+    """
+    plain = [word.removesuffix(end) + new for end, new in ENDINGS if word.endswith(end)]
+    return [*plain, *(stem[:-1] for stem in plain if stem[-2:-1] == stem[-1:])]
+
+
 @functools.lru_cache(maxsize=10_000)
 def known_form(word: str) -> str | None:
     """The word of the table that a word stands for: itself, its stem, or the nearest spelling; None if there is none.
@@ -72,8 +82,7 @@ def known_form(word: str) -> str | None:
     ('trombone', 'barking', 'trumpet', None)
     """
     table = words()
-    stems = [word.removesuffix(end) + new for end, new in ENDINGS if word.endswith(end)]
-    for form in (word, *stems, *(stem[:-1] for stem in stems if stem[-2:-1] == stem[-1:])):
+    for form in (word, *stems(word)):
         if form in table:
             return form
     near = difflib.get_close_matches(word, table, 1, 0.84) if len(word) > 4 else []
@@ -129,6 +138,10 @@ class WordEncoder(nn.Module):
         vectors = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows])
         return vectors, torch.arange(vectors.shape[1]) < lengths[:, None]
+
+    def knows(self, text: str) -> bool:
+        """Whether `read` takes a text."""
+        return bool(split_words(text)[0])
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of a text that are left out."""

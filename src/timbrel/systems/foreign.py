@@ -83,7 +83,7 @@ class CLIPText(nn.Module):
             ModelError: the source is no CLIP of that width.
             MissingDependencyError: the extra [hub] is not installed.
         """
-        if not all(text.strip() for text in texts):
+        if not all(map(self.knows, texts)):
             raise InputError("the text is empty; expected words for what is to be heard")
         network, tokenizer = self._load()
         length = network.config.max_position_embeddings
@@ -97,6 +97,10 @@ class CLIPText(nn.Module):
         """What `read` gives -> tokens [n, length, width] and their mask."""
         network = self._load()[0].to(ids.device)
         return network(ids).last_hidden_state.float().clone(), mask
+
+    def knows(self, text: str) -> bool:
+        """Whether `read` takes a text."""
+        return bool(text.strip())
 
     def unknown_words(self, text: str) -> list[str]:
         """None: it has tokens for everything."""

@@ -17,11 +17,11 @@ from timbrel.diffusion.samplers import dpm_solver_pp_2m, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
-from timbrel.models.text import WordsConfig
+from timbrel.models.text import WordEncoder, WordsConfig
 from timbrel.models.text_unet import Text, TextUNetConfig
 from timbrel.systems.base import Sampling
 from timbrel.systems.folder import load_codec, load_system, save_system
-from timbrel.systems.foreign import CLIPTextConfig
+from timbrel.systems.foreign import CLIPText, CLIPTextConfig
 from timbrel.systems.generate import GenerateSystem
 from timbrel.systems.weights import fingerprint
 from timbrel.training.recipes import GenerateRecipe
@@ -76,12 +76,14 @@ class GenerateStage(Stage):
             ontology: AudioSet's `ontology.json`, or one like it, that has the store's labels; None is the shipped one.
 
         Raises:
-            InputError: sizes other than the recipe's, mels other than the store's; otherwise as `SoundWindows`.
+            InputError: sizes other than the recipe's, mels other than the store's; a class without a word that the text
+                encoder knows; otherwise as `SoundWindows`.
             ModelError: as `load_codec` and `load_system`.
         """
         store, classes = MelStore(data), Ontology.load(ontology)
         train, validation = (SoundWindows(store, split, recipe.frames, classes) for split in ("train", "validation"))
         model = _new_model(recipe, codec, store) if init_from is None else _known_model(recipe, init_from, store)
+        _check_names(model.text, classes, {*train.labels, *validation.labels})
         if init_from is None:
             latents = model.codec.encode(
                 train.draw(np.random.default_rng(recipe.seed), 512, recipe.overlap_share)["mel"]
@@ -157,6 +159,17 @@ class GenerateStage(Stage):
     def save(self, folder: Path) -> None:
         self.model.info = self.info("sound from a class or a text") | {"sampling": dataclasses.asdict(SAMPLING)}
         save_system(folder, self.model)
+
+
+def _check_names(text: WordEncoder | CLIPText, ontology: Ontology, labels: set[str]) -> None:
+    """Every wording that a caption may have must tell the class by itself."""
+    names = {name for label in labels for name in (label, *ontology.ancestors(label))}
+    unknown = [word for name in sorted(names) for word in ontology.find(name).wordings if not text.knows(word)]
+    if unknown:
+        raise InputError(
+            f"the text encoder knows no word of {', '.join(map(repr, unknown))}; expected one in every name and alias "
+            "of the data's classes. Rename these in the ontology, or train with CLIP's text model (--clip)"
+        )
 
 
 def _known_model(recipe: GenerateRecipe, folder: str | Path, store: MelStore) -> GenerateSystem:

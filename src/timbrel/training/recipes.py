@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from timbrel.data.augmentation import Augmentation
@@ -193,6 +194,8 @@ class GenerateRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.clip is not None and Path(self.clip).is_dir():  # a model folder keeps it, for any working directory
+            object.__setattr__(self, "clip", str(Path(self.clip).resolve()))
         for name in ("null_text_share", "overlap_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")

@@ -1,3 +1,4 @@
+import functools
 import json
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from timbrel.audio.mel import MelConfig
-from timbrel.data.sounds import make
+from timbrel.data.sounds import kits, make
 from timbrel.data.sounds.make import SoundsConfig, find_makers, make_sounds
 from timbrel.data.sounds.maker import Maker
 from timbrel.data.sounds.ontology import Ontology
@@ -114,5 +115,8 @@ def test_a_silent_maker_is_drawn_anew(tmp_path):
     for number in range(6):
         make._make(0, MEL, str(tmp_path), make._Job(f"dog-{number}", "train", (silent, loud)))
     assert {e.library for e in MelStore(tmp_path).entries} == {"b"}
+    broken = Maker("dog", "c", "CC0", functools.partial(kits._once, tmp_path / "none.wav"))
+    for number in range(6, 9):
+        make._make(0, MEL, str(tmp_path), make._Job(f"dog-{number}", "train", (broken, loud)))
     with pytest.raises(InputError, match="ten sounds of dog"):
         make._make(0, MEL, str(tmp_path), make._Job("dog-9", "train", (silent,)))

@@ -95,6 +95,14 @@ def test_kits_are_read_with_their_layers(tmp_path):
     layers = cast("functools.partial[Any]", makers[0].make).args[0]
     assert [path.name for path in layers] == ["s1.wav", "s0.wav"]  # from soft to loud
     assert np.abs(makers[0].make(np.random.default_rng(0), RATE)).max() > 0.05
+    (tmp_path / "My kit").mkdir()
+    (tmp_path / "My kit" / "drumkit.xml").write_text((kit / "drumkit.xml").read_text())
+    soundfile.write(tmp_path / "My kit" / "s0.wav", np.ones(99), RATE)
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "drumkit.xml").write_text("<drumkit_info><instrument>")
+    with pytest.warns(UserWarning, match=r"torn/drumkit\.xml is left out: it is no XML"):
+        licences = {m.library: m.licence for m in kits.kit_makers(str(tmp_path))}
+    assert licences == {"hydrogen Audiophob": "CC0", "hydrogen My kit": "unknown: see its source"}
     with pytest.raises(MissingDependencyError, match="apt-get install hydrogen-data"):
         list(kits.kit_makers(str(kit)))
 
@@ -105,6 +113,7 @@ def test_files_are_known_by_their_names(tmp_path):
         soundfile.write(tmp_path / f"{name}.flac", np.sin(np.arange(3000) / 9), RATE)
     makers = {Path(str(m.recording)).name: m for m in kits.file_makers(str(tmp_path))}
     assert {name: m.label for name, m in makers.items()} == {n: label for n, label in names.items() if label}
+    assert {m.licence for m in makers.values()} == {"unknown: see its source"}
     loop = makers["loop_amen"].make(np.random.default_rng(0), RATE)
     assert len(loop) >= 4 * RATE
 

@@ -10,6 +10,7 @@ CLIPS/**/YTID.wav               or YTID_START.wav, YTID_START_END.flac, with a "
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -188,7 +189,7 @@ def label_of(segment: Segment, ontology: Ontology) -> str:
         return lowest[0]
     if shared:
         return min(shared)
-    return lowest[int.from_bytes(segment.id.encode()) % len(lowest)]
+    return lowest[int.from_bytes(hashlib.sha256(segment.id.encode()).digest()[:8]) % len(lowest)]
 
 
 def find_clips(root: Path, segments: list[Segment]) -> dict[str, Path]:
@@ -234,7 +235,7 @@ def _listen(job: _Job) -> tuple[Entry, np.ndarray]:
     with open_audio(job.path) as reader:
         waveform = np.concatenate(list(mono_blocks(reader, job.config.sample_rate)))
     rate = job.config.sample_rate
-    if len(waveform) > (length_s + 1) * rate:
+    if len(waveform) > max(length_s + 1, job.segment.start_s) * rate:
         waveform = waveform[round(job.segment.start_s * rate) :]
     waveform = waveform[: round(length_s * rate)]
     if not np.abs(waveform).max(initial=0) > 1e-4:

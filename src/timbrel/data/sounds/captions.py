@@ -7,11 +7,13 @@ the sound of multiple overlapping PARENTs, including A and B". A user types othe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from timbrel.data.sounds.ontology import Ontology, SoundClass
 
+T = TypeVar("T")
 REPORT_WORDING = "a spectrogram of the sound of {a}"
 # {a}: a violin; {bare}: violin
 WORDINGS = (
@@ -53,12 +55,12 @@ def caption(name: str, ontology: Ontology, rng: np.random.Generator) -> str:
     ancestors = ontology.ancestors(sound.name)
     music = MUSIC in ancestors
     if ancestors and rng.random() < ANCESTOR_SHARE:
-        sound = ontology.find(_draw(ancestors, rng))
+        sound = ontology.find(one_of(ancestors, rng))
     main, *others = sound.wordings
-    term = _draw(others, rng) if others and rng.random() < ALIAS_SHARE else main
+    term = one_of(others, rng) if others and rng.random() < ALIAS_SHARE else main
     wording = REPORT_WORDING
     if rng.random() >= REPORT_SHARE:
-        wording = _draw((*WORDINGS, *MUSIC_WORDINGS) if music else WORDINGS, rng)
+        wording = one_of((*WORDINGS, *MUSIC_WORDINGS) if music else WORDINGS, rng)
     return _worded(wording, term, sound)
 
 
@@ -99,5 +101,6 @@ def _put_right(text: str) -> str:
     return "an" + text[1:] if text.startswith("a ") and text[2:3] in tuple("aeiou") else text
 
 
-def _draw(items: Sequence[str], rng: np.random.Generator) -> str:
+def one_of(items: Sequence[T], rng: np.random.Generator) -> T:
+    """An item, each as likely as the others."""
     return items[int(rng.integers(len(items)))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -25,7 +26,8 @@ KIT_LICENCES = {  # of Hydrogen's kits, by folder; debian/copyright of the two p
     "circAfrique v4": "CC BY-SA 3.0",
     "rumpf_kit_z01_h2": "CC BY 3.0",
 }
-KIT_LICENCE = "GPL-2"  # of the others
+KITS, FILES_FOLDER = "/usr/share/hydrogen/data/drumkits", "/usr/share/sonic-pi/samples"  # Debian's
+UNKNOWN_LICENCE = "unknown: see its source"
 # Names of pieces, the first that matches counts -> class.
 PIECES = (
     (r"djembe", "djembe"),
@@ -85,13 +87,14 @@ def kit_makers(folder: str) -> Iterator[Maker]:
         raise MissingDependencyError(
             f"{folder} holds no drum kits; on Debian: apt-get install hydrogen-data hydrogen-drumkits"
         )
+    others = "GPL-2" if Path(folder) == Path(KITS) else UNKNOWN_LICENCE
     for kit in kits:
         library = kit.parent.name
         for number, (name, files) in enumerate(_pieces(kit)):
             label = next((label for pattern, label in PIECES if re.search(pattern, name.casefold())), None)
             if label and files:
                 make = functools.partial(_struck, files)
-                licence = KIT_LICENCES.get(library, KIT_LICENCE)
+                licence = KIT_LICENCES.get(library, others)
                 yield Maker(label, f"hydrogen {library}", licence, make, recording=f"{library}/{number} {name}")
 
 
@@ -100,18 +103,24 @@ def file_makers(folder: str) -> Iterator[Maker]:
     paths = sorted(Path(folder).glob("*.flac"))
     if not paths:
         raise MissingDependencyError(f"{folder} holds no samples; on Debian: apt-get install sonic-pi-samples")
+    sonic_pi = Path(folder) == Path(FILES_FOLDER) or "supersonic-scsynth-samples" in Path(folder).parts
+    licence = "CC0" if sonic_pi else UNKNOWN_LICENCE
     ways = {"hits": _struck_one, "once": _once, "loop": _looped}
     for path in paths:
         for pattern, label, way in FILES:
             if re.match(pattern, path.stem):
                 make = functools.partial(ways[way], path)
-                yield Maker(label, "sonic-pi", "CC0", make, recording=f"sonic-pi/{path.stem}")
+                yield Maker(label, "sonic-pi", licence, make, recording=f"sonic-pi/{path.stem}")
                 break
 
 
 def _pieces(kit: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
-    """Names and recordings, from soft to loud; empty where the file names none."""
-    root = ElementTree.fromstring(re.sub(rb'\sxmlns="[^"]+"', b"", kit.read_bytes()))
+    """Names and recordings, from soft to loud; empty where the file names none. A broken kit has no pieces."""
+    try:
+        root = ElementTree.fromstring(re.sub(rb'\sxmlns="[^"]+"', b"", kit.read_bytes()))
+    except ElementTree.ParseError as error:
+        warnings.warn(f"{kit} is left out: it is no XML ({error})", stacklevel=3)
+        return
     for piece in root.iter("instrument"):
         layers = [(float(n.findtext("min") or 0), n.findtext("filename")) for n in piece.iter("layer")]
         names = [name for _, name in sorted(layers, key=lambda layer: layer[0]) if name]

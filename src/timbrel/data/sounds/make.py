@@ -18,7 +18,7 @@ from timbrel.data.sounds.maker import LONGEST_S, Maker
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.data.splits import split_keys
 from timbrel.data.store import Entry, MelStore, StoreWriter, levelled, refuse_other_settings, write_manifest
-from timbrel.errors import InputError, MissingDependencyError
+from timbrel.errors import AudioError, InputError, MissingDependencyError
 from timbrel.files import write_text
 from timbrel.parallel import answers
 
@@ -38,7 +38,7 @@ class SoundsConfig:
         samples: Folders of recorded notes, INSTRUMENT/A4.wav.
         drumkits: Hydrogen's drum kits (Debian's hydrogen-data and hydrogen-drumkits).
         sonic_pi: Sonic Pi's samples (Debian's sonic-pi-samples).
-        validation_share: The share of each class's sounds that training does not see.
+        validation_share: The share of each class's sounds that training does not see; 0 of a class of one recording.
         seed: Another seed makes other data.
     """
 
@@ -46,8 +46,8 @@ class SoundsConfig:
     sources: tuple[str, ...] = SOURCES
     libraries: tuple[str, ...] = ("fluidr3", "musescore", "timgm6mb", "csound", "opl3", "generaluser", "airfont")
     samples: tuple[str, ...] = ()
-    drumkits: str = "/usr/share/hydrogen/data/drumkits"
-    sonic_pi: str = "/usr/share/sonic-pi/samples"
+    drumkits: str = kits.KITS
+    sonic_pi: str = kits.FILES_FOLDER
     validation_share: float = 0.1
     seed: int = 0
 
@@ -187,13 +187,18 @@ _writer = functools.lru_cache(maxsize=1)(StoreWriter)  # opening one reads the w
 def _make(seed: int, mel: MelConfig, out: str, job: _Job) -> None:
     """Writes one sound into the store at `out`."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed}:{job.id}".encode()).digest()[:8]))
-    for _ in range(10):  # a soundfont may have a drum or a note in name only
+    for _ in range(10):  # a soundfont may have a drum or a note in name only, a kit a broken file
         maker = _draw(job.makers, rng)
-        waveform = maker.make(rng, mel.sample_rate)
+        try:
+            waveform = maker.make(rng, mel.sample_rate)
+        except AudioError:
+            continue
         if np.abs(waveform).max(initial=0) > FAINTEST:
             break
     else:
-        raise InputError(f"ten sounds of {maker.label} by {maker.library} and others were silent; leave its source out")
+        raise InputError(
+            f"ten sounds of {maker.label} by {maker.library} and others were silent or broken; leave its source out"
+        )
     levels, gain_db = levelled(_ended(waveform, mel.sample_rate), mel)
     entry = Entry(
         id=job.id,

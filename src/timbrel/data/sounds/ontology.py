@@ -35,8 +35,8 @@ class SoundClass:
 
     @property
     def wordings(self) -> tuple[str, ...]:
-        """Its names, the main one first, without `aliases_held_out`."""
-        return (*self.name.casefold().split(", "), *self.aliases)
+        """Its names, the main one first, without `aliases_held_out`: "etc." of "Bee, wasp, etc." is none."""
+        return (*(name for name in self.name.casefold().split(", ") if name != "etc."), *self.aliases)
 
 
 class Ontology:

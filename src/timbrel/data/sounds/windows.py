@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from timbrel.data.sounds.captions import caption, overlap_caption
+from timbrel.data.sounds.captions import caption, one_of, overlap_caption
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.data.splits import refuse_held_out
 from timbrel.data.store import Entry, MelStore, dequantise
@@ -58,25 +58,25 @@ class SoundWindows:
 
     def window(self, label: str, rng: np.random.Generator) -> torch.Tensor:
         """A window of some sound of a class: dB [n_mels, frames]. A sound that is shorter has silence after it."""
-        entry = _draw(self.entries[label], rng)
+        entry = one_of(self.entries[label], rng)
         start = int(rng.integers(max(entry.frames - self.frames, 0) + 1))
         levels = np.array(self.store.levels(entry)[start : start + self.frames])
         levels = np.pad(levels, ((0, self.frames - len(levels)), (0, 0)))
         return dequantise(levels, self.store.config.floor_db)
 
     def _single(self, rng: np.random.Generator) -> tuple[torch.Tensor, str, str]:
-        label = _draw(self.labels, rng)
+        label = one_of(self.labels, rng)
         return self.window(label, rng), label, caption(label, self.ontology, rng)
 
     def _overlap(self, rng: np.random.Generator) -> tuple[torch.Tensor, str, str]:
         """Two sounds of one parent; of one class where the parent has no other."""
-        label = _draw(self.labels, rng)
+        label = one_of(self.labels, rng)
         parents = self.ontology.parents(label)
         if not parents:
             return self._single(rng)
-        parent = _draw(parents, rng)
+        parent = one_of(parents, rng)
         others = [name for name in self._siblings[parent] if name != label] or [label]
-        names = [label, _draw(others, rng)]
+        names = [label, one_of(others, rng)]
         mel = overlap(*(self.window(name, rng) for name in names))
         return mel, parent, overlap_caption(names, parent)
 
@@ -89,7 +89,3 @@ def overlap(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     tensor([-20.0000, -23.0103])
     """
     return 10 * torch.log10((10 ** (first / 10) + 10 ** (second / 10)) / 2)
-
-
-def _draw(items: Any, rng: np.random.Generator) -> Any:
-    return items[int(rng.integers(len(items)))]
