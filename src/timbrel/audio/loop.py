@@ -13,19 +13,32 @@ from timbrel.audio.mel import MelConfig
 LEAD = 16  # frames before and after the loop, so that both ends of it are in the midst of sound
 CHOICES = 64  # frames, at most, at each of which the ends might be joined
 FADE_S = 0.04
+STRETCH = 0.005  # of the length, at most, by which a period may be off: 9 cents
+
+
+def stretch_circle(mel: Tensor, frames: int) -> Tensor:
+    """A mel that repeats, in another number of frames: [..., n] -> [..., frames], linear in dB.
+
+    >>> stretch_circle(torch.tensor([0.0, 10.0]), 4)
+    tensor([ 0.,  5., 10.,  5.])
+    """
+    place = torch.arange(frames) * (mel.shape[-1] / frames)
+    before = place.long()
+    after = (before + 1) % mel.shape[-1]
+    return torch.lerp(mel[..., before], mel[..., after], (place - before).to(mel))
 
 
 def invert_loop(mel: Tensor, config: MelConfig, length: int, *, seed: int = 0) -> Waveform:
     """Makes a waveform of one period of a mel that repeats.
 
-    The mel is inverted for more than a period. Where a stretch and that a period later agree best, one is faded into
-    the other; a period may be longer or shorter by up to half a hop, so that partials meet in phase. Then the period is
-    resampled, in a circle, to the length that is asked for.
+    The mel is stretched in time to the length, so that pitch stays, and inverted for more than a period. Where a part
+    and that a period later agree best, one is faded into the other. That period may be longer or shorter by up to half
+    a hop or 0.5 %, whichever is less, so that partials meet in phase. Then it is resampled, in a circle, to the length.
 
     Args:
         mel: [1, 1, n_mels, frames] in dB, of a whole period.
         config: what the mel was made with.
-        length: samples of the result, about frames * hop_length.
+        length: samples of the result.
         seed: as for `invert_mel`.
 
     Returns:
@@ -33,28 +46,30 @@ def invert_loop(mel: Tensor, config: MelConfig, length: int, *, seed: int = 0) -
     """
     from scipy.signal import resample
 
-    frames, hop = mel.shape[-1], config.hop_length
+    hop = config.hop_length
+    frames = max(1, round(length / hop))
     choices = min(frames, CHOICES)
     more = torch.arange(-LEAD, frames + choices + LEAD) % frames
-    waveform = invert_mel(mel[..., more], config, seed=seed)[0, 0].numpy()
-    fade = round(FADE_S * config.sample_rate)
-    start, period = _best_join(waveform, LEAD * hop, choices, frames * hop, hop, fade)
+    waveform = invert_mel(stretch_circle(mel, frames)[..., more], config, seed=seed)[0, 0].numpy()
+    fade = max(1, min(round(FADE_S * config.sample_rate), length // 2, LEAD * hop // 2))
+    slack = min(hop // 2, int(STRETCH * length))
+    start, period = _best_join(waveform, range(LEAD * hop, (LEAD + choices) * hop, hop), length, slack, fade)
     loop = waveform[start : start + period].copy()
     loop[:fade] = _crossfade(waveform[start + period : start + period + fade], loop[:fade])
     return np.roll(resample(loop, length), round((start - LEAD * hop) * length / period)).astype(np.float32)
 
 
-def _best_join(waveform: Waveform, first: int, choices: int, period: int, hop: int, fade: int) -> tuple[int, int]:
+def _best_join(waveform: Waveform, starts: range, period: int, slack: int, fade: int) -> tuple[int, int]:
     """Where to cut, and the samples from there to where the same comes again: the place of the highest correlation."""
-    best = (-np.inf, first, period)
-    for start in range(first, first + choices * hop, hop):
+    best = (-np.inf, starts[0], period)
+    for start in starts:
         head = waveform[start : start + fade]
-        later = waveform[start + period - hop // 2 : start + period + hop // 2 + fade - 1]
+        later = waveform[start + period - slack : start + period + slack + fade]
         products = np.correlate(later, head, mode="valid")
         powers = np.convolve(later**2, np.ones(fade), mode="valid") * (head @ head)
         alike = products / np.sqrt(powers.clip(1e-12))
         place = int(alike.argmax())
-        best = max(best, (float(alike[place]), start, period - hop // 2 + place))
+        best = max(best, (float(alike[place]), start, period - slack + place))
     return best[1], best[2]
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from timbrel.cli.shared import FLAGS, GenerateFlags, progress_bar
+from timbrel.cli.shared import FLAGS, GenerateFlags, plain_warnings, progress_bar
 from timbrel.errors import InputError
+from timbrel.pipelines.settings import MOST_TAKES, check_whole
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from timbrel.audio.mel import MelConfig
     from timbrel.audio.waveform import Audio
+    from timbrel.systems.generate import GenerateSystem
 
 DEFAULTS = GenerateFlags()
 Model = Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="")]
@@ -67,15 +70,19 @@ def generate(
     from timbrel.pipelines.generate import GeneratePipeline
 
     begin = time.monotonic()
-    prompt = _prompt(text, class_)
+    check_whole("num_takes", num_takes, 1, MOST_TAKES)
+    if (text is None) == (class_ is None):
+        raise InputError('expected a TEXT or --class NAME, one of them: timbrel generate "a slow harp melody"')
+    pipe = GeneratePipeline.load(model)
+    prompt = text or "" if class_ is None else _wording(class_, pipe.model)
     paths = _take_paths(prompt, settings.seed, num_takes, output_dir)
-    for path in paths:
+    for path in paths if output_dir.exists() else ():
         check_output(path, overwrite=overwrite, inputs=[init] if init else [])
     if picture:
         check_output(picture, overwrite=overwrite, inputs=[init] if init else [], suffixes=[".png"])
-    pipe = GeneratePipeline.load(model)
-    with progress_bar(prompt) as progress:
-        takes = pipe(
+    panels = []
+    with progress_bar(prompt) as progress, plain_warnings():
+        takes = pipe.takes(
             prompt,
             duration_s=seconds,
             num_takes=num_takes,
@@ -85,10 +92,15 @@ def generate(
             settings=settings,
             progress=progress,
         )
-    for path, take in zip(paths, takes, strict=True):
-        take.save(path, overwrite=overwrite)
+        for path, take in zip(paths, takes, strict=True):
+            _make_folder(output_dir)
+            take.save(path, overwrite=overwrite)
+            if picture:
+                panels.append((path.name, _mel(take, pipe.model.mel)))
     if picture:
-        _draw(picture, paths, takes, pipe.model.mel, overwrite=overwrite)
+        from timbrel.audio.plot import draw_mels
+
+        draw_mels(picture, panels, pipe.model.mel, overwrite=overwrite)
     print(f"{', '.join(map(str, paths))} ({time.monotonic() - begin:.1f} s)")
 
 
@@ -105,7 +117,7 @@ def inpaint(
     overwrite: bool = False,
     model: Model = None,
 ) -> None:
-    """Make parts of a recording anew; the rest stays as it is, to the sample.
+    """Make parts of a recording anew; the rest stays as it is: in .wav and .flac to the sample, up to 24 bits.
 
     For example:
 
@@ -184,45 +196,42 @@ def _change(
     begin = time.monotonic()
     with open_audio(song) as reader:
         rate, channels = reader.sample_rate, reader.channels
-    path = output or Path(f"{song.stem}-{verb.removesuffix('e')}ed.wav")
+    path = output or Path(f"{song.stem}-{verb}ed.wav")
     check_output(path, overwrite=overwrite, inputs=[song], sample_rate=rate, channels=channels)
     pipe = GeneratePipeline.load(model)
-    with progress_bar(song.name) as progress:
+    with progress_bar(song.name) as progress, plain_warnings():
         made = getattr(pipe, verb)(song, where, text or "", settings=settings, progress=progress, **options)
         made.save(path, overwrite=overwrite)
     print(f"{song} -> {path} ({time.monotonic() - begin:.1f} s)")
 
 
-def _prompt(text: str | None, name: str | None) -> str:
-    """The text, or the wording of a class."""
-    if (text is None) == (name is None):
-        raise InputError('expected a TEXT or --class NAME, one of them: timbrel generate "a slow harp melody"')
-    if name is None:
-        return str(text)
-    from timbrel.data.sounds.ontology import Ontology
+def _wording(name: str, model: GenerateSystem) -> str:
+    """That of a class that the model was trained on; of the shipped classes where it does not say on which."""
+    from timbrel.data.sounds.ontology import Ontology, SoundClass
 
-    return Ontology.load().find(name).wordings[0]
+    classes = model.info.get("classes", {})
+    own = [SoundClass(key, key, aliases=tuple(aliases)) for key, aliases in classes.items()]
+    return (Ontology(own) if own else Ontology.load()).find(name).wordings[0]
 
 
 def _take_paths(prompt: str, seed: int, num_takes: int, folder: Path) -> list[Path]:
-    """WORDS-SEED.wav for each take, in a folder that is made."""
+    """WORDS-SEED.wav for each take."""
     words = [word for word in re.findall(r"[a-z0-9]+", prompt.lower()) if word not in ("a", "an", "the")]
     name = "-".join(words)[:40].rstrip("-") or "take"
+    return [folder / f"{name}-{seed + k}.wav" for k in range(num_takes)]
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"the folder {folder} cannot be made ({error.strerror}); name another") from error
-    return [folder / f"{name}-{seed + k}.wav" for k in range(num_takes)]
 
 
-def _draw(picture: Path, paths: Sequence[Path], takes: Sequence[Audio], mel: MelConfig, *, overwrite: bool) -> None:
+def _mel(take: Audio, mel: MelConfig) -> Tensor:
+    """[n_mels, frames] in dB."""
     import torch
 
     from timbrel.audio.mel import mel_spectrogram
-    from timbrel.audio.plot import draw_mels
 
-    panels = [
-        (path.name, mel_spectrogram(torch.from_numpy(take.waveform)[None], mel)[0, 0])
-        for path, take in zip(paths, takes, strict=True)
-    ]
-    draw_mels(picture, panels, mel, overwrite=overwrite)
+    return mel_spectrogram(torch.from_numpy(take.waveform)[None], mel)[0, 0]

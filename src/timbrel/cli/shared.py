@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,3 +61,12 @@ def progress_bar(name: str) -> Iterator[Progress]:
             bar.update(round(done_s) - bar.n)
 
         yield update
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Warnings of the package are lines of the command's own, without the place in the code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: print(f"timbrel: {message}", file=sys.stderr)
+        yield

@@ -68,7 +68,8 @@ def circular(model: Model, margin: int) -> Model:
     """A model to which the end of a sample is beside its start, along the last axis: what it makes is a loop.
 
     It is given so much of the sample once more on either side. Where it sees no further than `margin`, that is
-    convolution in a circle, to the last digit. (A random shift in each step, the other way, has a seam in each step.)
+    convolution in a circle; for a model that strides, `margin` and the sample's length have to be multiples of its
+    strides. (A random shift in each step, the other way, has a seam in each step.)
     """
 
     def predict(x: Tensor, t: Tensor) -> Tensor:

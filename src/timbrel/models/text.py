@@ -95,7 +95,7 @@ def split_words(text: str) -> tuple[list[str], list[str]]:
     >>> split_words("A slow harp, xqzzk!")
     (['slow', 'harp'], ['xqzzk'])
     """
-    read = [word for word in re.findall(r"[a-z]+", text.lower()) if word not in SMALL_WORDS]
+    read = [word for word in re.findall(r"[^\W\d_]+|\d+", text.lower()) if word not in SMALL_WORDS]
     forms = {word: known_form(word) for word in read}
     known = [form for word in read if (form := forms[word]) is not None]
     return known[:MOST_WORDS], [word for word in read if forms[word] is None]

@@ -89,6 +89,13 @@ class TextUNet(VelocityNetwork):
         nn.init.zeros_(self.leave.weight)
         self.picture = PictureBlocks.of(config, 2 * config.latent_channels)
 
+    @property
+    def reach(self) -> int:
+        """Latents to either side that an answer depends on, at most; whole steps of the coarsest level."""
+        coarsest = 2 ** len(self.downs)  # 2 a block down and 3 up, at each level; 5 in the middle; 2 of the grid
+        beside = 0 if self.picture is None else 1 + sum(self.config.picture_dilations)
+        return coarsest * (12 + -(-beside // coarsest))
+
     def null(self, text: Text, drop: Tensor | None = None) -> Text:
         """The learned token in place of a text, for classifier-free guidance; `drop` [batch] says where (all)."""
         drop = torch.ones(len(text.mask), dtype=torch.bool) if drop is None else drop

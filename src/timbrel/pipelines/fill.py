@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -11,12 +12,12 @@ from torch import Tensor, nn
 
 from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import Waveform, resample
-from timbrel.audio.level import FULL_SCALE, target_gain
+from timbrel.audio.level import FULL_SCALE, SILENT_RMS, TARGET_RMS, active_rms, span_powers
 from timbrel.audio.mel import band_centres_hz, mel_spectrogram
-from timbrel.audio.stereo import Scan
+from timbrel.audio.stereo import LEVEL_RANGE_DB, Scan
 from timbrel.diffusion.masks import inpaint
-from timbrel.diffusion.samplers import Model, seeded_generators
-from timbrel.errors import InputError
+from timbrel.diffusion.samplers import Callback, Model, seeded_generators
+from timbrel.errors import InputError, warn
 from timbrel.pipelines.settings import Progress
 from timbrel.systems.generate import GenerateSystem
 
@@ -31,20 +32,26 @@ FADE_S = 0.03
 REPEATS = 2  # of each step, so that what is made agrees with what is around it
 
 
-def check_spans(spans: Sequence[Span], duration_s: float) -> list[Span]:
+def check_spans(spans: Sequence[Span], samples: int, sample_rate: int) -> list[Span]:
     """Spans in order; those that touch are one.
 
     Raises:
-        InputError: none; one that ends before it starts, or lies outside the recording, or covers all of it.
+        InputError: none; one that is no two numbers, holds no sample or lies outside the recording; all of it covered.
     """
-    if not spans:
+    duration_s = samples / sample_rate
+    if not len(spans):
         raise InputError("spans is empty; expected at least one start and end in seconds")
     merged: list[Span] = []
-    for start, end in sorted(spans):
+    for start, end in sorted(map(_span, spans)):
         if not 0 <= start < end <= duration_s + 1e-6:
             raise InputError(
                 f"the span is {start:g} to {end:g} s; expected a start before its end, within 0 to {duration_s:.3f} s, "
                 "where the recording is"
+            )
+        if round(start * sample_rate) == round(end * sample_rate):
+            raise InputError(
+                f"the span from {start:g} s is {end - start:.2g} s long; expected at least a sample, "
+                f"{1 / sample_rate:.2g} s"
             )
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
@@ -53,6 +60,12 @@ def check_spans(spans: Sequence[Span], duration_s: float) -> list[Span]:
     if sum(end - start for start, end in merged) > duration_s - 0.05:
         raise InputError(f"the spans cover all {duration_s:.3f} s; expected a part, or use `timbrel generate`")
     return merged
+
+
+def _span(span: Span) -> Span:
+    if not isinstance(span, Sequence) or len(span) != 2 or not all(isinstance(value, Real) for value in span):
+        raise InputError(f"a span is {span!r:.60}; expected its start and its end in seconds, such as (3.0, 4.5)")
+    return float(span[0]), float(span[1])
 
 
 def _groups(spans: Sequence[Span]) -> list[list[Span]]:
@@ -74,7 +87,7 @@ class Fill:
         system: whose mels and codec are used.
         model: the denoiser of a wording.
         timesteps: of the sampler.
-        scan: of the recording, for its mono mix.
+        scan: of what is known of the recording: its levels and its mono mix.
         band: the lowest and the highest frequency that is made, in Hz; None is all above.
         seed: of the noise.
     """
@@ -106,42 +119,66 @@ class Fill:
 
     def __call__(self, waveform: Waveform, spans: Sequence[Span], progress: Progress | None = None) -> Waveform:
         """A recording [channels, samples] at `scan.sample_rate` -> the same with the spans made anew."""
+        if self.scan.active_rms < SILENT_RMS:
+            warn("the recording is silent around the spans; they get the level of the model's own sounds, -20 dB")
         rate, result = self.scan.sample_rate, waveform.copy()
         total_s, done_s = sum(end - start for start, end in spans), 0.0
         for group in _groups(spans):
             first = max(0, round((group[0][0] - CONTEXT_S) * rate))
             last = min(waveform.shape[1], round((group[-1][1] + CONTEXT_S) * rate))
             holes = [(round(start * rate) - first, round(end * rate) - first) for start, end in group]
-            result[:, first:last] = self._filled(waveform[:, first:last], holes)
-            done_s += sum(end - start for start, end in group)
+            group_s = sum(end - start for start, end in group)
+
+            def callback(step: int, _: Tensor, done_s: float = done_s, group_s: float = group_s) -> None:
+                if progress is not None:
+                    progress(done_s + group_s * step / (len(self.timesteps) + 1), total_s)
+
+            result[:, first:last] = self._filled(waveform[:, first:last], holes, callback)
+            done_s += group_s
             if progress is not None:
                 progress(done_s, total_s)
         return result
 
-    def _filled(self, waveform: Waveform, holes: Sequence[Hole]) -> Waveform:
+    def _filled(self, waveform: Waveform, holes: Sequence[Hole], callback: Callback) -> Waveform:
         """[channels, n] with the samples of the holes made anew."""
-        result, made = waveform.copy(), self._made(self.scan.mix(waveform), holes)
-        rate = self.scan.sample_rate
-        known = _known(waveform.shape[1], holes)
-        wanted, made = self._banded(waveform), self._banded(made[None])[0]
+        result, known = waveform.copy(), known_samples(waveform.shape[1], holes)
+        wanted = self._banded(waveform - self.scan.offset)
+        made = self._made(self._cleared(self.scan.mix(waveform), holes), holes, callback)
+        banded, beside = self._banded(made[None])[0], round(NEAR_S * self.scan.sample_rate)
         for start, end in holes:
-            near = np.zeros_like(known)
-            near[max(0, start - round(NEAR_S * rate)) : end + round(NEAR_S * rate)] = True
-            weight = self._weight(len(known), start, end)
-            levels = np.sqrt(np.square(wanted[:, near & known]).mean(axis=1)) if (near & known).any() else 0.0
-            gain = levels / max(float(np.sqrt(np.square(made[start:end]).mean())), 1e-6)
-            piece = (self.scan.signs * gain)[:, None] * made
-            result += weight * (piece - wanted)
-            peak = float(np.abs(result[:, start:end]).max())
-            if peak > FULL_SCALE and peak > float(np.abs(waveform).max()):
-                result += weight * (FULL_SCALE / peak - 1) * piece
-        return result.astype(np.float32)
+            near = slice(max(0, start - beside), end + beside)
+            levels = self._levels(wanted[:, near][:, known[near]], _rms(banded[start:end]) / _rms(made[start:end]))
+            part, weight = self._weight(len(known), (start, end))
+            new = weight * (self.scan.signs * levels / _rms(banded[start:end]))[:, None] * banded[part]
+            kept = result[:, part] - weight * wanted[:, part]
+            result[:, part] = kept + _clip_gain(kept, new, float(np.abs(waveform).max())) * new
+        return result
 
-    def _weight(self, samples: int, start: int, end: int) -> np.ndarray:
-        """1 in a hole, and from there to 0 within the cross-fade: [samples]."""
-        place, fade = np.arange(samples), max(1, round(FADE_S * self.scan.sample_rate))
-        outside = np.maximum(start - place, place - (end - 1))
-        return (np.cos(np.pi / 2 * (outside / (fade + 1)).clip(0, 1)) ** 2).astype(np.float32)
+    def _levels(self, near: Waveform, share: float) -> np.ndarray:
+        """RMS that each channel of a hole gets: that of what is near, [channels, n]; where that is far below the
+        recording's, the latter, of which the band has a `share`."""
+        scan = self.scan
+        if scan.active_rms < SILENT_RMS:
+            return np.full(scan.channels, TARGET_RMS * share)
+        whole = np.sqrt(scan.power) * share
+        levels = np.sqrt(np.square(near).mean(axis=1)) if near.size else np.zeros(scan.channels)
+        return whole if levels.max() < whole.max() * 10 ** (-LEVEL_RANGE_DB / 20) else levels
+
+    def _weight(self, samples: int, hole: Hole) -> tuple[slice, np.ndarray]:
+        """The samples of a hole and of the cross-fades beside it; their weights, 1 in the hole and from there to 0."""
+        fade = max(1, round(FADE_S * self.scan.sample_rate))
+        part = slice(max(0, hole[0] - fade), min(samples, hole[1] + fade))
+        place = np.arange(part.start, part.stop)
+        outside = np.maximum(hole[0] - place, place - (hole[1] - 1)).clip(0)
+        return part, (np.cos(np.pi / 2 * outside / (fade + 1)) ** 2).astype(np.float32)
+
+    def _cleared(self, mono: Waveform, holes: Sequence[Hole]) -> Waveform:
+        """[n] without what sounds in the holes and in the band: what is made knows nothing of it."""
+        result, banded = mono.copy(), self._banded(mono[None])[0]
+        for hole in holes:
+            part, weight = self._weight(len(mono), hole)
+            result[part] -= weight * banded[part]
+        return result
 
     def _banded(self, waveform: Waveform) -> Waveform:
         """What is in the band of frequencies, with slopes of a third of an octave and no delay: [channels, n]."""
@@ -156,13 +193,15 @@ class Fill:
                 gain *= (0.5 + 3 * sign * (octaves - np.log2(edge))).clip(0, 1)
         return np.fft.irfft(np.fft.rfft(padded) * gain, padded.shape[1])[:, : waveform.shape[1]].astype(np.float32)
 
-    def _made(self, mono: Waveform, holes: Sequence[Hole]) -> Waveform:
+    def _made(self, mono: Waveform, holes: Sequence[Hole], callback: Callback) -> Waveform:
         """[n] at the recording's rate -> the same with the holes made anew, at any level."""
         system, rate = self.system, self.scan.sample_rate
         mel, codec, ratio = system.mel, system.codec, system.mel.sample_rate / rate
         holes = [(round(start * ratio), round(end * ratio)) for start, end in holes]
         audio = resample(mono[None], rate, mel.sample_rate)[0]
-        audio *= np.float32(target_gain(audio[_known(len(audio), holes)], mel.hop_length))
+        level = active_rms(span_powers(audio[known_samples(len(audio), holes)], mel.hop_length))
+        softest = max(SILENT_RMS, self.scan.active_rms * 10 ** (-LEVEL_RANGE_DB / 20))
+        audio *= np.float32(TARGET_RMS / (level if level > softest else max(self.scan.active_rms, TARGET_RMS * 1e-3)))
         source = torch.from_numpy(audio)[None, None]
         picture = mel_spectrogram(source, mel)
         frames = picture.shape[-1]
@@ -176,6 +215,7 @@ class Fill:
             self.timesteps,
             noise=seeded_generators([self.seed]),
             repeats=REPEATS,
+            callback=callback,
         )
         picture = torch.where(mask, system.decode(latents), padded)[..., :frames]
         made = resample(invert_mel(picture, mel, source=source, seed=self.seed)[0].numpy(), mel.sample_rate, rate)[0]
@@ -190,9 +230,26 @@ class Fill:
         return heard
 
 
-def _known(samples: int, holes: Sequence[Hole]) -> np.ndarray:
+def known_samples(samples: int, holes: Sequence[Hole]) -> np.ndarray:
     """Which samples lie in no hole: [samples]."""
     known = np.ones(samples, dtype=bool)
     for start, end in holes:
         known[start:end] = False
     return known
+
+
+def _rms(waveform: Waveform) -> float:
+    """Of [n] samples, at least -120 dB, so that it can divide."""
+    return max(float(np.sqrt(np.square(waveform, dtype=np.float64).mean())), 1e-6)
+
+
+def _clip_gain(kept: np.ndarray, new: np.ndarray, peak: float) -> float:
+    """The gain of what is new [channels, n] that brings its sum with what is kept below full scale, or below a peak or
+    what is kept where these are higher.
+
+    >>> kept, new = np.array([[0.5, -0.5]]), np.array([[1.0, 0.1]])
+    >>> round(_clip_gain(kept, new, 0.0), 3)
+    0.499
+    """
+    limit = max(FULL_SCALE, peak, float(np.abs(kept).max()))
+    return float(min(1.0, ((limit - kept * np.sign(new)) / np.abs(new).clip(1e-9)).min()))

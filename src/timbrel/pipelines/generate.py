@@ -9,9 +9,9 @@ and to the inversion.
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -21,16 +21,25 @@ from torch import Tensor
 from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import Waveform
 from timbrel.audio.level import TARGET_RMS, headroom, level_gain, levelled, loudness
-from timbrel.audio.loop import invert_loop
+from timbrel.audio.loop import invert_loop, stretch_circle
 from timbrel.audio.mel import mel_spectrogram
+from timbrel.audio.stereo import Scan, scan_blocks
 from timbrel.audio.waveform import Audio
 from timbrel.diffusion.masks import circular, windowed
-from timbrel.diffusion.samplers import Model, dpm_solver_pp_2m, seeded_noise
+from timbrel.diffusion.samplers import Callback, Model, dpm_solver_pp_2m, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
-from timbrel.errors import InputError, ModelError
-from timbrel.pipelines.fill import Fill, Span, check_spans
+from timbrel.errors import InputError, ModelError, warn
+from timbrel.pipelines.fill import Fill, Span, check_spans, known_samples
 from timbrel.pipelines.listen import Recording, Source
-from timbrel.pipelines.settings import MOST_SECONDS, MOST_SEED, GenerateSettings, Progress, check_range, check_whole
+from timbrel.pipelines.settings import (
+    MOST_SECONDS,
+    MOST_SEED,
+    MOST_TAKES,
+    GenerateSettings,
+    Progress,
+    check_range,
+    check_whole,
+)
 from timbrel.systems.base import Sampling
 from timbrel.systems.folder import PRETRAINED, load_system
 from timbrel.systems.generate import GenerateSystem
@@ -39,8 +48,6 @@ DEFAULTS = GenerateSettings()
 SHIPPED = "generate"
 DURATION_S, STRENGTH = 10.0, 0.6
 WINDOW, OVERLAP = 512, 64  # of latents: 48 s and 6 s at 44.1 kHz
-MARGIN = 64  # latents to either side that are more than the shipped denoiser sees
-MOST_TAKES = 100
 
 
 class GeneratePipeline:
@@ -72,8 +79,12 @@ class GeneratePipeline:
     def sample_rate(self) -> int:
         return self.model.mel.sample_rate
 
+    def __call__(self, prompt: str, **options: Any) -> list[Audio]:
+        """Makes sound from a text: `takes` as a list."""
+        return list(self.takes(prompt, **options))
+
     @torch.inference_mode()
-    def __call__(
+    def takes(
         self,
         prompt: str,
         *,
@@ -86,7 +97,7 @@ class GeneratePipeline:
         progress: Progress | None = None,
         settings: GenerateSettings = DEFAULTS,
         **options: Any,
-    ) -> list[Audio]:
+    ) -> Iterator[Audio]:
         """Makes sound from a text.
 
         Args:
@@ -103,15 +114,16 @@ class GeneratePipeline:
             **options: its fields, in place of those in `settings`: negative_prompt, num_inference_steps,
                 guidance_scale, seed.
 
-        Returns:
-            A mono sound for each take, at the model's rate, -20 dB RMS where it sounds.
+        Yields:
+            A mono sound for each take as soon as it is made, at the model's rate, -20 dB RMS where it sounds.
 
         Raises:
             InputError: a text without a word that is known, or a value out of range.
             AudioError: `init` cannot be read.
         """
         settings = replace(settings, **options)
-        if not prompt.strip():
+        prompt = _text(prompt)
+        if not prompt:
             raise InputError(f"the text is {prompt!r}; expected at least one English word that names a sound")
         check_range("strength", strength, 0, 1)
         num_takes = check_whole("num_takes", num_takes, 1, MOST_TAKES)
@@ -119,15 +131,21 @@ class GeneratePipeline:
         start = None if init is None else self._mono(Recording.of(init, sample_rate))
         samples = self._samples(duration_s, start)
         frames = self._loop_frames(samples) if loop else self.model.mel.num_frames(samples)
-        latents = None if start is None else self._latents(start, samples, frames)
+        latents = None if start is None else self._latents(start, samples, frames, loop=loop)
         model = self._denoiser(prompt, settings, loop=loop)
-        takes = []
+        timesteps = self._timesteps(settings, 1.0 if latents is None else strength)
+        seconds = samples / self.sample_rate
         for k in range(num_takes):
-            mel = self._mel(model, frames, latents, strength, settings, settings.seed + k, loop=loop)
-            takes.append(self._audio(mel, samples, settings.seed + k, loop=loop))
+
+            def callback(step: int, _: Tensor, before: int = k) -> None:
+                if progress is not None:
+                    progress((before + step / (len(timesteps) + 1)) * seconds, num_takes * seconds)
+
+            mel = self._mel(model, timesteps, frames, latents, settings.seed + k, callback, loop=loop)
+            take = self._audio(mel, samples, settings.seed + k, loop=loop)
             if progress is not None:
-                progress((k + 1) * samples / self.sample_rate, num_takes * samples / self.sample_rate)
-        return takes
+                progress((k + 1) * seconds, num_takes * seconds)
+            yield take
 
     @torch.inference_mode()
     def inpaint(
@@ -161,11 +179,11 @@ class GeneratePipeline:
             AudioError: a recording that cannot be read.
         """
         recording = Recording.of(source, sample_rate)
-        waveform = np.concatenate(list(recording.blocks()), axis=1)
-        spans = check_spans(spans, waveform.shape[1] / recording.sample_rate)
-        return self._filled(
-            waveform, recording, spans, prompt, (low_hz, high_hz), replace(settings, **options), progress
-        )
+        waveform, rate = recording.waveform(), recording.sample_rate
+        spans = check_spans(spans, waveform.shape[1], rate)
+        known = known_samples(waveform.shape[1], [(round(start * rate), round(end * rate)) for start, end in spans])
+        scan = scan_blocks([waveform[:, known]], rate)
+        return self._filled(waveform, scan, spans, prompt, (low_hz, high_hz), replace(settings, **options), progress)
 
     @torch.inference_mode()
     def extend(
@@ -185,42 +203,46 @@ class GeneratePipeline:
         Raises:
             InputError: `seconds` out of range; otherwise as `inpaint`.
         """
-        if not 0 < seconds <= MOST_SECONDS:
-            raise InputError(f"seconds is {seconds}; expected more than 0, at most {MOST_SECONDS:g}")
+        _check_seconds("seconds", seconds)
         recording = Recording.of(source, sample_rate)
-        waveform = np.concatenate(list(recording.blocks()), axis=1)
+        waveform = recording.waveform()
         known, more = waveform.shape[1], max(1, round(seconds * recording.sample_rate))
         waveform = np.pad(waveform, ((0, 0), (more, 0) if before else (0, more)))
         first = 0 if before else known
         span = (first / recording.sample_rate, (first + more) / recording.sample_rate)
         settings = replace(settings, **options)
-        return self._filled(waveform, recording, [span], prompt, (0.0, None), settings, progress)
+        return self._filled(waveform, recording.scan(), [span], prompt, (0.0, None), settings, progress)
 
     def _filled(
         self,
         waveform: Waveform,
-        recording: Recording,
+        scan: Scan,
         spans: Sequence[Span],
         prompt: str,
         band: tuple[float, float | None],
         settings: GenerateSettings,
         progress: Progress | None,
     ) -> Audio:
-        model, timesteps = self._denoiser(prompt, settings), self._timesteps(settings)
-        fill = Fill(self.model, model, timesteps, recording.scan(), band, settings.seed)
-        return Audio(fill(waveform, spans, progress), recording.sample_rate)
+        model, timesteps = self._denoiser(_text(prompt), settings), self._timesteps(settings)
+        fill = Fill(self.model, model, timesteps, scan, band, settings.seed)
+        return Audio(fill(waveform, spans, progress), scan.sample_rate)
 
     def _denoiser(self, prompt: str, settings: GenerateSettings, *, loop: bool = False) -> Model:
         """What samplers call, for a sound of any length."""
-        for text in (prompt, settings.negative_prompt):
-            if unknown := self.model.text.unknown_words(text):
-                warnings.warn(f"the model does not know {', '.join(unknown)}; they are left out", stacklevel=3)
         scale = self._sampling.guidance if settings.guidance_scale is None else settings.guidance_scale
-        model = self.model.model(
-            prompt, negative_prompt=settings.negative_prompt, guidance_scale=scale if prompt else 1.0
-        )
+        negative = settings.negative_prompt.strip()
+        if negative and scale == 1:
+            raise InputError(
+                f"guidance_scale is 1, at which negative_prompt, {negative!r:.60}, does not count; expected a higher "
+                "guidance_scale, or no negative_prompt"
+            )
+        if not (prompt or negative):
+            scale = 1.0  # nothing to guide by, and half the time
+        model = self.model.model(prompt, negative_prompt=negative, guidance_scale=scale)
+        if unknown := [word for text in (prompt, negative) for word in self.model.text.unknown_words(text)]:
+            warn(f"the model does not know {', '.join(unknown)}; left out")
         model = windowed(model, WINDOW, OVERLAP)
-        return circular(model, MARGIN) if loop else model
+        return circular(model, self.model.denoiser.reach) if loop else model
 
     def _timesteps(self, settings: GenerateSettings, strength: float = 1.0) -> Tensor:
         steps = settings.num_inference_steps or self._sampling.steps
@@ -234,41 +256,42 @@ class GeneratePipeline:
     def _samples(self, duration_s: float | None, start: Waveform | None) -> int:
         if duration_s is None:
             return round(DURATION_S * self.sample_rate) if start is None else len(start)
-        if not 0 < duration_s <= MOST_SECONDS:
-            raise InputError(f"duration_s is {duration_s}; expected more than 0, at most {MOST_SECONDS:g}")
+        _check_seconds("duration_s", duration_s)
         return max(1, round(duration_s * self.sample_rate))
 
     def _loop_frames(self, samples: int) -> int:
-        """The whole patches of the codec that come nearest to so many samples."""
-        factor = self.model.codec.factor
-        return max(1, round(samples / (self.model.mel.hop_length * factor))) * factor
+        """The nearest number to so many samples that the codec and each level of the denoiser divide: only then is its
+        grid a circle, too."""
+        multiple = self.model.codec.factor * 2 ** (len(self.model.denoiser.config.widths) - 1)
+        return max(1, round(samples / (self.model.mel.hop_length * multiple))) * multiple
 
-    def _latents(self, start: Waveform, samples: int, frames: int) -> Tensor:
-        """Latents [1, c, h, w] of a recording, with silence after its end."""
+    def _latents(self, start: Waveform, samples: int, frames: int, *, loop: bool) -> Tensor:
+        """Latents [1, c, h, w] of a recording, with silence after its end; of a loop, in so many frames."""
         mel, factor = self.model.mel, self.model.codec.factor
         padded = torch.from_numpy(np.pad(start, (0, max(0, samples - len(start))))[:samples])
-        picture = mel_spectrogram(padded[None, None], mel)[..., :frames]
-        missing = -(-frames // factor) * factor - picture.shape[-1]
+        picture = mel_spectrogram(padded[None, None], mel)
+        if loop:
+            picture = stretch_circle(picture[..., : max(1, round(samples / mel.hop_length))], frames)
+        missing = -frames % factor
         return self.model.codec.encode(torch.nn.functional.pad(picture, (0, missing), value=mel.floor_db))
 
     def _mel(
         self,
         model: Model,
+        timesteps: Tensor,
         frames: int,
         latents: Tensor | None,
-        strength: float,
-        settings: GenerateSettings,
         seed: int,
+        callback: Callback,
         *,
         loop: bool,
     ) -> Tensor:
         """One take: [1, 1, n_mels, frames] in dB."""
         schedule, factor = self.model.schedule, self.model.codec.factor
         x = seeded_noise(self.model.latent_shape(frames), [seed])
-        timesteps = self._timesteps(settings, 1.0 if latents is None else strength)
         if latents is not None:
             x = schedule.add_noise(latents, x, timesteps[0]) if len(timesteps) else latents
-        x = dpm_solver_pp_2m(model, x, schedule, timesteps)
+        x = dpm_solver_pp_2m(model, x, schedule, timesteps, callback=callback)
         if loop:
             width, beside = x.shape[-1], min(8, x.shape[-1])
             mel = self.model.decode(x[..., torch.arange(-beside, width + beside) % width])
@@ -282,3 +305,15 @@ class GeneratePipeline:
             waveform = invert_mel(mel, self.model.mel, length=samples, seed=seed)[0].numpy()
         waveform = waveform * np.float32(level_gain(loudness([waveform]), TARGET_RMS))
         return Audio(waveform * np.float32(headroom(float(np.abs(waveform).max()))), self.sample_rate)
+
+
+def _text(prompt: str) -> str:
+    """A wording without the blanks around it. Raises InputError for what is no str."""
+    if not isinstance(prompt, str):
+        raise InputError(f"the text is {prompt!r:.60}; expected a str")
+    return prompt.strip()
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    if not isinstance(seconds, Real) or not 0 < seconds <= MOST_SECONDS:
+        raise InputError(f"{name} is {seconds!r}; expected more than 0, at most {MOST_SECONDS:g}")

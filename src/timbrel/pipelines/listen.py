@@ -70,6 +70,10 @@ class Recording:
             for start in range(0, self.audio.shape[1], BLOCK):
                 yield self.audio[:, start : start + BLOCK]
 
+    def waveform(self) -> Waveform:
+        """All of it, [channels, samples]."""
+        return np.concatenate(list(self.blocks()), axis=1)
+
     def blocks_at(self, sample_rate: int) -> Iterator[Waveform]:
         """Yields [channels, BLOCK] at another rate, the last block shorter."""
         buffer = np.zeros((self.channels, 0), np.float32)

@@ -19,6 +19,7 @@ MOST_SEMITONES = 36
 MOST_GUIDANCE = 20.0
 MOST_SEED = 2**63 - 1
 MOST_SECONDS = 600.0
+MOST_TAKES = 100
 
 
 @dataclass(frozen=True)

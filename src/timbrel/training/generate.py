@@ -157,7 +157,8 @@ class GenerateStage(Stage):
         return {"generated": 1 - self._last.flip(0) / self.model.mel.floor_db}
 
     def save(self, folder: Path) -> None:
-        self.model.info = self.info("sound from a class or a text") | {"sampling": dataclasses.asdict(SAMPLING)}
+        sampling = {"sampling": dataclasses.asdict(SAMPLING), "classes": self.train.classes()}
+        self.model.info = self.info("sound from a class or a text") | sampling
         save_system(folder, self.model)
 
 

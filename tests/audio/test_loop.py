@@ -1,0 +1,42 @@
+"""Loops: their pitch, their length and their seam."""
+
+import numpy as np
+import pytest
+import torch
+
+from timbrel.audio.loop import invert_loop, stretch_circle
+from timbrel.audio.mel import MelConfig, mel_spectrogram
+
+MEL = MelConfig()
+
+
+def pitch_hz(waveform, rate):
+    """Of a sine that repeats: the centre of its peak."""
+    power = np.abs(np.fft.rfft(np.tile(waveform, 16) * np.hanning(16 * len(waveform)))) ** 2
+    peak = int(power.argmax())
+    near = np.arange(peak - 40, peak + 41)
+    return float((near * power[near]).sum() / power[near].sum()) * rate / (16 * len(waveform))
+
+
+@pytest.mark.parametrize("length", [6174, 47187, 88200])
+@pytest.mark.parametrize("frames_off", [-8, 0, 8])
+def test_a_loop_keeps_its_pitch_at_any_length(length, frames_off):
+    frames = max(8, round(length / MEL.hop_length) + frames_off)
+    time = np.arange(frames * MEL.hop_length + 2 * MEL.n_fft) / MEL.sample_rate
+    sine = torch.from_numpy(0.1 * np.sin(2 * np.pi * 440 * time)).float()
+    mel = mel_spectrogram(sine[None, None], MEL)[..., 4 : 4 + frames]
+    loop = invert_loop(mel, MEL, length)
+    assert loop.shape == (length,)
+    nearest = MEL.sample_rate / length  # a loop's partials are whole numbers of this
+    assert abs(pitch_hz(loop, MEL.sample_rate) - 440) < max(440 * 0.006, 0.6 * nearest)
+    steps = np.abs(np.diff(loop))
+    assert abs(loop[0] - loop[-1]) <= 1.05 * steps.max()
+    if length > 40000:
+        levels = [np.square(np.roll(loop, -shift)[:4410]).mean() for shift in range(-4410, length, 2205)]
+        assert 10 * np.log10(max(levels) / min(levels)) < 1.5
+
+
+def test_stretching_in_a_circle_goes_from_the_end_to_the_start():
+    mel = torch.tensor([[0.0, 3.0, 9.0]])
+    torch.testing.assert_close(stretch_circle(mel, 6), torch.tensor([[0.0, 1.5, 3.0, 6.0, 9.0, 4.5]]))
+    assert torch.equal(stretch_circle(mel, 3), mel)

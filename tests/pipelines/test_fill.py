@@ -1,0 +1,89 @@
+"""What is made in the holes of a recording: of what it depends, and how loud it is."""
+
+import numpy as np
+import pytest
+
+from timbrel.pipelines.generate import GeneratePipeline
+
+RATE = 16000
+FAST = {"num_inference_steps": 2, "guidance_scale": 2.0, "sample_rate": RATE}
+HOLE = slice(RATE, RATE + RATE // 2)
+SPAN = [(1.0, 1.5)]
+FADE = round(0.031 * RATE)
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_generator):
+    return GeneratePipeline.load(tiny_generator)
+
+
+def noise(seconds=3.0, channels=1):
+    return (0.05 * np.random.default_rng(0).standard_normal((channels, round(seconds * RATE)))).astype(np.float32)
+
+
+def rms(x):
+    return float(np.sqrt(np.square(x, dtype=np.float64).mean()))
+
+
+def test_what_was_in_a_hole_does_not_count(pipe):
+    before, other = noise(), noise()
+    other[:, HOLE] = 0.3 * np.sin(np.arange(RATE // 2) * 0.3)
+    made, again = (pipe.inpaint(each, SPAN, "a harp", **FAST).waveform for each in (before, other))
+    assert np.abs(made - again).max() < 1e-5
+
+
+def test_digital_silence_outside_stays(pipe):
+    before = noise()
+    before[:, : HOLE.start] = 0
+    made = pipe.inpaint(before, SPAN, "a harp", **FAST).waveform
+    assert not made[:, : HOLE.start - FADE].any()
+    np.testing.assert_array_equal(made[:, HOLE.stop + FADE :], before[:, HOLE.stop + FADE :])
+
+
+def test_an_offset_is_no_level(pipe):
+    plain, moved = (pipe.inpaint(noise() + x, SPAN, "a harp", **FAST).waveform for x in (0.0, 0.4))
+    np.testing.assert_allclose(moved - np.float32(0.4), plain, atol=3e-3)
+    extended = pipe.extend(noise() + 0.4, 0.5, "a harp", **FAST).waveform[:, -RATE // 2 :]
+    assert extended.mean() == pytest.approx(0.4, abs=0.02)
+    assert extended.std() == pytest.approx(0.05, rel=0.1)
+
+
+def test_in_a_quiet_place_it_is_as_loud_as_the_recording(pipe):
+    before = noise(8.0)
+    before[:, : 4 * RATE] = 0
+    made = pipe.inpaint(before, SPAN, "a harp", **FAST).waveform
+    assert rms(made[:, HOLE]) == pytest.approx(rms(before), rel=0.1)
+    extended = pipe.extend(before[:, ::-1], 0.5, "a harp", **FAST).waveform
+    assert rms(extended[:, -RATE // 2 :]) == pytest.approx(rms(before), rel=0.1)
+
+
+def test_silence_is_said_and_gets_a_level(pipe):
+    with pytest.warns(UserWarning, match="the recording is silent around the spans") as caught:
+        made = pipe.inpaint(np.zeros((1, 3 * RATE), np.float32), SPAN, "a harp", **FAST).waveform
+    assert caught[0].filename == __file__
+    assert rms(made[:, HOLE]) == pytest.approx(0.1, rel=0.1)
+
+
+def test_hardly_anything_known_is_no_reason_for_noise(pipe):
+    before = noise(0.6)
+    made = pipe.inpaint(before, [(0.001, 0.545)], "a harp", **FAST).waveform
+    assert rms(made) == pytest.approx(0.05, rel=0.3)
+
+
+def test_in_a_band_beside_what_is_loud_nothing_clips(pipe):
+    time = np.arange(3 * RATE) / RATE
+    before = (0.7 * np.sin(2 * np.pi * 5000 * time) + 0.25 * np.sin(2 * np.pi * 500 * time))[None].astype(np.float32)
+    made = pipe.inpaint(before, SPAN, high_hz=2000, **FAST).waveform
+    assert 0.9 < np.abs(made).max() < 1
+    low = np.abs(np.fft.rfft(made[0, HOLE]))[: RATE // 10]
+    assert 0.05 < np.sqrt(2 * np.square(low).sum()) / (RATE // 2) < 0.18
+
+
+def test_many_spans_cost_no_more_than_their_length(pipe, monkeypatch):
+    from timbrel.pipelines import fill
+
+    sizes = []
+    monkeypatch.setattr(fill, "_clip_gain", lambda kept, new, peak: sizes.append(kept.shape[1]) or 1.0)
+    pipe.inpaint(noise(6.0), [(k, k + 0.1) for k in range(1, 5)], **FAST | {"guidance_scale": None})
+    assert len(sizes) == 4
+    assert max(sizes) < 0.2 * RATE
