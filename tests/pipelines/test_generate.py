@@ -9,6 +9,7 @@ import torch
 from timbrel.audio.io import write_audio
 from timbrel.audio.level import loudness
 from timbrel.audio.mel import mel_spectrogram
+from timbrel.diffusion.masks import circular
 from timbrel.errors import InputError, ModelError
 from timbrel.pipelines.fill import check_spans
 from timbrel.pipelines.generate import GeneratePipeline
@@ -75,6 +76,15 @@ def test_text_guidance_and_what_is_not_wanted_count(pipe):
     )
     assert all(np.abs(other - plain).max() > 1e-4 for other in others)
     np.testing.assert_array_equal(pipe("The SOUND of a harp!", duration_s=1, **FAST)[0].waveform, plain)
+
+
+def test_a_loop_is_a_circle_to_the_denoiser(pipe):
+    frames = pipe._loop_frames(3 * RATE)
+    width, step = frames // pipe.model.codec.factor, 2 ** (len(pipe.model.denoiser.config.widths) - 1)
+    model = circular(pipe.model.model("a harp"), pipe.model.denoiser.reach)
+    x = torch.randn(1, 4, 8, width, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([500])
+    torch.testing.assert_close(model(x.roll(step, -1), t), model(x, t).roll(step, -1), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -94,6 +94,7 @@ def test_a_saved_model_goes_on_with_its_own_sizes_alone(store, codec, tmp_path):
     assert fit(GenerateStage.prepare(recipe, store, codec=codec), tmp_path)
     loaded = load_system(tmp_path / "model", GenerateSystem)
     assert loaded.info["sampling"] == {"steps": 10, "guidance": 3.0}
+    assert "musical instrument" in loaded.info["classes"]
     again = GenerateStage.prepare(RECIPE, store, init_from=tmp_path / "model")
     torch.testing.assert_close(again.model.denoiser.state_dict(), loaded.denoiser.state_dict(), rtol=0, atol=0)
     wide = dataclasses.replace(RECIPE, widths=(8, 8))
