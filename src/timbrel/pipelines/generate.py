@@ -80,7 +80,7 @@ class GeneratePipeline:
         return self.model.mel.sample_rate
 
     def __call__(self, prompt: str, **options: Any) -> list[Audio]:
-        """Makes sound from a text: `takes` as a list."""
+        """Makes sound from a text: the same arguments as `takes`, and all takes as a list."""
         return list(self.takes(prompt, **options))
 
     @torch.inference_mode()
@@ -172,7 +172,8 @@ class GeneratePipeline:
 
         Returns:
             The recording at its own rate and with its channels. More than 30 ms outside the spans it is as before, to
-            the sample; within, as loud as the 2 s on either side (unless that would clip).
+            the sample; within, as loud as the 2 s on either side, or as
+            the recording where they are far softer (unless that would clip).
 
         Raises:
             InputError: a span outside the recording, no frequencies, an unknown text, or a value out of range.

@@ -45,8 +45,7 @@ class SoundWindows:
     def classes(self) -> dict[str, list[str]]:
         """The further wordings of each class that captions name: the labels and what is above them."""
         names = {name for label in self.labels for name in (label, *self.ontology.ancestors(label))}
-        found = map(self.ontology.find, sorted(names))
-        return {c.name: [*c.aliases, *c.aliases_held_out] for c in found}
+        return {c.name: [*c.aliases, *c.aliases_held_out] for c in map(self.ontology.find, sorted(names))}
 
     def draw(self, rng: np.random.Generator, size: int, overlap_share: float) -> dict[str, Any]:
         """`mel` [size, 1, n_mels, frames] in dB; `label` and `caption`, a str for each.
