@@ -21,8 +21,11 @@ SNIPPETS = [
 
 
 @pytest.fixture
-def place(tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with the examples in it; where no model ships, an untrained one stands in."""
+def place(tiny_model_folder: Path, tiny_generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with the examples in it; where no model ships, and for one that makes sound, untrained ones
+    stand in."""
+    (tmp_path / "runs" / "generate").mkdir(parents=True)
+    (tmp_path / "runs" / "generate" / "model").symlink_to(tiny_generator)
     if not (folders.PRETRAINED / folders.DEFAULT_MODEL / "config.json").exists():
         (tmp_path / folders.DEFAULT_MODEL).symlink_to(tiny_model_folder)
         monkeypatch.setattr(folders, "PRETRAINED", tmp_path)

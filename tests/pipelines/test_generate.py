@@ -91,10 +91,11 @@ def test_a_loop_is_a_circle_to_the_denoiser(pipe):
 def test_a_loop_has_no_seam(pipe, seed):
     [made] = pipe("a harp", duration_s=2.1, loop=True, seed=seed, **FAST)
     wave = made.waveform[0]
-    steps = np.abs(np.diff(wave))
-    assert abs(wave[0] - wave[-1]) <= np.quantile(steps, 0.999)
-    bend = np.abs(np.diff(np.concatenate([wave, wave]), 2))  # nor a corner
-    assert bend[len(wave) - 2 : len(wave) + 1].max() <= np.quantile(bend, 0.9995)
+    steps, near = np.abs(np.diff(wave)), RATE // 200  # what is loudest of all may lie at the seam
+    assert abs(wave[0] - wave[-1]) <= max(np.quantile(steps, 0.999), steps[:near].max(), steps[-near:].max())
+    bends = np.abs(np.diff(wave, 2))
+    bend = np.abs(np.diff(np.concatenate([wave[-3:], wave[:3]]), 2)).max()  # nor a corner
+    assert bend <= max(np.quantile(bends, 0.9995), bends[:near].max(), bends[-near:].max())
 
 
 def test_a_recording_is_where_it_starts(pipe, tmp_path):
