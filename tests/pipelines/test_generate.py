@@ -1,6 +1,7 @@
 """Sound from a text with a model of no sense: lengths, seeds, loops, what is kept of a recording, and levels."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,7 +165,7 @@ def test_extending_goes_on_from_the_end(pipe, before):
 
 def test_spans_that_touch_are_one_and_others_are_refused():
     assert check_spans([(2, 3), (0, 1), (1, 1.5)], 64000, RATE) == [(0, 1.5), (2, 3)]
-    for spans, said in (
+    wrong: list[tuple[Any, str]] = [
         ([], "spans is empty"),
         ([(1, 1)], "the span is 1 to 1 s"),
         ([(-1, 1)], "the span is -1 to 1 s"),
@@ -175,7 +176,8 @@ def test_spans_that_touch_are_one_and_others_are_refused():
         ((1.0, 2.0), r"a span is 1\.0; expected its start and its end"),
         ([("1", "2")], "a span is"),
         ([(1, 2, 3)], "a span is"),
-    ):
+    ]
+    for spans, said in wrong:
         with pytest.raises(InputError, match=said):
             check_spans(spans, 64000, RATE)
 
