@@ -45,7 +45,7 @@ from timbrel.models.denoiser import Condition, DenoiserConfig, TransferDenoiser
 from timbrel.models.style import StyleConfig, StyleEncoder
 from timbrel.training.loop import fit
 from timbrel.training.recipes import Recipe
-from timbrel.training.shared import latent_moments
+from timbrel.training.shared import MOMENT_WINDOWS, latent_moments
 from timbrel.training.stage import Stage
 
 TARGETS = ("piano", "guitar", "harp", "violin")
@@ -311,7 +311,8 @@ class TrialStage(Stage):
         clips = self.train.single(np.random.default_rng(0), 512)
         sizes = {design.channels for design in designs.values()}
         self.codecs = {channels: principal_components(channels, clips) for channels in sizes}
-        moments = {channels: latent_moments(codec, self.train, 0) for channels, codec in self.codecs.items()}
+        mel = self.train.single(np.random.default_rng(0), MOMENT_WINDOWS)
+        moments = {channels: latent_moments(codec, mel) for channels, codec in self.codecs.items()}
         self.trials = {
             name: Trial(design, store.config, self.codecs[design.channels], moments[design.channels], len(labels))
             for name, design in designs.items()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from timbrel.data.sampler import _crossfade, in_reach, note_name, render_samples, sampled_instruments
+from timbrel.audio.loop import crossfade
+from timbrel.data.sampler import in_reach, note_name, render_samples, sampled_instruments
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
 
@@ -109,7 +110,7 @@ def test_a_note_longer_than_its_recording_goes_on_without_a_click(samples):
 def test_a_join_is_as_loud_as_what_it_joins(alike):
     rng = np.random.default_rng(0)
     one, other = rng.standard_normal((2, 8000)).astype(np.float32)
-    joined = _crossfade(one, one if alike else other)
+    joined = crossfade(one, one if alike else other)
     assert joined[[0, -1]] == pytest.approx([one[0], (one if alike else other)[-1]], abs=1e-4)
     assert (joined.reshape(8, 1000) ** 2).mean(axis=1) == pytest.approx(1, abs=0.15)
 

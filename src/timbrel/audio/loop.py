@@ -55,7 +55,7 @@ def invert_loop(mel: Tensor, config: MelConfig, length: int, *, seed: int = 0) -
     slack = min(hop // 2, int(STRETCH * length))
     start, period = _best_join(waveform, range(LEAD * hop, (LEAD + choices) * hop, hop), length, slack, fade)
     loop = waveform[start : start + period].copy()
-    loop[:fade] = _crossfade(waveform[start + period : start + period + fade], loop[:fade])
+    loop[:fade] = crossfade(waveform[start + period : start + period + fade], loop[:fade])
     return np.roll(resample(loop, length), round((start - LEAD * hop) * length / period)).astype(np.float32)
 
 
@@ -73,7 +73,7 @@ def _best_join(waveform: Waveform, starts: range, period: int, slack: int, fade:
     return best[1], best[2]
 
 
-def _crossfade(before: Waveform, after: Waveform) -> Waveform:
+def crossfade(before: Waveform, after: Waveform) -> Waveform:
     """From one [n] into the other, as loud on the way, however alike they are."""
     down = np.cos(np.linspace(0, np.pi / 2, len(before), dtype=np.float32))
     up = down[::-1]

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from timbrel.audio.io import read_audio
+from timbrel.audio.loop import crossfade
 from timbrel.data.recordings import SUFFIXES
 from timbrel.data.scores import Note
 from timbrel.errors import InputError
@@ -191,16 +192,8 @@ def _sustained(tone: np.ndarray, samples: int, sample_rate: int, rng: np.random.
         rough = int(rng.integers(first, max(first + 1, (first + last) // 2 - step)))
         match = np.correlate(tone[rough : rough + step + fade], end, mode="valid")
         part = tone[rough + int(match.argmax()) : last].copy()
-        part[:fade] = _crossfade(end, part[:fade])
+        part[:fade] = crossfade(end, part[:fade])
         parts[-1] = parts[-1][:-fade]
         parts.append(part)
         length += len(part) - fade
     return np.concatenate(parts)
-
-
-def _crossfade(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """From one [n] into the other, as loud on the way, however alike they are."""
-    down = np.cos(np.linspace(0, np.pi / 2, len(before), dtype=np.float32))
-    up = down[::-1]
-    alike = float(before @ after) / max(float(np.linalg.norm(before) * np.linalg.norm(after)), 1e-9)
-    return (before * down + after * up) / np.sqrt(1 + 2 * max(alike, 0.0) * up * down)

@@ -25,7 +25,7 @@ from timbrel.systems.foreign import CLIPText, CLIPTextConfig
 from timbrel.systems.generate import GenerateSystem
 from timbrel.systems.weights import fingerprint
 from timbrel.training.recipes import GenerateRecipe
-from timbrel.training.shared import check_mel, check_recipe, schedule_of
+from timbrel.training.shared import MOMENT_WINDOWS, check_mel, check_recipe, latent_moments, schedule_of
 from timbrel.training.stage import Stage
 
 SAMPLING = Sampling(steps=10, guidance=3.0)
@@ -85,11 +85,10 @@ class GenerateStage(Stage):
         model = _new_model(recipe, codec, store) if init_from is None else _known_model(recipe, init_from, store)
         _check_names(model.text, classes, {*train.labels, *validation.labels})
         if init_from is None:
-            latents = model.codec.encode(
-                train.draw(np.random.default_rng(recipe.seed), 512, recipe.overlap_share)["mel"]
-            )
-            model.denoiser.mean.copy_(latents.mean(dim=(0, 3))[..., None])
-            model.denoiser.std.copy_(latents.std(dim=(0, 3))[..., None].clamp_min(0.02))
+            drawn = train.draw(np.random.default_rng(recipe.seed), MOMENT_WINDOWS, recipe.overlap_share)
+            mean, std = latent_moments(model.codec, drawn["mel"])
+            model.denoiser.mean.copy_(mean)
+            model.denoiser.std.copy_(std)
         return cls(recipe, model, train, validation)
 
     def batch(self, step: int) -> dict[str, Tensor]:

@@ -30,10 +30,14 @@ def split_windows(store: MelStore, frames: int, style_frames: int | None = None)
     return train, validation
 
 
+MOMENT_WINDOWS = 512  # of training data, for `latent_moments`
+
+
 @torch.no_grad()
-def latent_moments(codec: MelAutoencoder, windows: Windows, seed: int) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel and band of latents of 512 windows, each [c, h, 1]."""
-    latents = codec.encode(windows.single(np.random.default_rng(seed), 512))
+def latent_moments(codec: MelAutoencoder, mel: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel and band of the latents of mels [batch, 1, n_mels, frames], each
+    [c, h, 1]."""
+    latents = codec.encode(mel)
     return latents.mean(dim=(0, 3))[..., None], latents.std(dim=(0, 3))[..., None].clamp_min(0.02)
 
 

@@ -21,7 +21,15 @@ from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.single import SingleSystem
 from timbrel.systems.weights import fingerprint
 from timbrel.training.recipes import SingleRecipe
-from timbrel.training.shared import check_mel, check_recipe, latent_moments, schedule_of, side_by_side, split_windows
+from timbrel.training.shared import (
+    MOMENT_WINDOWS,
+    check_mel,
+    check_recipe,
+    latent_moments,
+    schedule_of,
+    side_by_side,
+    split_windows,
+)
 from timbrel.training.stage import Stage
 
 
@@ -70,7 +78,7 @@ class SingleStage(Stage):
             model = _new_model(recipe, instrument, codec, store)
         else:
             model = _known_model(recipe, instrument, init_from, store)
-        mean, std = latent_moments(model.codec, train, recipe.seed)
+        mean, std = latent_moments(model.codec, train.single(np.random.default_rng(recipe.seed), MOMENT_WINDOWS))
         model.denoiser.mean.copy_(mean)
         model.denoiser.std.copy_(std)
         return cls(recipe, model, train, validation)

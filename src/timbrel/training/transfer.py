@@ -28,6 +28,7 @@ from timbrel.systems.weights import fingerprint
 from timbrel.training.losses import FeatureMaps, hinge_loss, load_feature_maps, matching_loss
 from timbrel.training.recipes import TransferRecipe
 from timbrel.training.shared import (
+    MOMENT_WINDOWS,
     check_mel,
     check_recipe,
     latent_moments,
@@ -320,7 +321,7 @@ def _new_model(recipe: TransferRecipe, codec: str | Path | None, windows: Window
         ),
         ScheduleConfig(kind=recipe.schedule, num_train_timesteps=recipe.num_train_timesteps),
     )
-    mean, std = latent_moments(loaded, windows, recipe.seed)
+    mean, std = latent_moments(loaded, windows.single(np.random.default_rng(recipe.seed), MOMENT_WINDOWS))
     for module in (model.style, model.denoiser):
         module.mean.copy_(mean)
         module.std.copy_(std)
