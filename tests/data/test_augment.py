@@ -61,6 +61,17 @@ def test_intonation_wanders_in_the_source_alone():
     assert float(content[0].std(dim=1).max()) > 1  # from frame to frame
 
 
+def test_source_and_target_share_a_vibrato_and_the_style_has_none():
+    mel, fine = line(frames=200)
+    how = Augmentation(**NOTHING | {"vibrato_probability": 1.0}, vibrato_cents=200, gain_db=0)
+    content, target, style = augment(mel, mel, mel, how, fine, np.random.default_rng(0))
+    torch.testing.assert_close(content, target)
+    torch.testing.assert_close(style, mel)
+    lean = target[0, 31] - target[0, 29]  # the partial between them moves up and down
+    spectrum = torch.fft.rfft((lean - lean.mean()) * torch.hann_window(200)).abs()
+    assert 4 < float(spectrum.argmax()) * fine.frame_rate / 200 < 7.5
+
+
 def test_source_and_target_share_a_pitch_warp():
     mel, fine = line()
     how = Augmentation(**NOTHING | {"warp_probability": 1.0}, gain_db=0)

@@ -20,24 +20,25 @@ def augment(
     config: MelConfig,
     rng: np.random.Generator,
 ) -> list[Tensor]:
-    """Augments mels [batch, n_mels, frames] in dB, as `Augmentation` says."""
+    """Augments mels [batch, n_mels, frames] in dB, where they are, as `Augmentation` says."""
 
     def sound(mel: Tensor, factor: Tensor, attack_s: Tensor, gain_db: Tensor, room: tuple[Tensor, Tensor]) -> Tensor:
         return shape(soften(warp(mel, factor, config), attack_s, config), gain_db, *room, config.floor_db)
 
-    draws = _Draws(how, config, len(content), content.shape[-1], rng)
+    draws = _Draws(how, config, len(content), content.shape[-1], rng, content.device)
     factor, gain_db = draws.transposition(), draws.gains()
+    bent = factor * draws.vibrato()
     equaliser, room, level = draws.equaliser(), draws.room(), draws.dynamics()
     attack_s = draws.attack(how.shared_attack_probability).mean(dim=2, keepdim=True)
     content, target = (torch.where(mel <= config.floor_db + 0.5, mel, mel + level) for mel in (content, target))
     content = sound(
         content,
-        factor * draws.intonation(),
+        bent * draws.intonation(),
         draws.attack(how.attack_probability),
         draws.equaliser() + gain_db[0, :, None],
         draws.room(),
     )
-    target = sound(target, factor, attack_s, equaliser, room)
+    target = sound(target, bent, attack_s, equaliser, room)
     style = sound(style, factor * draws.style_tuning(), attack_s, equaliser + gain_db[1, :, None], room)
     return [torch.maximum(content, draws.noise()), target, style]
 
@@ -51,6 +52,7 @@ class _Draws:
     batch: int
     frames: int
     rng: np.random.Generator
+    device: torch.device
 
     def chance(self, probability: float) -> np.ndarray:
         """bool [batch]."""
@@ -59,74 +61,89 @@ class _Draws:
     def transposition(self) -> Tensor:
         """Factor [batch, 1] on every frequency."""
         semitones = self.rng.uniform(-self.how.warp_semitones, self.how.warp_semitones, self.batch)
-        return torch.from_numpy(2 ** (semitones * self.chance(self.how.warp_probability) / 12))[:, None]
+        return self._tensor(2 ** (semitones * self.chance(self.how.warp_probability) / 12))[:, None]
+
+    def vibrato(self) -> Tensor:
+        """Factor [batch, frames] on every frequency: a vibrato whose depth and rate come and go."""
+        deepest = self.rng.uniform(0, self.how.vibrato_cents, self.batch) * self.chance(self.how.vibrato_probability)
+        knots = (self.batch, self._knots(1.5))
+        depth = _curves(self._tensor(self.rng.uniform(-0.3, 1, knots) * deepest[:, None]), self.frames).clamp_min(0)
+        rate_hz = self.rng.uniform(4.2, 7.2, (self.batch, 1)) * (1 + 0.06 * self.rng.standard_normal(knots))
+        turns = _curves(self._tensor(rate_hz), self.frames).cumsum(dim=1) / self.config.frame_rate
+        begins = self._tensor(self.rng.random((self.batch, 1)))
+        return 2 ** (depth * torch.sin(2 * torch.pi * (turns + begins)) / 1200)
 
     def gains(self) -> Tensor:
         """dB [2, batch], of the source and of the style."""
-        return torch.from_numpy(self.rng.uniform(-self.how.gain_db, self.how.gain_db, (2, self.batch))).float()
+        return self._tensor(self.rng.uniform(-self.how.gain_db, self.how.gain_db, (2, self.batch)))
 
     def equaliser(self) -> Tensor:
         """Gain in dB [batch, n_mels]."""
         knots = self.rng.normal(0, self.how.equaliser_db, (self.batch, 8))
-        return _curves(knots * self.chance(self.how.equaliser_probability)[:, None], self.config.n_mels)
+        return self._curve(knots * self.chance(self.how.equaliser_probability)[:, None], self.config.n_mels)
 
     def room(self) -> tuple[Tensor, Tensor]:
         """`keep` and `wet` of `shape`, [batch] each."""
         decay_s, level_db = np.exp(self.rng.uniform(-2.0, 0.4, self.batch)), self.rng.uniform(-25, -8, self.batch)
-        keep = torch.from_numpy(np.exp(-13.8 / (decay_s * self.config.frame_rate))).float()
-        wet = torch.from_numpy(10 ** (level_db / 10)).float() * torch.from_numpy(self.chance(self.how.room_probability))
-        return keep, wet
+        wet = 10 ** (level_db / 10) * self.chance(self.how.room_probability)
+        return self._tensor(np.exp(-13.8 / (decay_s * self.config.frame_rate))), self._tensor(wet)
 
     def attack(self, probability: float) -> Tensor:
         """Seconds [batch, n_mels, frames] that a rise takes: smooth over bands, anew for every 20 frames."""
         low, high = np.log(self.how.attack_s)
         knots = self.rng.uniform(low, high, (self.batch, 1)) + self.rng.normal(0, 0.3, (self.batch, 8))
-        moments = torch.from_numpy(self.rng.normal(0, 0.4, (self.batch, 1, 1 + self.frames // 20))).float()
+        moments = self._tensor(self.rng.normal(0, 0.4, (self.batch, 1, 1 + self.frames // 20)))
         changes = moments.repeat_interleave(20, dim=2)[..., : self.frames]
-        curve = _curves(knots, self.config.n_mels)[..., None] + changes
-        return curve.exp() * torch.from_numpy(self.chance(probability))[:, None, None]
+        curve = self._curve(knots, self.config.n_mels)[..., None] + changes
+        return curve.exp() * self._tensor(self.chance(probability))[:, None, None]
 
     def intonation(self) -> Tensor:
         """Factor [batch, frames] on every frequency: another about four times a second."""
         knots = self.rng.normal(0, self.how.intonation_cents, (self.batch, self._knots(4)))
-        return 2 ** (_curves(knots * self.chance(self.how.intonation_probability)[:, None], self.frames) / 1200)
+        knots *= self.chance(self.how.intonation_probability)[:, None]
+        return 2 ** (self._curve(knots, self.frames) / 1200)
 
     def style_tuning(self) -> Tensor:
         """Factor [batch, 1] on every frequency of the style: a clip's tuning is not the music's."""
         cents = self.rng.uniform(-self.how.style_tuning_cents, self.how.style_tuning_cents, self.batch)
-        return torch.from_numpy(2 ** (cents * self.chance(self.how.style_tuning_probability) / 1200))[:, None]
+        return self._tensor(2 ** (cents * self.chance(self.how.style_tuning_probability) / 1200))[:, None]
 
     def dynamics(self) -> Tensor:
         """Gain in dB [batch, 1, frames], another about every 0.7 s."""
         knots = self.rng.normal(0, self.how.dynamics_db, (self.batch, self._knots(1.5)))
-        return _curves(knots * self.chance(self.how.dynamics_probability)[:, None], self.frames)[:, None]
+        return self._curve(knots * self.chance(self.how.dynamics_probability)[:, None], self.frames)[:, None]
 
     def noise(self) -> Tensor:
         """Level in dB [batch, n_mels, frames], -200 or so where there is none."""
-        level = torch.from_numpy(self.rng.uniform(-95, -50, self.batch)).float()
-        level = torch.where(torch.from_numpy(self.chance(self.how.noise_probability)), level, torch.tensor(-200.0))
-        level = level[:, None] + _curves(self.rng.normal(0, 5, (self.batch, 8)), self.config.n_mels)
+        level = np.where(self.chance(self.how.noise_probability), self.rng.uniform(-95, -50, self.batch), -200)
+        colour = self._curve(self.rng.normal(0, 5, (self.batch, 8)), self.config.n_mels)
+        grain = torch.Generator(self.device).manual_seed(int(self.rng.integers(2**62)))
         size = (self.batch, self.config.n_mels, self.frames)
-        return level[..., None] + 3 * torch.from_numpy(self.rng.standard_normal(size, dtype=np.float32))
+        hiss = torch.randn(size, generator=grain, device=self.device)
+        return (self._tensor(level)[:, None] + colour)[..., None] + 3 * hiss
 
     def _knots(self, per_second: float) -> int:
         return 2 + int(per_second * self.frames / self.config.frame_rate)
 
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).float().to(self.device)
 
-def _curves(knots: np.ndarray, size: int) -> Tensor:
+    def _curve(self, knots: np.ndarray, size: int) -> Tensor:
+        return _curves(self._tensor(knots), size)
+
+
+def _curves(knots: Tensor, size: int) -> Tensor:
     """Curves [batch, size] through knots [batch, k] spread evenly over bands or frames."""
-    return torch.nn.functional.interpolate(
-        torch.from_numpy(knots).float()[:, None], size=size, mode="linear", align_corners=True
-    )[:, 0]
+    return torch.nn.functional.interpolate(knots[:, None], size=size, mode="linear", align_corners=True)[:, 0]
 
 
 def warp(mel: Tensor, factor: Tensor, config: MelConfig) -> Tensor:
     """Mel in dB [batch, n_mels, frames] with each frequency multiplied by `factor` [batch, frames or 1]."""
     if bool((factor == 1).all()):
         return mel
-    centres = hz_to_mel(band_centres_hz(config).double())
-    step = float(centres[1] - centres[0])
-    source = (hz_to_mel(band_centres_hz(config).double()[:, None] / factor[:, None]) - centres[0]) / step
+    centres_hz = band_centres_hz(config).double()
+    lowest, second = hz_to_mel(centres_hz[:2]).tolist()
+    source = (hz_to_mel(centres_hz.to(mel.device)[:, None] / factor[:, None]) - lowest) / (second - lowest)
     source = source.clamp(0, config.n_mels - 1.001)
     low = source.long()
     index = low.expand_as(mel)
@@ -140,12 +157,18 @@ def soften(mel: Tensor, attack_s: Tensor, config: MelConfig) -> Tensor:
     if not bool(slow.any()):
         return mel
     amplitude = 10 ** (mel[slow] / 20)
-    towards = (1 - torch.exp(-1 / (config.frame_rate * attack_s[slow].clamp_min(1e-4)))).expand_as(amplitude)
-    amplitudes, shares = amplitude.movedim(-1, 0).contiguous(), towards.movedim(-1, 0).contiguous()
-    for before, now, share in zip(amplitudes, amplitudes[1:], shares[1:], strict=False):
-        now.copy_(torch.minimum(now, torch.lerp(before, now, share)))  # a fall is below the line, and stays
+    towards = (1 - torch.exp(-1 / (config.frame_rate * attack_s[slow].clamp_min(1e-4)))).expand_as(amplitude).clone()
+    towards[..., 0] = 1
+    # Each frame is min(most, keep * the frame before + add), and so is a run of frames: runs are doubled.
+    most, keep, add, span = amplitude.clone(), 1 - towards, towards * amplitude, 1
+    while span < mel.shape[-1]:
+        before, now = (..., slice(None, -span)), (..., slice(span, None))
+        most[now] = torch.minimum(most[now], keep[now] * most[before] + add[now])
+        add[now] = keep[now] * add[before] + add[now]
+        keep[now] = keep[now] * keep[before]
+        span *= 2
     mel = mel.clone()
-    mel[slow] = (20 * torch.log10(amplitudes.movedim(0, -1).clamp_min(1e-6))).clamp_min(config.floor_db)
+    mel[slow] = (20 * torch.log10(torch.minimum(most, add).clamp_min(1e-6))).clamp_min(config.floor_db)
     return mel
 
 
@@ -170,7 +193,7 @@ def shape(mel: Tensor, gain_db: Tensor, keep: Tensor, wet: Tensor, floor_db: flo
 def varied(mel: Tensor, rng: np.random.Generator, config: MelConfig, semitones: float, gain_db: float) -> Tensor:
     """Mels [batch, 1, n_mels, frames] in other tunings and at other levels, each at most so far from its own."""
     size, floor = len(mel), config.floor_db
-    factor = 2 ** (rng.uniform(-semitones, semitones, (size, 1)) / 12)
-    gain = torch.from_numpy(rng.uniform(-gain_db, gain_db, (size, 1, 1, 1))).float()
-    mel = warp(mel[:, 0], torch.from_numpy(factor), config)[:, None]
+    factor = torch.from_numpy(2 ** (rng.uniform(-semitones, semitones, (size, 1)) / 12)).to(mel.device)
+    gain = torch.from_numpy(rng.uniform(-gain_db, gain_db, (size, 1, 1, 1))).float().to(mel.device)
+    mel = warp(mel[:, 0], factor, config)[:, None]
     return torch.where(mel > floor + 0.5, mel + gain, mel).clamp(floor, 0)

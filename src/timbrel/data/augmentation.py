@@ -9,16 +9,18 @@ from dataclasses import dataclass
 class Augmentation:
     """What happens to mels by chance. Probabilities 0-1; decibels; semitones; cents; seconds.
 
-    Target and reference share equaliser, attack and room, so that the model learns to take them from the reference; the
-    source has an equaliser, attack, room and noise of its own, so that it learns to leave them behind. Source and
-    target share pitch warp and a level that comes and goes, so that it learns to keep tuning, loud and soft: the
-    reference is warped alike but tuned otherwise, and the source wavers by a few cents of its own, no more than a
-    tuner's needle does. Target and reference may be blends of two recordings of one score, an instrument that no
-    library has: only the reference tells how it sounds.
+    Target and reference share equaliser, attack and room, so that the model learns to take them from the reference;
+    the source has an equaliser, attack, room and noise of its own, so that it learns to leave them behind. Source
+    and target share pitch warp, vibrato and a level that comes and goes, so that it learns to keep pitch, loud and
+    soft: the reference is warped alike but tuned otherwise and has no such vibrato, and the source wavers by a few
+    cents of its own, no more than a tuner's needle does. Target and reference may be blends of two recordings of
+    one score, an instrument that no library has: only the reference tells how it sounds.
     """
 
     warp_probability: float = 0.5
     warp_semitones: float = 3.0
+    vibrato_probability: float = 0.35
+    vibrato_cents: float = 60.0
     equaliser_probability: float = 0.7
     equaliser_db: float = 4.0
     room_probability: float = 0.25
