@@ -155,3 +155,16 @@ def test_a_claim_without_hard_links_is_given_up_when_the_file_cannot_take_its_na
     with pytest.raises(OSError, match="not here"):
         files.write_text(tmp_path / "result.txt", "words")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_claimed_folder_has_one_run(tmp_path):
+    pytest.importorskip("fcntl")
+    with files.claimed(tmp_path / "run"):
+        (tmp_path / "run" / "row.json").touch()
+        with pytest.raises(InputError, match="another run works in"), files.claimed(tmp_path / "run"):
+            pass
+    with files.claimed(tmp_path / "run"), files.claimed(tmp_path / "other"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    with pytest.raises(InputError, match="is a file"), files.claimed(tmp_path / "run" / "row.json"):
+        pass

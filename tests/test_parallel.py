@@ -138,3 +138,23 @@ if __name__ == "__main__":
 
     main.VERBS = {"run": run}
     sys.exit(main.main(["run"]))
+
+
+@pytest.mark.parametrize(("load", "threads"), [(0.1, 8), (2.6, 5), (20.0, 1)])
+def test_threads_are_as_many_as_processors_are_idle(monkeypatch, load, threads):
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is as before at the end
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(parallel, "processors", lambda: 8)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0, 0), raising=False)
+    parallel.share_processors()
+    assert os.environ["OMP_NUM_THREADS"] == str(threads)
+    parallel.share_processors()
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    parallel.share_processors()
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+def test_processors_are_those_of_this_process(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
+    assert parallel.processors() == 2

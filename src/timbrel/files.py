@@ -14,7 +14,7 @@ import secrets
 import shutil
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -97,6 +97,42 @@ def lock(path: str | os.PathLike[str]) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def claimed(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Keeps a folder for one run at a time: makes it if it is missing, and removes what is empty at the end. Where the
+    system has no such locks, nobody is kept away.
+
+    Raises:
+        InputError: another run has the folder, or it is a file.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; expected a folder, new or of an earlier run")
+    with ExitStack() as stack:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            stack.callback(_remove_if_empty, folder)
+        with suppress(ImportError, PermissionError):  # Windows; a folder that only lets others in
+            import fcntl
+
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    f"another run works in {folder}; expected one at a time: wait for its end, or name another folder"
+                ) from error
+            except OSError:  # a network folder without locks
+                pass
+        yield
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _temporary(folder: Path, suffix: str = "") -> Path:

@@ -30,6 +30,26 @@ Outcomes = Generator[tuple[Job, Future[Answer]]]
 GRACE_S = 5.0  # for a worker to clean up
 
 
+def processors() -> int:
+    """How many this process may use: a container or `taskset` may give fewer than there are."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
+def share_processors() -> None:
+    """Lets a torch that is imported later use as many threads as processors are idle; `OMP_NUM_THREADS` comes first.
+
+    The threads of one program work in step: where others have the processors, all wait for the last, several times as
+    long as one thread would take.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+        os.environ["OMP_NUM_THREADS"] = str(max(1, processors() - round(busy)))
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def outcomes(
     work: Callable[[Job], Answer],
     jobs: Sequence[Job],
@@ -55,7 +75,7 @@ def outcomes(
     """
     from tqdm import tqdm
 
-    workers = min(workers or os.cpu_count() or 1, max(len(jobs), 1))
+    workers = min(workers or processors(), max(len(jobs), 1))
     results = _here(work, jobs) if workers == 1 else _in_workers(work, jobs, workers)
     total = done + sum(map(size, jobs))
     hidden = None if progress else True

@@ -1,6 +1,7 @@
 """Reading, writing and resampling of recordings."""
 
 import os
+import struct
 import subprocess
 import wave
 
@@ -8,8 +9,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from timbrel.audio import io
+from timbrel.audio import decoders, io
 from timbrel.errors import AudioError, InputError
 
 
@@ -144,6 +146,96 @@ def test_what_cannot_be_read_is_said(tmp_path, name, said):
     with pytest.raises(AudioError, match=said) as caught:
         io.read_audio(tmp_path / name)
     assert name in str(caught.value)
+
+
+def playlists(folder):
+    """Names of lists and scripts, each of which names the recording that is returned."""
+    io.write_audio(folder / "secret.wav", tone(), 44100)
+    encode(folder / "secret.wav", folder / "secret.ts")
+    segments = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n"
+    master = f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{folder}/ended.m3u8\n"
+    files = {
+        "ended.m3u8": f"{segments}#EXT-X-ENDLIST\n",
+        "unfinished.m3u8": segments,
+        "master.mp3": master,
+        "list.m3u": f"{folder}/secret.wav\n",
+        "script.wav": "ffconcat version 1.0\n" + "file secret.wav\n" * 1000,
+        "script.ffconcat": f"ffconcat version 1.0\nfile {folder}/secret.wav\n",
+        "song.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=audio 5004 RTP/AVP 0\n",
+        "manifest.mpd": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period>'
+        '<AdaptationSet mimeType="audio/mp4"><Representation id="0" bandwidth="1"><BaseURL>secret.ts</BaseURL>'
+        "</Representation></AdaptationSet></Period></MPD>",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return list(files)
+
+
+def test_no_list_and_no_script_makes_another_file_be_read(tmp_path):
+    for name in playlists(tmp_path):
+        with pytest.raises(AudioError, match="no recording that can be read"):
+            io.read_audio(tmp_path / name)
+        with pytest.raises(AudioError, match="no recording that can be read"):
+            decoders.to_mp3(tmp_path / name, tmp_path / "made.mp3")
+        assert not (tmp_path / "made.mp3").exists()
+
+
+@pytest.mark.parametrize("kind", ["flac", "m4a"])
+def test_an_mp3_of_anything_and_an_mp3_as_it_is(tmp_path, kind):
+    io.write_audio(tmp_path / "a.wav", tone(), 44100)
+    source = encode(tmp_path / "a.wav", tmp_path / f"a.{kind}")
+    decoders.to_mp3(source, tmp_path / "made.mp3")
+    assert soundfile.info(tmp_path / "made.mp3").format == "MP3"
+    decoders.to_mp3(tmp_path / "made.mp3", tmp_path / "again.mp3")
+    np.testing.assert_array_equal(io.read_audio(tmp_path / "again.mp3")[0], io.read_audio(tmp_path / "made.mp3")[0])
+
+
+def patched(folder, place, number, layout):
+    """A small wav with another number in its header."""
+    path = folder / "patched.wav"
+    soundfile.write(path, tone(samples=22050).T, 44100, subtype="FLOAT")
+    data = bytearray(path.read_bytes())
+    struct.pack_into(layout, data, place, number)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("rate", [1, 100, 2**31 - 1])
+def test_a_rate_that_no_recording_has_is_refused(tmp_path, rate):
+    with pytest.raises(AudioError, match=rf"sample rate is {rate} Hz; expected 1000 to 10000000"):
+        io.open_audio(patched(tmp_path, 24, rate, "<I"))
+
+
+def test_too_many_channels_are_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros((10, 255)), 44100)
+    with pytest.raises(AudioError, match="255 channels; expected at most 24"):
+        io.open_audio(tmp_path / "a.wav")
+    with pytest.raises(InputError, match="25 channels; expected at most 24"):
+        io.as_waveform(np.zeros((25, 100)))
+
+
+def test_a_huge_sample_is_no_sound(tmp_path):
+    waveform = tone(samples=22050).T.copy()
+    waveform[4410] = 1e18
+    soundfile.write(tmp_path / "a.wav", waveform, 44100, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"holds huge samples, the first at 0\.10 s"):
+        io.read_audio(tmp_path / "a.wav")
+    with pytest.raises(InputError, match="huge"):
+        io.as_waveform(waveform.T)
+
+
+def test_tensors_of_any_kind_are_waveforms(tmp_path):
+    waveform = torch.full((2, 100), 0.5)
+    for tensor in (waveform.bfloat16(), waveform.half(), waveform.double().requires_grad_()):
+        io.write_audio(tmp_path / "a.wav", tensor, 44100, overwrite=True)
+        np.testing.assert_allclose(io.read_audio(tmp_path / "a.wav")[0], 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0, -1, 999, 2**40, 44100.0, "44100"])
+def test_a_rate_out_of_range_is_said(tmp_path, rate):
+    io.write_audio(tmp_path / "a.wav", tone(), 44100)
+    with pytest.raises(InputError, match=r"expected a whole number of Hz, 1000 to 10000000, such as 44100"):
+        io.read_audio(tmp_path / "a.wav", sample_rate=rate)
 
 
 def test_a_damaged_spot_costs_no_more_than_itself(tmp_path):
@@ -316,7 +408,7 @@ def test_resampling_gives_the_exact_length_in_blocks_and_at_once(rates, samples)
 
 def test_values_out_of_range_are_refused(tmp_path):
     io.write_audio(tmp_path / "a.wav", tone(), 44100)
-    with pytest.raises(InputError, match="at least 1 Hz"):
+    with pytest.raises(InputError, match="sample rate is 0; expected a whole number of Hz"):
         io.read_audio(tmp_path / "a.wav", sample_rate=0)
     with (
         io.open_audio(tmp_path / "a.wav") as reader,

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from timbrel.cli.main import main
 
 
@@ -68,3 +70,13 @@ def test_a_run_that_the_user_stopped_says_how_it_goes_on(tmp_path, monkeypatch, 
     monkeypatch.setattr(run, "reproduce", stop)
     assert main(["reproduce", "001", "--out", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "timbrel: stopped while codec was trained; the same command goes on\n"
+
+
+def test_two_runs_in_one_folder_are_noticed(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("fcntl")
+    from timbrel.experiments.report_003 import run
+
+    words = ["reproduce", "003", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(run, "reproduce", lambda *_, **__: main(words))
+    assert main(words) == 0
+    assert "another run works in" in capsys.readouterr().err

@@ -77,7 +77,7 @@ def test_a_tensor_may_want_gradients_or_be_of_half_precision():
 def test_what_is_no_recording_is_refused(tmp_path):
     with pytest.raises(InputError, match="sample_rate is missing"):
         Recording.of(NOISE, None)
-    with pytest.raises(InputError, match="sample_rate is 0; expected a whole number of at least 1"):
+    with pytest.raises(InputError, match="sample_rate is 0; expected a whole number of Hz, 1000"):
         Recording.of(NOISE, 0)
     with pytest.raises(AudioError, match="does not exist"):
         Recording.of(tmp_path / "none.wav", None)

@@ -1,4 +1,4 @@
-"""Recordings in and out: the only file that touches codecs.
+"""Recordings in and out.
 
 libsndfile reads and writes wav, flac, ogg and mp3. The ffmpeg of the imageio-ffmpeg wheel decodes what libsndfile
 cannot read (m4a, aac, webm, wma, the sound of a video). Both work in blocks, so length never matters.
@@ -8,13 +8,11 @@ A waveform here is a float32 array [channels, samples], full scale at 1.
 from __future__ import annotations
 
 import os
-import struct
-import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from operator import index
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +20,11 @@ import soundfile
 import soxr
 
 from timbrel import files
+from timbrel.audio.decoders import Ffmpeg, Sndfile, open_sndfile
 from timbrel.errors import AudioError, InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Waveform = npt.NDArray[np.float32]
 PathLike = str | os.PathLike[str]
@@ -42,6 +44,9 @@ _WRITERS: dict[str, dict[str, Any]] = {
 OUTPUT_SUFFIXES = tuple(_WRITERS)
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _WAV_BYTES = 2**32 - 2**16  # what fits behind WAV's 32-bit sizes; a longer file becomes RF64
+RATES = (1000, 10_000_000)  # Hz, lowest and highest: a header that says another rate is damaged
+MOST_CHANNELS = 24  # of 22.2; a header that says more is damaged, and levels are kept of each pair of channels
+_LARGEST = 2.0**31  # integers that were written as floats; the squares of much larger samples have no sum
 _READ_FRAMES = 4096  # a broken FLAC loses the whole read in which it breaks, so reads are small
 _WRITE_FRAMES = 16384  # libsndfile's Vorbis encoder overflows the stack on a write of some million frames
 
@@ -61,26 +66,48 @@ class AudioReader:
 
     def __init__(self, path: PathLike) -> None:
         self.path = _existing_file(path)
-        self._decoder: _Sndfile | _Ffmpeg = _open_sndfile(self.path) or _Ffmpeg(self.path)
+        self._decoder: Sndfile | Ffmpeg = open_sndfile(self.path) or Ffmpeg(self.path)
         self._position = 0
         self.sample_rate: int = self._decoder.samplerate
         self.channels: int = self._decoder.channels
+        try:
+            self._check_header()
+        except AudioError:
+            self.close()
+            raise
         self.frames: int | None = self._decoder.frames
+
+    def _check_header(self) -> None:
+        """What follows costs memory and time by these numbers: a damaged header must not decide over them."""
+        low, high = RATES
+        if not low <= self.sample_rate <= high:
+            raise AudioError(
+                f"{self.path} says that its sample rate is {self.sample_rate} Hz; expected {low} to {high}: export the "
+                "recording again, or correct its header"
+            )
+        if self.channels > MOST_CHANNELS:
+            raise AudioError(
+                f"{self.path} says that it has {self.channels} channels; expected at most {MOST_CHANNELS}: export "
+                "fewer of them, or correct its header"
+            )
 
     def blocks(self, frames_per_block: int) -> Iterator[Waveform]:
         """Yields [channels, frames_per_block] float32, the last block shorter.
 
-        A truncated or damaged file yields what can be decoded. Raises AudioError for no samples at all, NaN or Inf.
+        A truncated or damaged file yields what can be decoded.
+
+        Raises:
+            AudioError: no samples at all; samples that are NaN, infinite or beyond 2**31 (full scale is 1).
         """
         if frames_per_block < 1:
             raise InputError(f"frames_per_block is {frames_per_block}; expected at least 1")
         position = 0
         while len(block := self._read(frames_per_block)):
-            if not np.isfinite(block).all():
-                at = (position + int(np.argmin(np.isfinite(block).all(axis=1)))) / self.sample_rate
+            if (kind := _no_sound(block)) is not None:
+                first = int(np.argmin((np.abs(block) <= _LARGEST).all(axis=1)))
                 raise AudioError(
-                    f"{self.path} holds NaN or infinite samples, the first at {at:.2f} s; expected finite "
-                    "ones: export the recording again from the program that made it"
+                    f"{self.path} holds {kind} samples, the first at {(position + first) / self.sample_rate:.2f} s; "
+                    "expected finite ones, full scale at 1: export the recording again from the program that made it"
                 )
             position += len(block)
             yield np.ascontiguousarray(block.T)
@@ -100,7 +127,7 @@ class AudioReader:
             return self._decoder.read(frames)
         except soundfile.LibsndfileError:  # damaged here: ffmpeg leaves the spot out and goes on
             try:
-                decoder = _Ffmpeg(self.path)
+                decoder = Ffmpeg(self.path)
             except AudioError:
                 return np.empty((0, self.channels), np.float32)
         self._decoder.close()
@@ -140,103 +167,13 @@ def read_audio(path: PathLike, *, sample_rate: int | None = None, mono: bool = F
 
     Raises:
         AudioError: as `open_audio` and `AudioReader.blocks`.
-        InputError: sample_rate is not positive.
+        InputError: sample_rate is out of range (`RATES`).
     """
     with open_audio(path) as reader:
         rate = reader.sample_rate if sample_rate is None else sample_rate
         resampler = StreamResampler(reader.sample_rate, rate, 1 if mono else reader.channels)
         parts = [resampler.push(block.mean(axis=0, keepdims=True) if mono else block) for block in reader.blocks(2**16)]
     return np.concatenate([*parts, resampler.finish()], axis=1), rate
-
-
-class _Sndfile:
-    """libsndfile; `read` gives [frames, channels], nothing at the end, or raises where the file is damaged."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.samplerate, self.channels, self.frames = file.samplerate, file.channels, file.frames
-        self.close = file.close
-
-    def read(self, frames: int) -> Waveform:
-        return self._file.read(frames, dtype="float32", always_2d=True)
-
-
-class _ForwardOnly(soundfile.SoundFile):
-    """soundfile seeks after every read, and in an mp3 libsndfile then lands elsewhere: let it not seek."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-def _open_sndfile(path: Path) -> _Sndfile | None:
-    try:
-        file = _ForwardOnly(os.fsencode(path))  # as bytes: a name need not be UTF-8
-    except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix that soundfile takes for headerless
-        return None
-    if file.frames > 0:
-        return _Sndfile(file)
-    file.close()  # a wav written to a pipe says 0 samples: ffmpeg looks further
-    return None
-
-
-class _Ffmpeg:
-    """ffmpeg decodes the first sound track into a pipe, as Sun AU: a header of six integers, then float32."""
-
-    def __init__(self, path: Path) -> None:
-        import imageio_ffmpeg
-
-        with ExitStack() as undo:
-            self._log = undo.enter_context(tempfile.TemporaryFile())
-            try:
-                program = imageio_ffmpeg.get_ffmpeg_exe()
-            except RuntimeError as error:
-                raise AudioError(f"{path} needs ffmpeg, which imageio-ffmpeg does not find: {error}") from error
-            # "file:" and the white list: a name like concat:... or a play list must not open anything else.
-            command = [program, "-nostdin", "-hide_banner", "-nostats", "-protocol_whitelist", "file,pipe"]
-            command += ["-i", f"file:{path}", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._log
-            )
-            undo.callback(self.close)
-            header = self._pipe.read(24)
-            if len(header) < 24:
-                self._process.wait()
-                reason = (self._said().splitlines() or ["no reason given"])[-1]
-                raise AudioError(
-                    f"{path} ({path.stat().st_size} bytes) is no recording that can be read; expected wav, "
-                    "flac, ogg, mp3, m4a, aac, webm or the like, with at least its first part whole "
-                    f"(ffmpeg: {reason})"
-                )
-            _, offset, _, _, self.samplerate, self.channels = struct.unpack(">4s5I", header)
-            self._pipe.read(offset - len(header))
-            self.frames = self._duration_frames()
-            undo.pop_all()
-
-    @property
-    def _pipe(self) -> Any:
-        return self._process.stdout
-
-    def _said(self) -> str:
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace").strip()
-
-    def _duration_frames(self) -> int | None:
-        try:
-            hours, minutes, seconds = self._said().partition("Duration: ")[2].split(",")[0].split(":")
-            return round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * self.samplerate)
-        except ValueError:  # "N/A", or nothing said
-            return None
-
-    def read(self, frames: int) -> Waveform:
-        data = self._pipe.read(frames * self.channels * 4)
-        count = len(data) // (self.channels * 4) * self.channels
-        return np.frombuffer(data, ">f4", count).reshape(-1, self.channels).astype(np.float32)
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._pipe.close()
-        self._log.close()
 
 
 def _existing_file(path: PathLike) -> Path:
@@ -355,8 +292,8 @@ class AudioWriter:
         """Appends a block [channels, n]. Raises InputError for another shape, NaN or infinite samples."""
         if block.ndim != 2 or block.shape[0] != self.channels:
             raise InputError(f"block has shape {list(block.shape)}; expected [{self.channels}, samples]")
-        if not np.isfinite(block).all():
-            raise InputError(f"the waveform for {self.path} holds NaN or infinite samples; expected finite ones")
+        if kind := _no_sound(block):
+            raise InputError(f"the waveform for {self.path} holds {kind} samples; expected finite ones")
         for start in range(0, block.shape[1], _WRITE_FRAMES):
             part = np.clip(block[:, start : start + _WRITE_FRAMES], -1, 1).T
             if self._format["format"] == "WAV" and self._bytes + part.size * 3 > _WAV_BYTES:
@@ -381,10 +318,11 @@ class AudioWriter:
                     self._append(part)
 
 
-def write_audio(path: PathLike, waveform: Waveform, sample_rate: int, *, overwrite: bool = False) -> None:
-    """Writes a waveform [channels, samples] in [-1, 1]; format, limits and errors as `AudioWriter`."""
-    if waveform.ndim != 2 or not all(waveform.shape):
-        raise InputError(f"waveform has shape {list(waveform.shape)}; expected [channels, samples], not empty")
+def write_audio(path: PathLike, waveform: Waveform | Tensor, sample_rate: int, *, overwrite: bool = False) -> None:
+    """Writes a waveform [channels, samples] in [-1, 1]; errors as `AudioWriter` and `as_waveform`."""
+    if waveform.ndim != 2:
+        raise InputError(f"waveform has shape {list(waveform.shape)}; expected [channels, samples]")
+    waveform = as_waveform(waveform)
     with AudioWriter(path, sample_rate, waveform.shape[0], overwrite=overwrite) as writer:
         writer.write(waveform)
 
@@ -400,9 +338,9 @@ def _check_format(path: Path, rate: int | None, channels: int | None) -> None:
     if (
         rate is not None
         and not {
-            ".wav": 1 <= rate < 2**31,
-            ".flac": 1 <= rate <= 65535 or (rate <= 655350 and rate % 10 == 0),
-            ".ogg": 1 <= rate <= 200_000,
+            ".wav": RATES[0] <= rate <= RATES[1],
+            ".flac": RATES[0] <= rate <= 65535 or (65535 < rate <= 655350 and rate % 10 == 0),
+            ".ogg": RATES[0] <= rate <= 200_000,
             ".mp3": rate in MP3_RATES,
         }[kind]
     ):
@@ -413,6 +351,55 @@ def _check_format(path: Path, rate: int | None, channels: int | None) -> None:
         )
 
 
+# arrays -------------------------------------------------------------------------------------------
+
+
+def as_waveform(array: Any) -> Waveform:
+    """An array or tensor [samples] or [channels, samples] of floats, on any device -> float32 [channels, samples].
+
+    Raises:
+        InputError: another type or shape; no sample; samples that are NaN, infinite or beyond 2**31 (full scale is 1).
+    """
+    if hasattr(array, "detach"):  # a tensor of torch, which is not imported for this
+        array = array.detach().cpu()
+        array = (array.float() if array.is_floating_point() else array).numpy()
+    waveform = np.atleast_2d(np.asarray(array))
+    if waveform.ndim != 2 or not np.issubdtype(waveform.dtype, np.floating):
+        raise InputError(
+            f"waveform is {waveform.dtype} of shape {waveform.shape}; expected floats [channels, samples] in [-1, 1]"
+        )
+    if waveform.shape[0] > waveform.shape[1] and waveform.shape[0] > 64:
+        raise InputError(f"waveform has shape {waveform.shape}; expected [channels, samples]: transpose it")
+    if not waveform.size:
+        raise InputError(f"waveform has shape {waveform.shape}; expected at least one sample")
+    if len(waveform) > MOST_CHANNELS:
+        raise InputError(f"waveform has {len(waveform)} channels; expected at most {MOST_CHANNELS}")
+    with np.errstate(over="ignore"):
+        waveform = waveform.astype(np.float32)
+    if kind := _no_sound(waveform):
+        raise InputError(f"waveform holds {kind} samples; expected finite ones, full scale at 1")
+    return waveform
+
+
+def _no_sound(samples: np.ndarray) -> str | None:
+    """What is wrong with the values of samples, if anything."""
+    if (np.abs(samples) <= _LARGEST).all():  # not so for NaN
+        return None
+    return "huge" if np.isfinite(samples).all() else "NaN or infinite"
+
+
+def check_rate(name: str, rate: int) -> int:
+    """A sample rate in Hz, as an int. Raises InputError for what is no whole number within `RATES`."""
+    low, high = RATES
+    try:
+        number = index(rate)
+    except TypeError:
+        number = 0
+    if not low <= number <= high:
+        raise InputError(f"{name} is {rate!r}; expected a whole number of Hz, {low} to {high}, such as 44100")
+    return number
+
+
 # resampling ---------------------------------------------------------------------------------------
 
 
@@ -420,9 +407,7 @@ class StreamResampler:
     """Resamples [channels, n] blocks with soxr (HQ): n samples in all become `round(n * to_rate / from_rate)`."""
 
     def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:
-        if from_rate < 1 or to_rate < 1:
-            raise InputError(f"sample rates are {from_rate} and {to_rate} Hz; expected at least 1 Hz")
-        self._ratio = (from_rate, to_rate)
+        self._ratio = (check_rate("the sample rate", from_rate), check_rate("the new sample rate", to_rate))
         self._channels = channels
         self._soxr = (
             None

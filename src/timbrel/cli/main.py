@@ -18,6 +18,7 @@ from tyro.extras import SubcommandApp
 
 from timbrel.cli import accompany, data, duet, evaluate, generate, instruments, models, reproduce, train, transfer
 from timbrel.errors import TimbrelError
+from timbrel.parallel import share_processors
 
 DESCRIPTION = """Puts a recording on another instrument, keeping its melody and rhythm.
 
@@ -85,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"timbrel {timbrel.__version__}")
             return 0
         config = (tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs)
+        if args[0] != "train":  # which goes on for so long that the others' work ends
+            share_processors()
         with _stop_signals():
             return _app(args).cli(prog="timbrel", description=DESCRIPTION, args=args, config=config) or 0
     except SystemExit as stop:  # tyro's, after help or a wrong flag

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
+from timbrel.files import claimed
+
 _TABLE = "(default: as the tables)"
 
 
@@ -41,7 +43,8 @@ def report_001(
     """
     from timbrel.experiments.report_001.run import reproduce
 
-    reproduce(out, quick=quick, budget=budget, data=data, networks=networks, workers=workers)
+    with claimed(out):
+        reproduce(out, quick=quick, budget=budget, data=data, networks=networks, workers=workers)
 
 
 def report_003(
@@ -84,16 +87,17 @@ def report_003(
     """
     from timbrel.experiments.report_003.run import reproduce
 
-    reproduce(
-        out,
-        quick=quick,
-        models=models,
-        encoder=encoder,
-        weights=weights,
-        forward_steps=forward_steps or None,
-        starts=starts or None,
-        clips=clips,
-        precision=precision,
-        seed=seed,
-        workers=workers,
-    )
+    with claimed(out):
+        reproduce(
+            out,
+            quick=quick,
+            models=models,
+            encoder=encoder,
+            weights=weights,
+            forward_steps=forward_steps or None,
+            starts=starts or None,
+            clips=clips,
+            precision=precision,
+            seed=seed,
+            workers=workers,
+        )

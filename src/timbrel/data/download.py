@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from timbrel.audio.decoders import to_mp3
 from timbrel.audio.io import open_audio
 from timbrel.errors import AudioError, InputError, MissingDependencyError
 from timbrel.files import write_text
@@ -348,14 +349,11 @@ def _fetch(
             time.sleep(min(RETRY_WAIT_S * 2**attempt, LONGEST_WAIT_S))
         if len(fetched) != 1:
             raise AudioError(f"{len(fetched)} recordings are there; expected one")
-        convert = yt_dlp.postprocessor.FFmpegExtractAudioPP(downloader, "mp3", "192")
         try:
-            # With any other `ext` it would take the word of an address that ends in .mp3.
-            _, done = convert.run({"filepath": fetched[0], "ext": "source"})
-            made = Path(done["filepath"])
+            to_mp3(Path(fetched[0]), made := folder / "made.mp3")
             with open_audio(made) as reader:
                 next(reader.blocks(2**16))
-        except (yt_dlp.utils.PostProcessingError, AudioError) as error:
+        except AudioError as error:
             size = Path(fetched[0]).stat().st_size
             shutil.rmtree(folder)
             raise AudioError(

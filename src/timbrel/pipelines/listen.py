@@ -11,12 +11,11 @@ from typing import Self
 import numpy as np
 from torch import Tensor
 
-from timbrel.audio.io import StreamResampler, Waveform, open_audio, resample
+from timbrel.audio.io import StreamResampler, Waveform, as_waveform, check_rate, open_audio, resample
 from timbrel.audio.level import HOP, SILENT_RMS, TARGET_RMS
 from timbrel.audio.pitch import pitch_range
 from timbrel.audio.stereo import Scan, loudest_channel, scan_blocks
 from timbrel.errors import AudioError, InputError
-from timbrel.pipelines.settings import check_whole
 from timbrel.pipelines.windows import flow
 
 Source = str | os.PathLike[str] | np.ndarray | Tensor
@@ -53,8 +52,8 @@ class Recording:
                 return cls(Path(source), reader.sample_rate, reader.channels)
         if sample_rate is None:
             raise InputError("source is an array, and sample_rate is missing; give its rate in Hz")
-        waveform = _as_waveform(source)
-        return cls(waveform, check_whole("sample_rate", sample_rate, 1), len(waveform))
+        waveform = as_waveform(source)
+        return cls(waveform, check_rate("sample_rate", sample_rate), len(waveform))
 
     @property
     def name(self) -> str:
@@ -128,24 +127,3 @@ def _between(blocks: Iterator[Waveform], start: int, stop: int) -> Iterator[Wave
         position += block.shape[1]
         if position >= stop:
             return
-
-
-def _as_waveform(array: np.ndarray | Tensor) -> Waveform:
-    """[samples] or [channels, samples], finite -> float32 [channels, samples]."""
-    if isinstance(array, Tensor):
-        array = array.detach().cpu()
-        array = (array.float() if array.is_floating_point() else array).numpy()
-    waveform = np.atleast_2d(np.asarray(array))
-    if waveform.ndim != 2 or not np.issubdtype(waveform.dtype, np.floating):
-        raise InputError(
-            f"waveform is {waveform.dtype} of shape {waveform.shape}; expected floats [channels, samples] in [-1, 1]"
-        )
-    if waveform.shape[0] > waveform.shape[1] and waveform.shape[0] > 64:
-        raise InputError(f"waveform has shape {waveform.shape}; expected [channels, samples]: transpose it")
-    if not waveform.size:
-        raise InputError(f"waveform has shape {waveform.shape}; expected at least one sample")
-    with np.errstate(over="ignore"):
-        waveform = waveform.astype(np.float32)
-    if not np.isfinite(waveform).all():
-        raise InputError("waveform holds NaN or infinite samples; expected finite ones")
-    return waveform

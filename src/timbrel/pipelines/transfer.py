@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from timbrel.audio.inversion import StreamInverter
-from timbrel.audio.io import AudioWriter, StreamResampler, Waveform, check_output
+from timbrel.audio.io import AudioWriter, StreamResampler, Waveform, check_output, check_rate
 from timbrel.audio.level import FULL_SCALE, SILENT_RMS, Ramps, energy
 from timbrel.audio.mel import mel_spectrogram
 from timbrel.audio.pitch import octaves_into
@@ -31,7 +31,7 @@ from timbrel.audio.waveform import Audio
 from timbrel.errors import AudioError, InputError
 from timbrel.instruments import INSTRUMENTS
 from timbrel.pipelines.listen import BLOCK, Recording, Source
-from timbrel.pipelines.settings import Progress, TransferSettings, check_instrument, check_whole
+from timbrel.pipelines.settings import Progress, TransferSettings, check_instrument
 from timbrel.pipelines.windows import CrossFade, Queue, Window, Windows, flow, noise_at, split
 from timbrel.systems.base import StyleTransfer
 from timbrel.systems.folder import load_system
@@ -140,7 +140,7 @@ class TransferPipeline:
             overwrite: replace an existing output. An input is never overwritten.
             picture: also draw source and result (their first 30 s), and a style clip (its loudest 10 s), into this PNG.
         """
-        rate = self.sample_rate if output_rate is None else check_whole("output_rate", output_rate, 1)
+        rate = self.sample_rate if output_rate is None else check_rate("output_rate", output_rate)
         inputs = [source, to] if isinstance(to, str | os.PathLike) else [source]
         if picture is not None:
             check_output(picture, overwrite=overwrite, inputs=inputs, suffixes=[".png"])
