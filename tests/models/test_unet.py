@@ -5,7 +5,7 @@ import torch
 
 from timbrel.diffusion.schedules import cosine_schedule
 from timbrel.errors import InputError
-from timbrel.models.unet import UNet, UNetConfig, with_pictures
+from timbrel.models.unet import PictureUNet, PictureUNetConfig, UNet, UNetConfig, with_pictures
 
 SCHEDULE = cosine_schedule(100, prediction_type="v", zero_terminal_snr=True)
 SMALL = UNetConfig(
@@ -99,3 +99,20 @@ def test_pictures_are_added_to_a_denoiser_that_knows_none():
     assert not torch.allclose(both(noisy, t), along_time(noisy, t))
     assert with_pictures(both, 8, (1,)) is both
     assert with_pictures(along_time, 4, ()) is along_time
+
+
+@pytest.mark.parametrize("widths", [(8,), (6, 8, 16)])
+def test_over_pictures_any_size_is_kept_and_a_place_hears_its_surroundings(widths):
+    torch.manual_seed(0)
+    config = PictureUNetConfig(latent_height=10, report_widths=widths, blocks_per_level=1, embedding_width=8)
+    model = PictureUNet(config, SCHEDULE.alphas_cumprod).eval().requires_grad_(False)
+    torch.nn.init.normal_(model.leave.weight, std=0.1)
+    for frames in (1, 12, 37):
+        noisy = torch.randn(2, 1, 10, frames)
+        predicted = model(noisy, torch.tensor([0, 99]))
+        assert predicted.shape == noisy.shape
+        assert predicted.isfinite().all()
+    other = noisy.clone()
+    other[..., 5, 18] += 1
+    changed = (model(other, torch.tensor([50, 50])) - model(noisy, torch.tensor([50, 50]))).abs().amax(dim=(0, 1))
+    assert float(changed[3:8, 16:21].min()) > 0  # over bands as over time

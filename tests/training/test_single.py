@@ -117,6 +117,24 @@ def test_a_saved_model_goes_on(store, codec, tmp_path):
     assert after < before
 
 
+def test_the_reports_architecture_needs_no_codec_and_goes_on_as_itself(store, codec, tmp_path):
+    recipe = dataclasses.replace(RECIPE, architecture="report")
+    stage = SingleStage.prepare(recipe, store, instrument="reed", codec="nowhere")
+    mel = stage.batch(0)["mel"]
+    torch.testing.assert_close(stage.model.codec.decode(stage.model.codec.encode(mel)), mel)
+    before, after = train(stage, 15)
+    assert after < before
+    stage.model.denoiser.eval()
+    assert all(np.isfinite(value) for value in stage.validate().values())
+    stage.save(tmp_path)
+    again = SingleStage.prepare(recipe, store, instrument="reed", init_from=tmp_path)
+    torch.testing.assert_close(
+        again.model.denoiser.state_dict(), load_system(tmp_path, SingleSystem).denoiser.state_dict(), rtol=0, atol=0
+    )
+    with pytest.raises(InputError, match=r"architecture report \(the recipe: default\)"):
+        SingleStage.prepare(RECIPE, store, instrument="reed", init_from=tmp_path)
+
+
 def test_a_run_goes_on_with_its_own_instrument_and_sizes_alone(store, codec, tmp_path):
     recipe = dataclasses.replace(RECIPE, steps=2, num_workers=0)
     fit(SingleStage.prepare(recipe, store, instrument="reed", codec=codec), tmp_path)

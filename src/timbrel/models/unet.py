@@ -1,21 +1,22 @@
-"""The denoiser of one instrument (report 003, section 4.2.1): a U-Net along time that has no condition.
+"""Denoisers of one instrument (report 003, section 4.2.1): U-Nets that have no condition.
 
-The report's U-Net works over bands and time in two dimensions. Here all bands of a moment are one vector, as in
-`TransferDenoiser`: the network sees at once which partials sound together, and a CPU can train it.
+`PictureUNet` is the report's: it works over bands and time in two dimensions. To `UNet` all bands of a moment are one
+vector, as in `TransferDenoiser`: the network sees at once which partials sound together, and a CPU can train it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from timbrel.bounds import Dilations, Width, Widths
+from timbrel.bounds import Bounds, Dilations, Width, Widths
 from timbrel.errors import InputError
 from timbrel.models.denoiser import Block, PictureBlocks
 from timbrel.models.layers import TimeConv, sinusoidal_embedding
@@ -139,6 +140,76 @@ class UNet(VelocityNetwork):
             x = up(x, skips.pop(), embedding)
         x = self.leave(F.layer_norm(x, x.shape[-1:]))[:, :frames]
         return x.transpose(1, 2).unflatten(1, self.mean.shape[:2])
+
+
+@dataclass(frozen=True)
+class PictureUNetConfig:
+    """`report_widths`: channels at each level, from all bands and frames to the coarsest. The report has them in a
+    figure alone (4.1)."""
+
+    latent_channels: Width = 1
+    latent_height: Width = 256
+    report_widths: Widths = (32, 64, 96, 128)
+    blocks_per_level: Annotated[int, Bounds(1, 16)] = 2
+    embedding_width: Width = 128
+
+
+class ConvBlock(nn.Module):
+    """Two 3 x 3 convolutions with a residual, told the noise level in between: [batch, width_in, h, w] -> [batch,
+    width, h, w]."""
+
+    def __init__(self, width_in: int, width: int, embedding_width: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = (nn.GroupNorm(math.gcd(8, w), w) for w in (width_in, width))
+        self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.embed = nn.Linear(embedding_width, width)
+        self.skip = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        y = self.conv1(F.silu(self.norm1(x))) + self.embed(embedding)[..., None, None]
+        return self.skip(x) + self.conv2(F.silu(self.norm2(y)))
+
+
+class PictureUNet(VelocityNetwork):
+    """As `UNet`, over bands and time. Each level has residual blocks and a strided convolution down, or interpolation
+    and a convolution up; what a block found on the way down is put beside what comes up."""
+
+    def __init__(self, config: PictureUNetConfig, alphas_cumprod: Tensor, prediction_type: str = "v") -> None:
+        super().__init__(config.latent_channels, config.latent_height, alphas_cumprod, prediction_type)
+        if not config.report_widths:
+            raise InputError("report_widths is empty; expected the channels of at least one level")
+        self.config = config
+        widths, embedding, blocks = config.report_widths, config.embedding_width, range(config.blocks_per_level)
+        self.time = nn.Sequential(
+            nn.Linear(embedding, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
+        )
+        self.enter = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        self.down_blocks = nn.ModuleList(ConvBlock(w, w, embedding) for w in widths for _ in blocks)
+        self.downs = nn.ModuleList(nn.Conv2d(w, below, 3, stride=2, padding=1) for w, below in pairwise(widths))
+        self.middle = ConvBlock(widths[-1], widths[-1], embedding)
+        self.up_blocks = nn.ModuleList(ConvBlock(2 * w, w, embedding) for w in widths[::-1] for _ in blocks)
+        self.ups = nn.ModuleList(nn.Conv2d(below, w, 3, padding=1) for below, w in pairwise(widths[::-1]))
+        self.leave = nn.Conv2d(widths[0], config.latent_channels, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+
+    def network(self, x: Tensor, timesteps: Tensor, *condition: Any) -> Tensor:
+        embedding = self.time(sinusoidal_embedding(timesteps, self.config.embedding_width))
+        height, frames = x.shape[-2:]
+        multiple = 2 ** len(self.downs)
+        x = self.enter(F.pad(x, (0, -frames % multiple, 0, -height % multiple)))
+        skips, blocks = [], self.config.blocks_per_level
+        for number, block in enumerate(self.down_blocks):
+            if number and number % blocks == 0:
+                x = self.downs[number // blocks - 1](x)
+            x = block(x, embedding)
+            skips.append(x)
+        x = self.middle(x, embedding)
+        for number, block in enumerate(self.up_blocks):
+            if number and number % blocks == 0:
+                x = self.ups[number // blocks - 1](F.interpolate(x, scale_factor=2))
+            x = block(torch.cat([x, skips.pop()], dim=1), embedding)
+        return self.leave(F.silu(x))[..., :height, :frames]
 
 
 def with_pictures(unet: UNet, width: int, dilations: tuple[int, ...]) -> UNet:

@@ -12,7 +12,7 @@ from timbrel.errors import ModelError
 from timbrel.instruments import names_a_file
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.postfilter import postfilter
-from timbrel.models.unet import UNet, UNetConfig
+from timbrel.models.unet import PictureUNet, PictureUNetConfig, UNet, UNetConfig
 from timbrel.systems.base import DiffusionSystem, ScheduleConfig, require_equal
 
 
@@ -20,19 +20,28 @@ from timbrel.systems.base import DiffusionSystem, ScheduleConfig, require_equal
 class SingleSystem(DiffusionSystem):
     """Those over one codec and schedule take each other's noisy latents."""
 
-    parts: ClassVar = {"codec": {"mel-autoencoder": MelAutoencoder}, "denoiser": {"unet": UNet}}
+    parts: ClassVar = {
+        "codec": {"mel-autoencoder": MelAutoencoder},
+        "denoiser": {"unet": UNet, "picture-unet": PictureUNet},
+    }
 
     instrument: str
     codec: MelAutoencoder
-    denoiser: UNet
+    denoiser: UNet | PictureUNet
 
     @classmethod
     def build(
-        cls, instrument: str, mel: MelConfig, codec: MelAutoencoder, denoiser: UNetConfig, schedule: ScheduleConfig
+        cls,
+        instrument: str,
+        mel: MelConfig,
+        codec: MelAutoencoder,
+        denoiser: UNetConfig | PictureUNetConfig,
+        schedule: ScheduleConfig,
     ) -> SingleSystem:
         """With fresh weights around a codec."""
         built = schedule.build()
-        network = UNet(denoiser, built.alphas_cumprod, built.prediction_type)
+        levels = built.alphas_cumprod, built.prediction_type
+        network = UNet(denoiser, *levels) if isinstance(denoiser, UNetConfig) else PictureUNet(denoiser, *levels)
         return cls(instrument=instrument, mel=mel, codec=codec, denoiser=network, schedule_config=schedule)
 
     def settings(self) -> dict[str, Any]:

@@ -153,10 +153,15 @@ class SingleRecipe(Recipe):
     `prediction_type` is what the absolute error is taken of. The report's is "epsilon", the noise; but the schedule
     ends in pure noise, where `duet` starts, and there the noise says nothing about the music: "v" does everywhere.
     With "epsilon" the schedule stops just short of that.
+
+    `architecture` "report" is the report's U-Net over the bands and frames of the mel itself, without a codec. Its
+    sizes are `report_widths` alone; the default architecture's are the others.
     """
 
     stage: ClassVar[str] = "timbrel.training.single:SingleStage"
 
+    architecture: Literal["default", "report"] = "default"
+    report_widths: tuple[int, ...] = (32, 64, 96, 128)  # of the report's architecture, at each level
     widths: tuple[int, ...] = (320, 224, 224)
     picture_width: int = 48
     picture_dilations: tuple[int, ...] = (1, 2, 4, 1)
@@ -254,7 +259,7 @@ TRANSFER_RECIPES: dict[str, Recipe] = {
 }
 SINGLE_RECIPES: dict[str, SingleRecipe] = {
     "default": SingleRecipe(steps=10000, frames=216, learning_rate=6e-4, warmup_steps=500),
-    "tiny": SingleRecipe(widths=(16, 24), picture_width=4, picture_dilations=(1,), **_TINY),
+    "tiny": SingleRecipe(report_widths=(8, 16), widths=(16, 24), picture_width=4, picture_dilations=(1,), **_TINY),
 }
 GENERATE_RECIPES: dict[str, GenerateRecipe] = {
     "default": GenerateRecipe(steps=20000, frames=256, learning_rate=8e-4, warmup_steps=500, precision="fp32"),

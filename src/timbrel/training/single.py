@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,8 @@ from timbrel.data.store import MelStore
 from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
-from timbrel.models.autoencoder import MelAutoencoder
-from timbrel.models.unet import UNetConfig, with_pictures
+from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
+from timbrel.models.unet import PictureUNetConfig, UNet, UNetConfig, with_pictures
 from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.single import SingleSystem
 from timbrel.systems.weights import fingerprint
@@ -156,27 +157,29 @@ def _of_instrument(store: MelStore, instrument: str) -> MelStore:
 def _known_model(recipe: SingleRecipe, instrument: str, folder: str | Path, store: MelStore) -> SingleSystem:
     model = dataclasses.replace(load_system(folder, SingleSystem), instrument=instrument)
     check_mel(model.mel, store)
-    model.denoiser = with_pictures(model.denoiser, recipe.picture_width, recipe.picture_dilations)
-    settings = dataclasses.asdict(model.denoiser.config) | dataclasses.asdict(model.schedule_config)
+    settings: dict[str, Any] = {"architecture": "report"}
+    if isinstance(model.denoiser, UNet):
+        settings = {"architecture": "default"}
+        model.denoiser = with_pictures(model.denoiser, recipe.picture_width, recipe.picture_dilations)
+    settings |= dataclasses.asdict(model.denoiser.config) | dataclasses.asdict(model.schedule_config)
     check_recipe(recipe, settings, folder)
     return model
 
 
 def _new_model(recipe: SingleRecipe, instrument: str, codec: str | Path, store: MelStore) -> SingleSystem:
-    """Fresh weights over a codec."""
+    """Fresh weights: over a codec, or the report's over the mel itself."""
+    torch.manual_seed(recipe.seed)
+    if recipe.architecture == "report":
+        identity = MelAutoencoder(AutoencoderConfig(1, 1, width=1, num_blocks=0, floor_db=store.config.floor_db))
+        pictures = PictureUNetConfig(latent_height=store.config.n_mels, report_widths=recipe.report_widths)
+        return SingleSystem.build(instrument, store.config, identity, pictures, schedule_of(recipe))
     mel, loaded = load_codec(codec, MelAutoencoder)
     check_mel(mel, store)
-    torch.manual_seed(recipe.seed)
-    return SingleSystem.build(
-        instrument,
-        mel,
-        loaded,
-        UNetConfig(
-            latent_channels=loaded.config.latent_channels,
-            latent_height=mel.n_mels // loaded.factor,
-            widths=recipe.widths,
-            picture_width=recipe.picture_width,
-            picture_dilations=recipe.picture_dilations,
-        ),
-        schedule_of(recipe),
+    along_time = UNetConfig(
+        latent_channels=loaded.config.latent_channels,
+        latent_height=mel.n_mels // loaded.factor,
+        widths=recipe.widths,
+        picture_width=recipe.picture_width,
+        picture_dilations=recipe.picture_dilations,
     )
+    return SingleSystem.build(instrument, mel, loaded, along_time, schedule_of(recipe))
