@@ -12,6 +12,7 @@ from timbrel.audio.mel import MelConfig
 from timbrel.cli.main import main
 from timbrel.experiments import real
 from timbrel.experiments.benchmark import cases, evaluate
+from timbrel.experiments.generate import evaluate as generate
 from timbrel.models.features import FeatureConfig, FeatureNetwork
 from timbrel.systems.alone import FeaturesSystem
 from timbrel.systems.folder import save_system
@@ -47,6 +48,15 @@ def test_outputs_of_another_program(calls):
     assert main(["evaluate", "outputs", "b", "theirs", "--out", "o"]) == 0
     options = {"outputs": Path("theirs"), "rows": None, "limit": None, "workers": None}
     assert calls == [((Path("b"), Path("o")), options)]
+
+
+def test_generated_sounds(monkeypatch):
+    made = []
+    monkeypatch.setattr(generate, "evaluate", lambda *args, **kw: made.append((args, kw)))
+    assert main(["evaluate", "generate", "s", "runs/m", "-n", "2", "--encoder", "clap", "--workers", "1"]) == 0
+    options = dict.fromkeys(("steps", "guidance", "weights", "ontology")) | {"seed": 0, "workers": 1}
+    words = {"model": "runs/m", "takes": 2, "encoder": "clap"}
+    assert made == [((Path("s"), Path("evaluation-generate")), words | options)]
 
 
 def test_real_recordings(monkeypatch):

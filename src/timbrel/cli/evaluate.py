@@ -175,6 +175,61 @@ def real(
     )
 
 
+def generate(
+    data: Annotated[Path, Positional, arg(metavar="DATA")],
+    model: Annotated[str | None, Positional, arg(metavar="[MODEL]", help_behavior_hint="(default: generate)")] = None,
+    *,
+    out: Path = Path("evaluation-generate"),
+    takes: Annotated[int, arg(aliases=["-n"], metavar="N")] = 3,
+    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's)")] = None,
+    guidance: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: the model's)")] = None,
+    encoder: Annotated[Literal["vggish", "clap"] | None, arg(help_behavior_hint="(default: none)")] = None,
+    weights: Annotated[str | None, arg(metavar="FILE|FOLDER|ID", help_behavior_hint="")] = None,
+    ontology: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="(default: the shipped one)")] = None,
+    seed: int = 0,
+    workers: Number = None,
+) -> None:
+    """Measure a model that makes sound from a text: is each class heard as what it is, how far is the whole from real
+    sounds, do takes differ, and is any a copy?
+
+    For example, after timbrel data sounds data/sounds:
+
+        timbrel evaluate generate data/sounds
+        timbrel evaluate generate data/sounds runs/generate/model --out mine -n 2
+
+    Three takes of each of 138 classes, with all rows beside them, take about 12 minutes of two cores. Needs the extra
+    [metrics], and musicnn for its columns.
+
+    Args:
+        data: The labelled sounds: a mel store of `timbrel data sounds`.
+        model: A model that ships or a model folder.
+        out: The folder for results.json, classes.csv and the takes; a run that was stopped goes on there.
+        takes: Of each class, and real sounds beside them.
+        steps: Steps of sampling.
+        guidance: Weight of the text.
+        encoder: One more that listens for the distances, beside musicnn and timbrel's own.
+        weights: Its weights; see `timbrel evaluate distance`.
+        ontology: One that has the data's classes, in AudioSet's format.
+        seed: Other takes, and other real sounds.
+        workers: Processors to use.
+    """
+    from timbrel.experiments.generate.evaluate import evaluate
+
+    evaluate(
+        data,
+        out,
+        model=model,
+        takes=takes,
+        steps=steps,
+        guidance=guidance,
+        encoder=encoder,
+        weights=weights,
+        ontology=ontology,
+        seed=seed,
+        workers=workers,
+    )
+
+
 def distance(
     reference: Annotated[Path, Positional, arg(metavar="REFERENCE")],
     other: Annotated[Path, Positional, arg(metavar="OTHER")],

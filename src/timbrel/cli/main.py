@@ -58,6 +58,7 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "evaluate outputs": evaluate.outputs,
     "evaluate beyond": evaluate.beyond,
     "evaluate real": evaluate.real,
+    "evaluate generate": evaluate.generate,
     "evaluate distance": evaluate.distance,
     "reproduce": "Compute the reports' tables and figures anew.",
     "reproduce 001": reproduce.report_001,
