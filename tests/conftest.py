@@ -107,7 +107,8 @@ def tiny_clip(tmp_path_factory):
     vocabulary = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     (folder / "vocab.json").write_text(json.dumps({token: k for k, token in enumerate(vocabulary)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    transformers.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
+    files = str(folder / "vocab.json"), str(folder / "merges.txt")
+    transformers.CLIPTokenizer(*files, model_max_length=77).save_pretrained(folder)
     torch.manual_seed(0)
     config = transformers.CLIPTextConfig(
         vocab_size=len(vocabulary),
@@ -125,4 +126,40 @@ def tiny_clip(tmp_path_factory):
 def tiny_model_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_system(folder, tiny_transfer_model())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_stable_diffusion(tmp_path_factory, tiny_clip):
+    """Stable Diffusion of random weights for pictures of 32 x 32, saved as diffusers saves it."""
+    diffusers, transformers = pytest.importorskip("diffusers"), pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("stable-diffusion") / "tiny"
+    torch.manual_seed(0)
+    diffusers.StableDiffusionPipeline(
+        vae=diffusers.AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            block_out_channels=(8, 8),
+            norm_num_groups=4,
+            sample_size=32,
+        ),
+        unet=diffusers.UNet2DConditionModel(
+            sample_size=16,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            cross_attention_dim=16,
+            attention_head_dim=4,
+            norm_num_groups=4,
+        ),
+        text_encoder=transformers.CLIPTextModel.from_pretrained(tiny_clip),
+        tokenizer=transformers.CLIPTokenizer.from_pretrained(tiny_clip),
+        scheduler=diffusers.PNDMScheduler(
+            beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1, skip_prk_steps=True
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
     return folder

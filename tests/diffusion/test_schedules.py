@@ -3,7 +3,13 @@ import math
 import pytest
 import torch
 
-from timbrel.diffusion import NoiseSchedule, cosine_schedule, inference_timesteps, linear_schedule
+from timbrel.diffusion import (
+    NoiseSchedule,
+    cosine_schedule,
+    inference_timesteps,
+    linear_schedule,
+    scaled_linear_schedule,
+)
 from timbrel.errors import InputError
 
 diffusers = pytest.importorskip("diffusers")
@@ -14,6 +20,14 @@ diffusers = pytest.importorskip("diffusers")
 def test_signal_levels_are_those_of_diffusers(ours, name, zero):
     abar = ours(prediction_type="v", zero_terminal_snr=zero).alphas_cumprod
     expected = diffusers.DDIMScheduler(beta_schedule=name, rescale_betas_zero_snr=zero).alphas_cumprod.double()
+    torch.testing.assert_close(abar, expected, rtol=2e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_scaled_linear_levels_are_those_of_stable_diffusion(zero):
+    abar = scaled_linear_schedule(prediction_type="v", zero_terminal_snr=zero).alphas_cumprod
+    betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    expected = diffusers.DDIMScheduler(**betas, rescale_betas_zero_snr=zero).alphas_cumprod.double()
     torch.testing.assert_close(abar, expected, rtol=2e-4, atol=1e-7)
 
 

@@ -68,9 +68,11 @@ def test_text_time_and_neighbours_are_heard_and_hidden_tokens_are_not():
 
 def test_null_is_the_same_for_every_text_and_drops_where_it_is_told_to():
     model, noisy, t = unet(), torch.randn(2, 2, 4, 8), torch.tensor([50, 20])
-    one, other = (model(noisy, t, model.null(text(seed=seed, length=length))) for seed, length in ((1, 3), (2, 5)))
+    every, some = torch.tensor([True, True]), torch.tensor([True, False])
+    texts = (text(seed=seed, length=length) for seed, length in ((1, 3), (2, 5)))
+    one, other = (model(noisy, t, given.dropped(model.null_token, every)) for given in texts)
     torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
-    half = model(noisy, t, model.null(text(), torch.tensor([True, False])))
+    half = model(noisy, t, text().dropped(model.null_token, some))
     torch.testing.assert_close(half[0], one[0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(half[1], model(noisy, t, text())[1], atol=1e-5, rtol=1e-4)
 

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,15 +13,17 @@ from timbrel.audio.mel import MelConfig
 from timbrel.data.store import Entry, StoreWriter
 from timbrel.errors import InputError, ModelError
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
+from timbrel.pipelines.generate import GeneratePipeline
 from timbrel.systems.alone import CodecSystem
 from timbrel.systems.folder import load_system, save_system
 from timbrel.systems.generate import GenerateSystem
-from timbrel.training.generate import GenerateStage
+from timbrel.training.generate import GenerateStage, StableDiffusionStage
 from timbrel.training.loop import fit
-from timbrel.training.recipes import GENERATE_RECIPES, find_recipe
+from timbrel.training.recipes import GENERATE_RECIPES, GenerateRecipe, find_recipe
 
 MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
-RECIPE = find_recipe(GENERATE_RECIPES, "tiny", precision="fp32")
+RECIPE = cast(GenerateRecipe, find_recipe(GENERATE_RECIPES, "tiny", precision="fp32"))
+TINY = {"steps": 2, "batch_size": 4, "frames": 32, "precision": "fp32", "num_workers": 0}
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,52 @@ def test_clip_takes_the_place_of_the_words_and_stays_as_it_is(store, codec, tiny
     GenerateStage.prepare(recipe, store, init_from=tmp_path)
     with pytest.raises(InputError, match=r"clip .* \(the recipe: None\)"):
         GenerateStage.prepare(RECIPE, store, init_from=tmp_path)
+
+
+def test_stable_diffusion_learns_sounds_and_makes_them(store, tiny_stable_diffusion, tmp_path):
+    recipe = find_recipe(GENERATE_RECIPES, "report", **TINY)
+    stage = StableDiffusionStage.prepare(recipe, store, init_from=tiny_stable_diffusion)
+    assert (stage.model.codec.upscale, stage.model.schedule.prediction_type) == (1, "epsilon")
+    before = copy.deepcopy({"codec": stage.model.codec.state_dict(), "text": stage.model.text.nothing()})
+    first, last = train(stage, 20)
+    assert last < first
+    after = {"codec": stage.model.codec.state_dict(), "text": stage.model.text.nothing()}
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+
+    assert fit(StableDiffusionStage.prepare(recipe, store, init_from=tiny_stable_diffusion), tmp_path)
+    model = tmp_path / "model"
+    pipe = GeneratePipeline.load(model)
+    assert pipe.model.info["sampling"] == {"steps": 25, "guidance": 7.5}
+    for options in ({}, {"loop": True}, {"negative_prompt": "a flute"}):
+        [take] = pipe("a cello", duration_s=1.0, num_inference_steps=2, **options)
+        assert take.waveform.shape == (1, 16000)
+        assert np.isfinite(take.waveform).all()
+    noise = np.random.default_rng(0).standard_normal((1, 16000)).astype(np.float32) * 0.1
+    assert pipe.inpaint(noise, [(0.4, 0.6)], sample_rate=16000, num_inference_steps=2).waveform.shape == (1, 16000)
+    again = StableDiffusionStage.prepare(recipe, store, init_from=model)
+    torch.testing.assert_close(again.model.denoiser.state_dict(), pipe.model.denoiser.state_dict(), rtol=0, atol=0)
+
+
+def test_texts_that_are_dropped_are_the_empty_text(store, tiny_stable_diffusion):
+    recipe = find_recipe(GENERATE_RECIPES, "report", **TINY, null_text_share=1.0)
+    stage = StableDiffusionStage.prepare(recipe, store, init_from=tiny_stable_diffusion)
+    batch = stage.batch(0)
+    assert batch["drop"].all()
+    with torch.no_grad():
+        loss = stage.loss(batch, 0)["loss"]
+        other = stage.loss(batch | {"words": batch["words"].roll(1, dims=1)}, 0)["loss"]
+        kept = stage.loss(batch | {"drop": ~batch["drop"]}, 0)["loss"]
+    assert loss == other != kept
+
+
+def test_the_reports_recipe_needs_stable_diffusion_alone(store, codec, tiny_stable_diffusion):
+    with pytest.raises(InputError, match="is Stable Diffusion; expected the recipe 'report'"):
+        GenerateStage.prepare(RECIPE, store, init_from=tiny_stable_diffusion)
+    recipe = find_recipe(GENERATE_RECIPES, "report", **TINY)
+    with pytest.raises(InputError, match="init_from is missing"):
+        StableDiffusionStage.prepare(recipe, store)
+    with pytest.raises(InputError, match="this recipe has the codec of somewhere; leave it out"):
+        StableDiffusionStage.prepare(recipe, store, codec=codec, init_from="somewhere")
 
 
 def test_a_class_whose_name_holds_no_known_word_is_named_before_training(store, codec, tmp_path):

@@ -90,8 +90,8 @@ def generate(
     recipe: Annotated[recipes.Recipe, choice(recipes.GENERATE_RECIPES)],
     run: Flags,
     *,
-    codec: Annotated[str, arg(metavar="NAME|FOLDER")] = "default",
-    init_from: Model = None,
+    codec: Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="(default: default)")] = None,
+    init_from: Annotated[str | None, arg(metavar="NAME|FOLDER|OWNER/REPO", help_behavior_hint="")] = None,
     ontology: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="(default: the shipped one)")] = None,
 ) -> int:
     """Train a model that makes sound from a text by a recipe, over a codec or on from another model.
@@ -100,14 +100,16 @@ def generate(
 
         timbrel train generate default --data data/sounds --out runs/generate
         timbrel generate "a slow harp melody" --model runs/generate/model
+        timbrel train generate report --init-from stable-diffusion-v1-5 --data data/sounds128 --out runs/report
 
-    It logs and goes on as `timbrel train autoencoder` does.
+    The last goes on from Stable Diffusion 1.x. It logs and goes on as `timbrel train autoencoder` does.
 
     Args:
         recipe: The recipe's fields; they are written into the model.
         run: The run.
         codec: The mel autoencoder to work over: a folder, or the name of a shipped model.
-        init_from: Start from this model's weights: a folder, or the name of a shipped model.
+        init_from: Start from this model's weights: a folder, or the name of a shipped model. For the recipe `report`
+            Stable Diffusion 1.x: a folder in diffusers' layout, or OWNER/REPO on the Hugging Face hub.
         ontology: The classes of the data's labels, in the format of AudioSet's ontology.
     """
     return train(recipe, run, codec=codec, init_from=init_from, ontology=ontology)

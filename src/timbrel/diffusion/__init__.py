@@ -13,6 +13,7 @@ from timbrel.diffusion.schedules import (
     cosine_schedule,
     inference_timesteps,
     linear_schedule,
+    scaled_linear_schedule,
 )
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "guided",
     "inference_timesteps",
     "linear_schedule",
+    "scaled_linear_schedule",
     "seeded_generators",
     "seeded_noise",
 ]

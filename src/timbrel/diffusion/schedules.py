@@ -124,6 +124,20 @@ def linear_schedule(
     return _from_betas(betas, prediction_type, zero_terminal_snr)
 
 
+def scaled_linear_schedule(
+    num_train_timesteps: int = 1000, *, prediction_type: str = "epsilon", zero_terminal_snr: bool = False
+) -> NoiseSchedule:
+    """Square roots of betas on a straight line, from 0.00085 to 0.012: Stable Diffusion's (Rombach et al. 2022, arXiv
+    2112.10752; the values are in its configuration).
+
+    Raises:
+        InputError: fewer than 2 timesteps, or see `NoiseSchedule`.
+    """
+    _check_timesteps(num_train_timesteps)
+    roots = torch.linspace(math.sqrt(0.00085), math.sqrt(0.012), num_train_timesteps, dtype=torch.float64)
+    return _from_betas(roots.square(), prediction_type, zero_terminal_snr)
+
+
 def cosine_schedule(
     num_train_timesteps: int = 1000, *, prediction_type: str = "epsilon", zero_terminal_snr: bool = False
 ) -> NoiseSchedule:

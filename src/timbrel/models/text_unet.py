@@ -28,6 +28,12 @@ class Text(NamedTuple):
     tokens: Tensor
     mask: Tensor
 
+    def dropped(self, null: Tensor, drop: Tensor) -> Text:
+        """With no text where `drop` [batch] is True, for classifier-free guidance: with `null` [token_width] or
+        [length, token_width] in the place of the tokens."""
+        drop = drop.to(self.mask.device)
+        return Text(torch.where(drop[:, None, None], null, self.tokens), self.mask | drop[:, None])
+
 
 @dataclass(frozen=True)
 class TextUNetConfig:
@@ -95,13 +101,6 @@ class TextUNet(VelocityNetwork):
         coarsest = 2 ** len(self.downs)  # 2 a block down and 3 up, at each level; 5 in the middle; 2 of the grid
         beside = 0 if self.picture is None else 1 + sum(self.config.picture_dilations)
         return coarsest * (12 + -(-beside // coarsest))
-
-    def null(self, text: Text, drop: Tensor | None = None) -> Text:
-        """The learned token in place of a text, for classifier-free guidance; `drop` [batch] says where (all)."""
-        drop = torch.ones(len(text.mask), dtype=torch.bool) if drop is None else drop
-        drop = drop.to(text.mask.device)
-        tokens = torch.where(drop[:, None, None], self.null_token, text.tokens)
-        return Text(tokens, text.mask | drop[:, None])
 
     def network(self, x: Tensor, timesteps: Tensor, text: Text) -> Tensor:
         weight = text.mask[..., None].to(text.tokens.dtype)

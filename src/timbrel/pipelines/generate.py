@@ -43,11 +43,11 @@ from timbrel.pipelines.settings import (
 from timbrel.systems.base import Sampling
 from timbrel.systems.folder import PRETRAINED, load_system
 from timbrel.systems.generate import GenerateSystem
+from timbrel.systems.stable_diffusion import is_stable_diffusion, load_stable_diffusion
 
 DEFAULTS = GenerateSettings()
 SHIPPED = "generate"
 DURATION_S, STRENGTH = 10.0, 0.6
-WINDOW, OVERLAP = 512, 64  # of latents: 48 s and 6 s at 44.1 kHz
 
 
 class GeneratePipeline:
@@ -63,7 +63,8 @@ class GeneratePipeline:
 
     @classmethod
     def load(cls, model: str | os.PathLike[str] | None = None) -> Self:
-        """From a model folder, or the name of a model that ships.
+        """From a model folder, or the name of a model that ships; or from Stable Diffusion in diffusers' layout, that
+        `timbrel train generate report` has trained on sounds.
 
         Raises:
             ModelError: the folder is missing, broken or holds another kind of model; none is named, and none ships.
@@ -73,7 +74,10 @@ class GeneratePipeline:
                 "no model that makes sound ships yet; `timbrel train generate` makes one, and --model (model=) says "
                 "where it is"
             )
-        return cls(load_system(os.fspath(model or SHIPPED), GenerateSystem))
+        folder = os.fspath(model or SHIPPED)
+        if is_stable_diffusion(folder):
+            return cls(load_stable_diffusion(folder))
+        return cls(load_system(folder, GenerateSystem))
 
     @property
     def sample_rate(self) -> int:
@@ -242,7 +246,7 @@ class GeneratePipeline:
         model = self.model.model(prompt, negative_prompt=negative, guidance_scale=scale)
         if unknown := [word for text in (prompt, negative) for word in self.model.text.unknown_words(text)]:
             warn(f"the model does not know {', '.join(unknown)}; left out")
-        model = windowed(model, WINDOW, OVERLAP)
+        model = windowed(model, self.model.window, self.model.overlap)
         return circular(model, self.model.denoiser.reach) if loop else model
 
     def _timesteps(self, settings: GenerateSettings, strength: float = 1.0) -> Tensor:

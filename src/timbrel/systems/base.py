@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from timbrel.audio.mel import MelConfig
 from timbrel.bounds import Bounds, Timesteps
-from timbrel.diffusion.schedules import NoiseSchedule, cosine_schedule, inference_timesteps, linear_schedule
+from timbrel.diffusion.schedules import (
+    NoiseSchedule,
+    cosine_schedule,
+    inference_timesteps,
+    linear_schedule,
+    scaled_linear_schedule,
+)
 from timbrel.errors import InputError, ModelError
 
 
@@ -38,9 +44,9 @@ class ScheduleConfig:
 
     def build(self) -> NoiseSchedule:
         """The schedule's table, which is on the CPU wherever networks are made."""
-        make = {"cosine": cosine_schedule, "linear": linear_schedule}.get(self.kind)
-        if make is None:
-            raise InputError(f"schedule is {self.kind!r}; expected 'cosine' or 'linear'")
+        kinds = {"cosine": cosine_schedule, "linear": linear_schedule, "scaled_linear": scaled_linear_schedule}
+        if (make := kinds.get(self.kind)) is None:
+            raise InputError(f"schedule is {self.kind!r}; expected 'cosine', 'linear' or 'scaled_linear'")
         with torch.device("cpu"):
             return make(
                 self.num_train_timesteps,

@@ -75,6 +75,13 @@ class CLIPText(nn.Module):
         self.config, self.width = config, config.width
         self._loaded: list[Any] = []  # a list hides the network from this one's own weights
 
+    @classmethod
+    def of(cls, network: Any, tokenizer: Any, source: str) -> CLIPText:
+        """With transformers' text model and tokenizer that are loaded already; `source` says from where."""
+        text = cls(CLIPTextConfig(source, network.config.hidden_size))
+        text._loaded = [network.eval().requires_grad_(False), tokenizer]
+        return text
+
     def read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Texts as numbers of tokens [n, length], and mask [n, length]: as in Stable Diffusion, padding counts.
 
@@ -85,12 +92,20 @@ class CLIPText(nn.Module):
         """
         if not all(map(self.knows, texts)):
             raise InputError("the text is empty; expected words for what is to be heard")
+        return self._numbers(texts)
+
+    def _numbers(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         network, tokenizer = self._load()
         length = network.config.max_position_embeddings
         ids = tokenizer(
             list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
         return ids, torch.ones_like(ids, dtype=torch.bool)
+
+    def nothing(self) -> Tensor:
+        """The tokens of the empty text [length, width], which Stable Diffusion has for no text."""
+        tokens: Tensor = self(*self._numbers([""]))[0][0]
+        return tokens
 
     @torch.no_grad()
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

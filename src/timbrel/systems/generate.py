@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,9 +25,18 @@ class GenerateSystem(DiffusionSystem):
         "denoiser": {"text-unet": TextUNet},
     }
 
-    codec: MelAutoencoder
+    codec: Any  # a network that is a `Codec`
     text: WordEncoder | CLIPText
-    denoiser: TextUNet
+
+    @property
+    def window(self) -> int:
+        """Latents along time that the denoiser sees at once: 48 s at 44.1 kHz."""
+        return 512
+
+    @property
+    def overlap(self) -> int:
+        """Of two windows of a long sound, in latents: 6 s at 44.1 kHz."""
+        return 64
 
     @classmethod
     def build(
@@ -51,14 +60,14 @@ class GenerateSystem(DiffusionSystem):
         require_equal("text.width and denoiser.token_width", self.text.width, denoiser.token_width)
 
     def encode_text(self, text: str) -> Text:
-        """Tokens [1, length, width] of a wording, and their mask; for "" the learned token of no text.
+        """Tokens [1, length, width] of a wording, and their mask; for "" what the denoiser takes for no text.
 
         Raises:
             InputError: a text without a word that is known.
         """
-        null = self.denoiser.null_token[None, None]
+        null = self.denoiser.null_token.reshape(1, -1, self.text.width)
         if not text:
-            return Text(null, torch.ones(1, 1, dtype=torch.bool, device=null.device))
+            return Text(null, torch.ones(null.shape[:2], dtype=torch.bool, device=null.device))
         return Text(*self.text(*(tensor.to(null.device) for tensor in self.text.read([text]))))
 
     def model(self, prompt: str, *, negative_prompt: str = "", guidance_scale: float = 1.0) -> Model:

@@ -52,9 +52,7 @@ class AutoencoderStage(Stage):
             latents = self.codec.encode(mel)
         decoded = self.codec.decode(latents).float()
         error = decoded - mel
-        across, along = error.diff(dim=2).abs().mean(), error.diff(dim=3).abs().mean()
-        loss = error.abs().mean() + self.recipe.difference_weight * (across + along)
-        return {"loss": loss, "rms_db": error.square().mean().sqrt()}
+        return {"loss": mel_error(error, self.recipe.difference_weight), "rms_db": error.square().mean().sqrt()}
 
     def validate(self) -> dict[str, float]:
         mel, decoded = self._there_and_back(0, 32)
@@ -72,6 +70,12 @@ class AutoencoderStage(Stage):
     def save(self, folder: Path) -> None:
         info = self.info("mel autoencoder", self.validate())
         save_system(folder, CodecSystem(mel=self.mel_config, codec=self.codec, info=info))
+
+
+def mel_error(error: Tensor, difference_weight: float) -> Tensor:
+    """Mean absolute error of mels [batch, 1, n_mels, frames], and of their differences along both axes."""
+    across, along = error.diff(dim=2).abs().mean(), error.diff(dim=3).abs().mean()
+    return error.abs().mean() + difference_weight * (across + along)
 
 
 def _new_codec(recipe: AutoencoderRecipe, windows: Windows) -> MelAutoencoder:

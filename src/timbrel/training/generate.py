@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -23,12 +24,17 @@ from timbrel.systems.base import Sampling
 from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.foreign import CLIPText, CLIPTextConfig
 from timbrel.systems.generate import GenerateSystem
+from timbrel.systems.stable_diffusion import (
+    EXPECTED,
+    StableDiffusion,
+    is_stable_diffusion,
+    load_stable_diffusion,
+    save_stable_diffusion,
+)
 from timbrel.systems.weights import fingerprint
-from timbrel.training.recipes import GenerateRecipe
+from timbrel.training.recipes import GenerateRecipe, ReportGenerateRecipe, SoundsRecipe
 from timbrel.training.shared import MOMENT_WINDOWS, check_mel, check_recipe, latent_moments, schedule_of
 from timbrel.training.stage import Stage
-
-SAMPLING = Sampling(steps=10, guidance=3.0)
 
 
 class GenerateStage(Stage):
@@ -40,10 +46,11 @@ class GenerateStage(Stage):
     """
 
     name = "generate"
-    recipe: GenerateRecipe
+    recipe: SoundsRecipe
+    sampling: ClassVar = Sampling(steps=10, guidance=3.0)
 
     def __init__(
-        self, recipe: GenerateRecipe, model: GenerateSystem, train: SoundWindows, validation: SoundWindows
+        self, recipe: SoundsRecipe, model: GenerateSystem, train: SoundWindows, validation: SoundWindows
     ) -> None:
         if left := recipe.frames % model.codec.factor:
             below = recipe.frames - left
@@ -63,16 +70,17 @@ class GenerateStage(Stage):
     @torch.no_grad()
     def prepare(
         cls,
-        recipe: GenerateRecipe,
+        recipe: SoundsRecipe,
         data: str | Path,
         *,
-        codec: str | Path = "default",
+        codec: str | Path | None = None,
         init_from: str | Path | None = None,
         ontology: str | Path | None = None,
-    ) -> GenerateStage:
+    ) -> Self:
         """From a mel store of sounds, with a model that is new over a codec or goes on from another.
 
         Args:
+            codec: None is that of the model that ships.
             ontology: AudioSet's `ontology.json`, or one like it, that has the store's labels; None is the shipped one.
 
         Raises:
@@ -82,20 +90,24 @@ class GenerateStage(Stage):
         """
         store, classes = MelStore(data), Ontology.load(ontology)
         train, validation = (SoundWindows(store, split, recipe.frames, classes) for split in ("train", "validation"))
-        model = _new_model(recipe, codec, store) if init_from is None else _known_model(recipe, init_from, store)
+        model = cls.start(recipe, train, codec, init_from)
         _check_names(model.text, classes, {*train.labels, *validation.labels})
-        if init_from is None:
-            drawn = train.draw(np.random.default_rng(recipe.seed), MOMENT_WINDOWS, recipe.overlap_share)
-            mean, std = latent_moments(model.codec, drawn["mel"])
-            model.denoiser.mean.copy_(mean)
-            model.denoiser.std.copy_(std)
         return cls(recipe, model, train, validation)
+
+    @classmethod
+    def start(
+        cls, recipe: Any, train: SoundWindows, codec: str | Path | None, init_from: str | Path | None
+    ) -> GenerateSystem:
+        """The model as training finds it."""
+        if init_from is None:
+            return _new_model(recipe, codec or "default", train)
+        return _known_model(recipe, init_from, train.store)
 
     def batch(self, step: int) -> dict[str, Tensor]:
         rng, recipe = self.rng(step), self.recipe
         batch = self._draw(self.train, rng, recipe.overlap_share)
         batch["mel"] = varied(batch["mel"], rng, self.model.mel, recipe.tuning_semitones, recipe.gain_db)
-        if batch["words"].is_floating_point():
+        if isinstance(recipe, GenerateRecipe) and batch["words"].is_floating_point():
             noise = rng.standard_normal(batch["words"].shape, dtype=np.float32) / batch["words"].shape[-1] ** 0.5
             batch["words"] += recipe.word_noise * torch.from_numpy(noise)
         batch["drop"] = torch.from_numpy(rng.random(recipe.batch_size) < recipe.null_text_share)
@@ -121,7 +133,7 @@ class GenerateStage(Stage):
             latents = model.codec.encode(batch["mel"])
             noisy = model.schedule.add_noise(latents, batch["noise"], batch["timesteps"])
             target = model.schedule.target(latents, batch["noise"], batch["timesteps"])
-        text = model.denoiser.null(Text(*model.text(batch["words"], batch["mask"])), batch["drop"])
+        text = Text(*model.text(batch["words"], batch["mask"])).dropped(model.denoiser.null_token, batch["drop"])
         return {"loss": (model.denoiser(noisy, batch["timesteps"], text) - target).square().mean()}
 
     @torch.no_grad()
@@ -140,12 +152,12 @@ class GenerateStage(Stage):
     def _generated(self, prompts: list[str]) -> Tensor:
         """Mels in dB of some prompts, one after the other: [n_mels, n * frames]."""
         model, recipe = self.model, self.recipe
-        timesteps = inference_timesteps(model.schedule, min(SAMPLING.steps, recipe.num_train_timesteps))
+        timesteps = inference_timesteps(model.schedule, min(self.sampling.steps, model.schedule.num_train_timesteps))
         noise = seeded_noise(model.latent_shape(recipe.frames), [0], device=self.device)
         mels = [
             model.decode(
                 dpm_solver_pp_2m(
-                    model.model(prompt, guidance_scale=SAMPLING.guidance), noise, model.schedule, timesteps
+                    model.model(prompt, guidance_scale=self.sampling.guidance), noise, model.schedule, timesteps
                 )
             )
             for prompt in prompts
@@ -156,9 +168,38 @@ class GenerateStage(Stage):
         return {"generated": 1 - self._last.flip(0) / self.model.mel.floor_db}
 
     def save(self, folder: Path) -> None:
-        sampling = {"sampling": dataclasses.asdict(SAMPLING), "classes": self.train.classes()}
+        sampling = {"sampling": dataclasses.asdict(self.sampling), "classes": self.train.classes()}
         self.model.info = self.info("sound from a class or a text") | sampling
+        self.write(folder)
+
+    def write(self, folder: Path) -> None:
+        """Writes the model, which knows what is to be said of it."""
         save_system(folder, self.model)
+
+
+class StableDiffusionStage(GenerateStage):
+    """Trains the U-Net of Stable Diffusion 1.x on mels as pictures; its text encoder and its VAE stay as they are. The
+    error is of the noise, by its own schedule."""
+
+    name = "stable-diffusion"
+    recipe: ReportGenerateRecipe
+    model: StableDiffusion
+    sampling = Sampling(steps=25, guidance=7.5)
+
+    @classmethod
+    def start(
+        cls, recipe: Any, train: SoundWindows, codec: str | Path | None, init_from: str | Path | None
+    ) -> StableDiffusion:
+        if init_from is None:
+            raise InputError(f"init_from is missing (--init-from): this recipe goes on from {EXPECTED}")
+        if codec is not None:
+            raise InputError(f"codec is {codec}, but this recipe has the codec of {init_from}; leave it out")
+        model = load_stable_diffusion(init_from, train.store.config)
+        model.denoiser.unet.enable_gradient_checkpointing()  # a third more work, in far less memory
+        return model
+
+    def write(self, folder: Path) -> None:
+        save_stable_diffusion(folder, self.model)
 
 
 def _check_names(text: WordEncoder | CLIPText, ontology: Ontology, labels: set[str]) -> None:
@@ -173,6 +214,8 @@ def _check_names(text: WordEncoder | CLIPText, ontology: Ontology, labels: set[s
 
 
 def _known_model(recipe: GenerateRecipe, folder: str | Path, store: MelStore) -> GenerateSystem:
+    if is_stable_diffusion(folder):
+        raise InputError(f"{folder} is Stable Diffusion; expected the recipe 'report' to go on from it")
     model = load_system(folder, GenerateSystem)
     check_mel(model.mel, store)
     settings = dataclasses.asdict(model.denoiser.config) | dataclasses.asdict(model.schedule_config)
@@ -185,12 +228,12 @@ def _known_model(recipe: GenerateRecipe, folder: str | Path, store: MelStore) ->
     return model
 
 
-def _new_model(recipe: GenerateRecipe, codec: str | Path, store: MelStore) -> GenerateSystem:
-    """Fresh weights over a codec."""
+def _new_model(recipe: GenerateRecipe, codec: str | Path, train: SoundWindows) -> GenerateSystem:
+    """Fresh weights over a codec, with the moments of the sounds' latents."""
     mel, loaded = load_codec(codec, MelAutoencoder)
-    check_mel(mel, store)
+    check_mel(mel, train.store)
     torch.manual_seed(recipe.seed)
-    return GenerateSystem.build(
+    model = GenerateSystem.build(
         mel,
         loaded,
         CLIPTextConfig(recipe.clip, recipe.token_width)
@@ -206,3 +249,8 @@ def _new_model(recipe: GenerateRecipe, codec: str | Path, store: MelStore) -> Ge
         ),
         schedule_of(recipe),
     )
+    drawn = train.draw(np.random.default_rng(recipe.seed), MOMENT_WINDOWS, recipe.overlap_share)
+    mean, std = latent_moments(loaded, drawn["mel"])
+    model.denoiser.mean.copy_(mean)
+    model.denoiser.std.copy_(std)
+    return model

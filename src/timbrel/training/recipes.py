@@ -174,8 +174,31 @@ class SingleRecipe(Recipe):
 
 
 @dataclass(frozen=True)
-class GenerateRecipe(Recipe):
-    """Sound from a text (report 002): windows of labelled sounds, with captions.
+class SoundsRecipe(Recipe):
+    """Sound from a text (report 002): windows of labelled sounds, with captions."""
+
+    null_text_share: float = 0.1  # of samples that are trained without their caption, for guidance
+    overlap_share: float = 0.15  # of samples that are two sounds of one parent at once
+    gain_db: float = 3.0  # of augmentation
+    tuning_semitones: float = 1.0  # of augmentation
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("null_text_share", "overlap_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
+
+
+@dataclass(frozen=True)
+class ReportGenerateRecipe(SoundsRecipe):
+    """Stable Diffusion 1.x, of --init-from, learns pictures of sounds (report 002, sections 3.1 and 3.3)."""
+
+    stage: ClassVar[str] = "timbrel.training.generate:StableDiffusionStage"
+
+
+@dataclass(frozen=True)
+class GenerateRecipe(SoundsRecipe):
+    """Sound from a text (report 002), by a network of our own.
 
     On a CPU without instructions for bf16, `precision` fp32 is several times faster.
     """
@@ -191,19 +214,12 @@ class GenerateRecipe(Recipe):
     schedule: Literal["cosine", "linear"] = "cosine"
     num_train_timesteps: int = 1000
     prediction_type: Literal["v", "epsilon"] = "v"
-    null_text_share: float = 0.1  # of samples that are trained without their caption, for guidance
-    overlap_share: float = 0.15  # of samples that are two sounds of one parent at once
     word_noise: float = 0.3  # standard deviation over the length of a word's vector: near wordings are to sound alike
-    gain_db: float = 3.0  # of augmentation
-    tuning_semitones: float = 1.0  # of augmentation
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.clip is not None and Path(self.clip).is_dir():  # a model folder keeps it, for any working directory
             object.__setattr__(self, "clip", str(Path(self.clip).resolve()))
-        for name in ("null_text_share", "overlap_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -261,8 +277,20 @@ SINGLE_RECIPES: dict[str, SingleRecipe] = {
     "default": SingleRecipe(steps=10000, frames=216, learning_rate=6e-4, warmup_steps=500),
     "tiny": SingleRecipe(report_widths=(8, 16), widths=(16, 24), picture_width=4, picture_dilations=(1,), **_TINY),
 }
-GENERATE_RECIPES: dict[str, GenerateRecipe] = {
+GENERATE_RECIPES: dict[str, SoundsRecipe] = {
     "default": GenerateRecipe(steps=20000, frames=256, learning_rate=8e-4, warmup_steps=500, precision="fp32"),
+    "report": ReportGenerateRecipe(
+        steps=25000,
+        batch_size=4,
+        frames=128,
+        learning_rate=1e-5,
+        min_learning_rate_ratio=1.0,
+        warmup_steps=500,
+        overlap_share=0.19,
+        gain_db=0.0,
+        tuning_semitones=0.0,
+        checkpoint_every_s=1800.0,
+    ),
     "tiny": GenerateRecipe(widths=(16, 24), picture_width=4, picture_dilations=(1,), token_width=16, **_TINY),
 }
 FEATURES_RECIPES: dict[str, FeaturesRecipe] = {
