@@ -238,6 +238,154 @@ def test_a_rate_out_of_range_is_said(tmp_path, rate):
         io.read_audio(tmp_path / "a.wav", sample_rate=rate)
 
 
+def sounds_until(path, **options):
+    """Duration of a recording, and when its sound begins, in seconds."""
+    with io.open_audio(path, **options) as reader:
+        waveform = np.concatenate(list(reader.blocks(1000)), axis=1)
+    return waveform.shape[1] / reader.sample_rate, np.argmax(np.abs(waveform[0]) > 0.05) / reader.sample_rate
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "ogg", "opus", "flac"])
+def test_what_is_joined_is_read_to_its_end(tmp_path, suffix):
+    io.write_audio(tmp_path / "a.wav", tone(2, 96000, 48000), 48000)
+    once = encode(tmp_path / "a.wav", tmp_path / f"a.{suffix}").read_bytes()
+    (tmp_path / f"twice.{suffix}").write_bytes(2 * once)
+    assert sounds_until(tmp_path / f"a.{suffix}")[0] == pytest.approx(2, abs=0.001)
+    assert sounds_until(tmp_path / f"twice.{suffix}")[0] == pytest.approx(4, abs=0.1)
+
+
+def test_a_header_that_says_less_than_there_is_is_not_believed(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(1, 176400).T, 44100)
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    struct.pack_into("<I", data, 40, 88200)  # as where 4 GB wrap, or a recorder was switched off
+    (tmp_path / "less.wav").write_bytes(data)
+    assert sounds_until(tmp_path / "less.wav")[0] == 4
+    soundfile.write(tmp_path / "a.flac", tone(1, 176400).T, 44100)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    number = int.from_bytes(data[18:26], "big")
+    data[18:26] = (number >> 36 << 36 | 44100).to_bytes(8, "big")
+    (tmp_path / "less.flac").write_bytes(data)
+    assert sounds_until(tmp_path / "less.flac")[0] == 4
+
+
+def test_a_file_that_is_far_larger_than_its_sound_is_said(tmp_path):
+    io.write_audio(tmp_path / "a.mp3", tone(), 44100)
+    with (tmp_path / "a.mp3").open("ab") as file:
+        file.write(bytes(100_000))
+    with pytest.warns(UserWarning, match="most of the file"):
+        assert sounds_until(tmp_path / "a.mp3")[0] == 0.5
+
+
+def test_tags_behind_the_sound_are_no_sound(tmp_path, recwarn):
+    io.write_audio(tmp_path / "a.mp3", tone(1, 44100), 44100)
+    with (tmp_path / "a.mp3").open("ab") as file:
+        file.write(b"TAG" + bytes(125))
+    soundfile.write(tmp_path / "a.wav", tone(1, 44100).T, 44100)
+    with (tmp_path / "a.wav").open("ab") as file:
+        file.write(struct.pack("<4sI", b"PICS", 500_000) + bytes(500_000))
+    assert [sounds_until(tmp_path / name)[0] for name in ("a.mp3", "a.wav")] == [1, 1]
+    assert not recwarn
+
+
+def film(folder, name, *options):
+    """A video of 4 s, with the sound that the options name."""
+    program = imageio_ffmpeg.get_ffmpeg_exe()
+    pictures = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=10:d=4"]
+    subprocess.run([program, "-v", "error", *pictures, *options, folder / name], check=True)
+    return folder / name
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm", "mov", "ts"])
+def test_sound_that_begins_late_in_a_video_stays_late(tmp_path, suffix):
+    io.write_audio(tmp_path / "a.wav", tone(1, 88200), 44100)
+    maps = ["-map", "0:v", "-map", "1:a"]
+    late = film(tmp_path, f"late.{suffix}", "-itsoffset", "1.5", "-i", tmp_path / "a.wav", *maps)
+    assert sounds_until(late)[1] == pytest.approx(1.5, abs=0.03)
+    assert sounds_until(late)[0] == pytest.approx(3.5, abs=0.05)
+    now = film(tmp_path, f"now.{suffix}", "-i", tmp_path / "a.wav", *maps)
+    assert sounds_until(now)[1] == pytest.approx(0, abs=0.03)
+
+
+def test_a_gap_in_time_stamps_is_silence(tmp_path):
+    io.write_audio(tmp_path / "a.wav", tone(1, 176400), 44100)
+    gap = encode(tmp_path / "a.wav", tmp_path / "gap.mkv", "-af", "aselect=not(between(t\\,1\\,3))", "-c:a", "libopus")
+    waveform, rate = io.read_audio(gap)
+    assert waveform.shape[1] / rate == pytest.approx(4, abs=0.05)
+    assert np.abs(waveform[0, int(1.1 * rate) : int(2.9 * rate)]).max() < 1e-3
+    assert np.abs(waveform[0, int(3.2 * rate) :]).max() > 0.3
+
+
+def test_the_track_that_is_marked_or_named_is_read(tmp_path):
+    io.write_audio(tmp_path / "a.wav", tone(1, 88200), 44100)
+    io.write_audio(tmp_path / "b.wav", tone(2, 88200)[1:], 44100)
+    inputs = ["-i", tmp_path / "a.wav", "-i", tmp_path / "b.wav", "-map", "0", "-map", "1", "-map", "2"]
+    two = film(tmp_path, "two.mkv", *inputs, "-disposition:a:0", "0", "-disposition:a:1", "default")
+
+    def hz(**options):
+        with io.open_audio(two, **options) as reader:
+            spectrum = np.abs(np.fft.rfft(next(reader.blocks(44100))[0]))
+        return (int(spectrum.argmax()), reader.tracks, reader.track)
+
+    assert hz() == (440, 2, 2)
+    assert hz(track=1) == (220, 2, 1)
+    with pytest.raises(AudioError, match="has 2 sound tracks; expected a track from 1 to that, not 3"):
+        hz(track=3)
+    with pytest.raises(AudioError, match="has 1 sound tracks"):
+        io.open_audio(tmp_path / "a.wav", track=2)
+
+
+@pytest.mark.parametrize("channels", [3, 5, 6, 7, 8])
+def test_surround_keeps_its_places_in_any_format(tmp_path, channels):
+    waveform = np.stack([0.1 * (c + 1) * tone(1, 48000, 48000)[0] for c in range(channels)])
+    levels = []
+    io.write_audio(tmp_path / "a.wav", waveform, 48000)
+    for name in ("b.ogg", "b.flac"):
+        io.write_audio(tmp_path / name, waveform, 48000)
+        levels.append(io.read_audio(tmp_path / name)[0].std(axis=1))
+    encode(tmp_path / "b.ogg", tmp_path / "c.flac")  # ffmpeg is another judge of what is where
+    levels.append(io.read_audio(tmp_path / "c.flac")[0].std(axis=1))
+    if channels in (6, 8):
+        encode(tmp_path / "a.wav", tmp_path / "d.opus", "-b:a", "512k")
+        levels.append(io.read_audio(tmp_path / "d.opus")[0].std(axis=1))
+    for level in levels:
+        louder = np.delete(level, 3) if channels in (6, 7, 8) else level  # the bass channel of a codec is dull
+        assert (np.diff(louder) > 0).all()
+
+
+@pytest.mark.parametrize(("channels", "mask"), [(1, None), (2, None), (3, 7), (6, 0x3F), (8, 0x63F)])
+def test_a_surround_wav_names_its_channels(tmp_path, channels, mask):
+    io.write_audio(tmp_path / "a.wav", tone(channels), 44100)
+    data = (tmp_path / "a.wav").read_bytes()
+    kind = struct.unpack_from("<H", data, 20)[0]
+    assert (struct.unpack_from("<I", data, 40)[0] if kind == 0xFFFE else None) == mask
+    assert io.read_audio(tmp_path / "a.wav")[0].shape == (channels, 22050)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "written"),
+    [
+        ("a.wav", "FLOAT", "FLOAT"),
+        ("a.wav", "PCM_16", "PCM_16"),
+        ("a.flac", "PCM_32", "PCM_24"),
+        ("a.ogg", "FLOAT", "VORBIS"),
+    ],
+)
+def test_samples_are_of_the_type_that_is_asked_for_if_the_format_has_it(tmp_path, name, subtype, written):
+    with io.AudioWriter(tmp_path / name, 44100, 1, subtype=subtype) as writer:
+        writer.write(3 * tone())
+    assert writer.is_bounded == (written != "FLOAT")
+    assert soundfile.info(tmp_path / name).subtype == written
+    assert (io.read_audio(tmp_path / name)[0].max() > 1.1) == (written == "FLOAT")
+
+
+def test_a_small_file_that_goes_on_for_hours_is_damaged(tmp_path, monkeypatch):
+    io.write_audio(tmp_path / "a.flac", np.zeros((1, 441000), np.float32), 44100)
+    monkeypatch.setattr(io, "_FREE_S", 0)
+    monkeypatch.setattr(io, "_LEAST_BYTES_S", 10_000)
+    with pytest.raises(AudioError, match="expected 10000 bytes a second at least"):
+        io.read_audio(tmp_path / "a.flac")
+
+
 def test_a_damaged_spot_costs_no_more_than_itself(tmp_path):
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 220500)).astype(np.float32)
     io.write_audio(path := tmp_path / "x.flac", noise, 44100)

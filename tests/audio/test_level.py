@@ -5,6 +5,7 @@ from timbrel.audio.level import (
     HOP,
     TARGET_RMS,
     TARGET_RMS_DB,
+    Limiter,
     Ramps,
     active_rms,
     headroom,
@@ -52,3 +53,21 @@ def test_a_gain_runs_in_ramps_and_nothing_clips():
     np.testing.assert_allclose(out[1], 0.999 * ones, rtol=1e-6)
     np.testing.assert_allclose(out[2], 0.1 * np.linspace([0.999, 0.999], [2, 2], 3).T, rtol=1e-6)
     assert not list(Ramps().finish())
+
+
+@pytest.mark.parametrize("block", [300, 5000])
+def test_a_limiter_holds_peaks_between_samples_too_and_leaves_the_rest(block):
+    from scipy.signal import resample_poly
+
+    rate, time = 16000, np.arange(32000) / 16000
+    tone = 0.5 * np.sin(2 * np.pi * 3999.9 * time + 0.7)
+    tone[16000:16200] *= 4
+    waveform = np.stack([tone, 0.1 * tone]).astype(np.float32)
+    stage = Limiter(2, rate)
+    parts = [stage.push(waveform[:, i : i + block]) for i in range(0, 32000, block)]
+    limited = np.concatenate([*parts, stage.finish()], axis=1)
+    assert limited.shape == waveform.shape
+    assert np.abs(resample_poly(limited, 8, 1, axis=1)).max() < 0.93
+    np.testing.assert_allclose(limited[1], 0.1 * limited[0], atol=1e-6)
+    np.testing.assert_array_equal(limited[:, :15800], waveform[:, :15800])
+    np.testing.assert_array_equal(limited[:, 16400:], waveform[:, 16400:])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from timbrel.audio.loop import invert_loop, stretch_circle
+from timbrel.audio.loop import close_loop, invert_loop, stretch_circle
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 
 MEL = MelConfig()
@@ -40,3 +40,13 @@ def test_stretching_in_a_circle_goes_from_the_end_to_the_start():
     mel = torch.tensor([[0.0, 3.0, 9.0]])
     torch.testing.assert_close(stretch_circle(mel, 6), torch.tensor([[0.0, 1.5, 3.0, 6.0, 9.0, 4.5]]))
     assert torch.equal(stretch_circle(mel, 3), mel)
+
+
+def test_the_end_of_a_closed_loop_goes_on_at_its_start():
+    time = np.arange(3000)
+    waveform = np.stack([np.sin(0.05 * time), np.cos(0.03 * time)]).astype(np.float32)  # no period of the loop's
+    closed = close_loop(waveform, 1000, 1234, 200)
+    np.testing.assert_array_equal(closed[:, :1034], waveform[:, 1000:2034])
+    np.testing.assert_allclose(closed[:, -1], waveform[:, 999], atol=1e-6)
+    assert np.abs(closed[:, 0] - closed[:, -1]).max() < 0.06
+    assert np.abs(waveform[:, 1000] - waveform[:, 2233]).max() > 0.5

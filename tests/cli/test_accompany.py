@@ -59,7 +59,7 @@ def test_by_the_main_model(tiny_model_folder):
         ("accompany none.wav --with violin", "none.wav does not exist"),
         ("accompany voice.wav --with violin -o voice.wav/band", "voice.wav is in the way"),
         ("accompany voice.wav --with violin --level-db 40", "level_db is 40.0; expected -60"),
-        ("accompany voice.wav --with violin --transpose up", "no type matching INT|{auto} could be instantiated"),
+        ("accompany voice.wav --with violin --transpose up", "no type matching FLOAT|{auto} could be instantiated"),
         ("accompany voice.wav --with violin --start 50", "start is 50; expected 0 to 49"),
         ("accompany voice.wav --with violin --model default", "model is given, which the method 'cross'"),
         ("transfer voice.wav --method cross --to lute", "no model of 'lute', only of guitar"),

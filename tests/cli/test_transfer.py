@@ -60,14 +60,16 @@ def test_a_result_is_named_after_source_and_target(pipe, capsys):
 
 def test_a_clip_is_a_target_and_options_arrive(pipe):
     flags = "--strength 0.5 --steps 3 --guidance 2 --seed 7 --transpose -5 --sample-rate 48000"
+    flags += " --mix 0.25 --loop --limiter --float --like-source --track 1"
     files = "--picture p.png --model m -o out.flac"
     assert main(["transfer", "a.wav", "--to", "b.wav", *flags.split(), *files.split()]) == 0
     [(source, output, options)] = pipe.calls
     assert (source.name, output.name, pipe.models) == ("a.wav", "out.flac", ["m"])
     assert str(options.pop("picture")) == "p.png"
     settings = {"strength": 0.5, "steps": 3, "guidance": 2.0, "seed": 7, "transpose": -5}
+    settings |= {"mix": 0.25, "loop": True, "limiter": True}
     assert asdict(options.pop("settings")) == settings
-    assert options == {"to": "b.wav", "output_rate": 48000}
+    assert options == {"to": "b.wav", "output_rate": 48000, "subtype": "FLOAT", "like_source": True, "track": 1}
     assert main(["transfer", "a.wav", "--to", "b.wav"]) == 0
     assert os.path.exists("a-b.wav")
 
@@ -119,7 +121,7 @@ def test_an_input_is_never_overwritten(pipe, output, capsys):
         ("a.wav --to violin --strength 1.1", "strength is 1.1; expected 0 to 1"),
         ("a.wav --to violin --strength nan", "strength is nan; expected 0 to 1"),
         ("a.wav --to violin --steps 0", "steps is 0; expected a whole number of at least 1"),
-        ("a.wav --to violin --transpose=-37", "transpose is -37; expected a whole number, -36 to 36"),
+        ("a.wav --to violin --transpose=-37", "transpose is -37.0; expected -36 to 36, or 'auto'"),
         ("a.wav --to violin --guidance -1", "guidance is -1.0; expected 0"),
         ("a.wav --to violin --seed -1", "seed is -1; expected a whole number, 0"),
         ("a.wav --to violin --sample-rate 0", "sample rate of 0 Hz"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from timbrel import load
@@ -385,6 +386,84 @@ def test_files_are_checked_and_nothing_is_left_of_a_failure(pipe, tmp_path, monk
 
 def _interrupt(*_):
     raise KeyboardInterrupt
+
+
+def test_a_mix_is_in_time_with_the_source(pipe):
+    source = np.concatenate([tune(), tune(seed=1)])
+    dry, thin, half, wet = (pipe(source, "violin", sample_rate=RATE, mix=m).waveform for m in (0, 0.01, 0.5, 1))
+    np.testing.assert_array_equal(dry, source)
+    np.testing.assert_allclose(half, (source + wet) / 2, atol=1e-6)
+    assert np.corrcoef(thin[0], source[0])[0, 1] > 0.999
+    parts = pipe.stream(source, "violin", sample_rate=RATE, mix=0)
+    np.testing.assert_array_equal(np.concatenate(list(parts), axis=1), source)
+
+
+@pytest.mark.parametrize("rate", [RATE, 44100])
+def test_a_mixed_file_is_in_time_at_its_own_rate(pipe, tmp_path, rate):
+    source = tune(1.0, 44100)
+    write_audio(tmp_path / "in.wav", source, 44100)
+    pipe.transfer_file(tmp_path / "in.wav", tmp_path / "out.wav", to="violin", output_rate=rate, mix=0.0)
+    made = read_audio(tmp_path / "out.wav", sample_rate=44100)[0]
+    assert np.corrcoef(made[0], source[0])[0, 1] > 0.995
+
+
+@pytest.mark.parametrize("rate", [RATE, 22050])
+def test_a_loop_stays_one(pipe, tmp_path, rate):
+    seconds = np.arange(rate) / rate
+    source = (0.03 * np.sin(2 * np.pi * 220 * seconds) * (1.5 + np.sin(2 * np.pi * seconds)))[None].astype(np.float32)
+    write_audio(tmp_path / "in.wav", source, rate)
+    steps = {}
+    for loop in (False, True):
+        out = tmp_path / f"{loop}.wav"
+        pipe.transfer_file(tmp_path / "in.wav", out, to="violin", output_rate=rate, loop=loop)
+        made = read_audio(out)[0]
+        assert made.shape == source.shape
+        assert abs(rms_db(made) - rms_db(source)) < 1
+        step = np.abs(np.diff(np.concatenate([made, made], axis=1)[0]))
+        steps[loop] = step[rate - 1] / np.percentile(step, 99)
+    assert steps[True] < 1.2 < steps[False]
+    streamed = np.concatenate(list(pipe.stream(source, "violin", sample_rate=rate, loop=True)), axis=1)
+    assert streamed.shape == (1, RATE)
+
+
+def test_how_loud_a_result_may_be_is_said_and_a_limiter_helps(pipe, tmp_path):
+    source = np.clip(8 * tune(3.0), -0.99, 0.99)
+    with pytest.warns(UserWarning, match=r"dB softer than the source.*--limiter.*--float"):
+        soft = pipe(source, "violin", sample_rate=RATE).waveform
+    limited = pipe(source, "violin", sample_rate=RATE, limiter=True).waveform
+    assert np.abs(limited).max() < 0.9
+    assert rms_db(soft) + 1 < rms_db(limited) < rms_db(source) + 0.5
+    assert limited.shape == source.shape
+    write_audio(tmp_path / "in.wav", source, RATE)
+    pipe.transfer_file(tmp_path / "in.wav", tmp_path / "out.wav", to="violin", subtype="FLOAT")
+    floating = read_audio(tmp_path / "out.wav")[0]
+    assert abs(rms_db(floating) - rms_db(source)) < 0.01
+    assert np.abs(floating).max() > 1
+
+
+def test_a_result_is_like_its_source_if_that_is_asked_for(pipe, tmp_path):
+    soundfile.write(tmp_path / "in.wav", tune(0.5, 48000).T, 48000, subtype="PCM_16")
+    with soundfile.SoundFile(tmp_path / "in.flac", "w", 22050, 1, "PCM_24") as file:
+        file.title = "Song"
+        file.write(tune(0.5, 22050).T)
+    for name in ("in.wav", "in.flac"):
+        pipe.transfer_file(tmp_path / name, tmp_path / f"out-{name}", to="violin", like_source=True)
+        source, made = (soundfile.info(tmp_path / path) for path in (name, f"out-{name}"))
+        assert (made.samplerate, made.subtype, made.frames) == (source.samplerate, source.subtype, source.frames)
+    with open_audio(tmp_path / "out-in.flac") as reader:
+        assert reader.metadata().tags["title"] == "Song"
+
+
+def test_an_offset_of_a_short_source_is_no_sound(pipe):
+    source = tune(0.8)
+    out = pipe(source + 0.2, "violin", sample_rate=RATE).waveform
+    assert abs(rms_db(out) - rms_db(source)) < 0.5
+
+
+def test_fractions_of_semitones_move_the_tuning(pipe):
+    whole, more = (pipe(tune(), "violin", sample_rate=RATE, transpose=t).waveform for t in (0, 0.5))
+    assert whole.shape == more.shape
+    assert np.abs(whole - more).max() > 0.01
 
 
 def test_a_picture_is_drawn(pipe, tmp_path):

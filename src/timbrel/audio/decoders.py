@@ -7,12 +7,15 @@ script: formats and protocols have white lists.
 from __future__ import annotations
 
 import os
+import re
 import struct
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import soundfile
@@ -28,42 +31,58 @@ FORMATS = (  # of ffmpeg's demuxers those that hold sound in the file itself
 _ALONE = ["-protocol_whitelist", "file", "-format_whitelist", ",".join(FORMATS)]
 
 
-def ffmpeg_command(path: Path) -> list[str]:
-    """The start of a command of ffmpeg that reads `path`, and nothing else; AudioError where ffmpeg is missing."""
-    import imageio_ffmpeg
+_SAME_TAGS = ("title", "artist", "album", "comment", "genre", "copyright", "date")
+_TAGS = {name: name for name in _SAME_TAGS} | {"track": "tracknumber"}  # ffmpeg's names -> libsndfile's
+_VORBIS_ORDER = {  # where WAV's channels are among Vorbis's and Opus's of as many
+    3: (0, 2, 1),
+    5: (0, 2, 1, 3, 4),
+    6: (0, 2, 1, 5, 3, 4),
+    7: (0, 2, 1, 6, 5, 3, 4),
+    8: (0, 2, 1, 7, 5, 6, 3, 4),
+}
 
-    try:
-        program = imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError as error:
-        raise AudioError(f"{path} needs ffmpeg, which imageio-ffmpeg does not find: {error}") from error
-    return [program, "-nostdin", "-hide_banner", "-nostats", *_ALONE, "-i", f"file:{path}"]
+
+def from_vorbis_order(samples: np.ndarray) -> np.ndarray:
+    """Samples [n, channels] in the order of Vorbis and Opus -> in that of WAV, FLAC and all else."""
+    order = _VORBIS_ORDER.get(samples.shape[1])
+    return samples if order is None else samples[:, order]
 
 
-def to_mp3(path: Path, mp3: Path) -> None:
-    """Converts a recording to an mp3 of 192 kbit/s; what is an mp3 already stays as it is.
+def to_vorbis_order(samples: np.ndarray) -> np.ndarray:
+    """The inverse of `from_vorbis_order`."""
+    order = _VORBIS_ORDER.get(samples.shape[1])
+    return samples if order is None else samples[:, np.argsort(order)]
 
-    Raises:
-        AudioError: it cannot be read.
-    """
-    decoder = Ffmpeg(path)
-    decoder.close()
-    codec = ["copy"] if decoder.codec == "mp3" else ["libmp3lame", "-b:a", "192k"]
-    command = [*ffmpeg_command(path), "-map", "0:a:0", "-c:a", *codec, "-f", "mp3", f"file:{mp3}"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode:
-        raise _unreadable(path, done.stderr.decode(errors="replace"))
+
+# libsndfile -----------------------------------------------------------------------------------------
 
 
 class Sndfile:
     """libsndfile; `read` gives [frames, channels], nothing at the end, or raises where the file is damaged."""
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.samplerate, self.channels, self.frames = file.samplerate, file.channels, file.frames
-        self.close = file.close
+    tracks = track = 1
+
+    def __init__(self, file: IO[bytes], sound: soundfile.SoundFile) -> None:
+        self._file, self._sound = file, sound
+        self.samplerate, self.channels, self.frames = sound.samplerate, sound.channels, sound.frames
+        self.subtype: str | None = sound.subtype
+        self.tags: dict[str, str] = sound.copy_metadata()
+        self._is_reordered = sound.format == "OGG"
 
     def read(self, frames: int) -> np.ndarray:
-        return self._file.read(frames, dtype="float32", always_2d=True)
+        samples = self._sound.read(frames, dtype="float32", always_2d=True)
+        return from_vorbis_order(samples) if self._is_reordered else samples
+
+    def bytes_left(self) -> int:
+        """How many bytes of the file follow what was read, of a kind of file that may be joined or mis-headed."""
+        if self._sound.format in ("WAV", "WAVEX"):
+            return _bytes_beyond_chunks(self._file)
+        position = self._file.tell()
+        return self._file.seek(0, os.SEEK_END) - position if self._sound.format in ("MP3", "OGG", "FLAC") else 0
+
+    def close(self) -> None:
+        self._sound.close()
+        self._file.close()
 
 
 class _ForwardOnly(soundfile.SoundFile):
@@ -75,23 +94,90 @@ class _ForwardOnly(soundfile.SoundFile):
 
 def open_sndfile(path: Path) -> Sndfile | None:
     """None for what libsndfile cannot read."""
+    file = path.open("rb")
     try:
-        file = _ForwardOnly(os.fsencode(path))  # as bytes: a name need not be UTF-8
+        sound = _ForwardOnly(file)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix that soundfile takes for headerless
+        file.close()
         return None
-    if file.frames > 0:
-        return Sndfile(file)
-    file.close()  # a wav written to a pipe says 0 samples: ffmpeg looks further
+    if sound.frames > 0:
+        return Sndfile(file, sound)
+    sound.close()  # a wav written to a pipe says 0 samples: ffmpeg looks further
+    file.close()
     return None
 
 
-class Ffmpeg:
-    """ffmpeg decodes the first sound track into a pipe, as Sun AU: a header of six integers, then float32."""
+def riff_chunks(file: IO[bytes], position: int = 12) -> Iterator[tuple[bytes, int, int]]:
+    """Name, place and size of each chunk of a WAV from `position`, up to one that is none or is not whole."""
+    end = file.seek(0, os.SEEK_END)
+    while position + 8 <= end:
+        file.seek(position)
+        name, size = struct.unpack("<4sI", file.read(8))
+        if not name.isascii() or not name.decode().isprintable() or position + 8 + size > end:
+            return
+        yield name, position + 8, size
+        position += 8 + size + size % 2
 
-    def __init__(self, path: Path) -> None:
+
+def _bytes_beyond_chunks(file: IO[bytes]) -> int:
+    """How much of a WAV follows its samples and is no chunk."""
+    names, end = [], 12
+    for name, place, size in riff_chunks(file):
+        names.append(name)
+        end = place + size + size % 2
+    return max(0, file.seek(0, os.SEEK_END) - end) if b"data" in names else 0
+
+
+# ffmpeg ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What ffmpeg says of a file.
+
+    Attributes:
+        duration_s: None where nothing is said.
+        codecs: of each sound track.
+        default: the track that the file marks as default, from 0; the first where none is marked.
+        delay_s: of each sound track, after the start of the pictures; 0 where there are none.
+        tags: title, artist and the like.
+    """
+
+    duration_s: float | None
+    codecs: list[str]
+    default: int
+    delays_s: list[float]
+    tags: dict[str, str]
+
+
+class Ffmpeg:
+    """ffmpeg decodes a sound track into a pipe, as Sun AU: a header of six integers, then float32.
+
+    Silence takes the place of what a video's time stamps leave out, before the first sound and between two.
+
+    Args:
+        path: the file.
+        track: of the file's sound tracks, from 1; None is the one that the file marks as default.
+        whole: read a wav to the end of the file, whatever its header says; ignore time stamps.
+
+    Raises:
+        AudioError: no recording, or no such track.
+    """
+
+    subtype = None
+
+    def __init__(self, path: Path, track: int | None = None, *, whole: bool = False) -> None:
+        contents = _contents(path)
+        self.tracks, self.tags = len(contents.codecs), contents.tags
+        if track is not None and not 1 <= track <= self.tracks:
+            raise AudioError(f"{path} has {self.tracks} sound tracks; expected a track from 1 to that, not {track}")
+        self.track = contents.default + 1 if track is None else track
+        self.codec = contents.codecs[self.track - 1]
+        filters = f"aresample=async=1,adelay={contents.delays_s[self.track - 1] * 1000:.3f}:all=1"
+        sound = ["-map", f"0:a:{self.track - 1}", "-c:a", "pcm_f32be", *([] if whole else ["-af", filters])]
         with ExitStack() as undo:
             self._log = undo.enter_context(tempfile.TemporaryFile())
-            command = [*ffmpeg_command(path), "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+            command = [*ffmpeg_command(path, whole=whole), *sound, "-f", "au", "pipe:1"]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._log
             )
@@ -99,24 +185,31 @@ class Ffmpeg:
             header = self._pipe.read(24)
             if len(header) < 24:
                 self._process.wait()
-                raise _unreadable(path, self._said())
+                self._log.seek(0)
+                raise _unreadable(path, self._log.read())
             _, offset, _, _, self.samplerate, self.channels = struct.unpack(">4s5I", header)
             self._pipe.read(offset - len(header))
-            said = self._said()
-            self.frames = _duration_frames(said, self.samplerate)
-            self.codec = said.partition("Audio: ")[2].partition(" ")[0].strip(",")
+            seconds = contents.duration_s
+            self.frames: int | None = None if seconds is None else round(seconds * self.samplerate)
+            self._ahead = b""
             undo.pop_all()
 
     @property
     def _pipe(self) -> Any:
         return self._process.stdout
 
-    def _said(self) -> str:
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace").strip()
+    def holds(self, frames: int) -> bool:
+        """Whether so many samples are left; fewer are thrown away."""
+        size = frames * self.channels * 4
+        self._ahead = self._pipe.read(size)
+        if len(self._ahead) < size:
+            self._ahead = b""
+        return bool(self._ahead)
 
     def read(self, frames: int) -> np.ndarray:
-        data = self._pipe.read(frames * self.channels * 4)
+        size = frames * self.channels * 4
+        data, self._ahead = self._ahead[:size], self._ahead[size:]
+        data += self._pipe.read(size - len(data))
         count = len(data) // (self.channels * 4) * self.channels
         return np.frombuffer(data, ">f4", count).reshape(-1, self.channels).astype(np.float32)
 
@@ -127,17 +220,76 @@ class Ffmpeg:
         self._log.close()
 
 
-def _duration_frames(said: str, sample_rate: int) -> int | None:
+def ffmpeg_command(path: Path, *, whole: bool = False) -> list[str]:
+    """The start of a command of ffmpeg that reads `path`, and nothing else; AudioError where ffmpeg is missing.
+
+    Args:
+        path: the file.
+        whole: read a wav to the end of the file, whatever its header says.
+    """
+    import imageio_ffmpeg
+
     try:
-        hours, minutes, seconds = said.partition("Duration: ")[2].split(",")[0].split(":")
-        return round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * sample_rate)
-    except ValueError:  # "N/A", or nothing said
-        return None
+        program = imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise AudioError(f"{path} needs ffmpeg, which imageio-ffmpeg does not find: {error}") from error
+    with path.open("rb") as file:
+        length = ["-ignore_length", "1"] if whole and file.read(4) == b"RIFF" else []
+    return [program, "-nostdin", "-hide_banner", "-nostats", *_ALONE, *length, "-i", f"file:{path}"]
 
 
-def _unreadable(path: Path, said: str) -> AudioError:
-    lines = said.strip().splitlines() or ["no reason given"]
+def to_mp3(path: Path, mp3: Path) -> None:
+    """Converts a recording to an mp3 of 192 kbit/s; what is an mp3 already stays as it is.
+
+    Raises:
+        AudioError: it cannot be read.
+    """
+    contents = _contents(path)
+    codec = ["copy"] if contents.codecs[contents.default] == "mp3" else ["libmp3lame", "-b:a", "192k"]
+    command = [*ffmpeg_command(path), "-map", f"0:a:{contents.default}", "-c:a", *codec, "-f", "mp3", f"file:{mp3}"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode:
+        raise _unreadable(path, done.stderr)
+
+
+def _contents(path: Path) -> _Contents:
+    """Raises AudioError where there is no sound."""
+    said = subprocess.run(ffmpeg_command(path), stdin=subprocess.DEVNULL, capture_output=True, check=False).stderr
+    lines = said.decode(errors="replace").splitlines()
+    streams = [line for line in lines if re.match(r"\s+Stream #0:", line)]
+    sounds = [line for line in streams if "Audio:" in line]
+    if not sounds:
+        raise _unreadable(path, said)
+    has_pictures = any("Video:" in line and "attached pic" not in line for line in streams)
+    duration = next((line for line in lines if re.match(r"\s+Duration:", line)), "")
+    begin = _number(r"start: (-?[\d.]+)", duration)
+    delays = [max(0.0, _number(r"start (-?[\d.]+)", line, begin) - begin) if has_pictures else 0.0 for line in sounds]
+    default = next((number for number, line in enumerate(sounds) if "(default)" in line), 0)
+    codecs = [line.partition("Audio: ")[2].partition(" ")[0].strip(",") for line in sounds]
+    return _Contents(_duration_s(duration), codecs, default, delays, _tags(lines))
+
+
+def _number(pattern: str, text: str, otherwise: float = 0.0) -> float:
+    match = re.search(pattern, text)
+    return float(match[1]) if match else otherwise
+
+
+def _duration_s(line: str) -> float | None:
+    match = re.search(r"Duration: (\d+):(\d+):([\d.]+)", line)  # else "N/A", or nothing said
+    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
+
+
+def _tags(lines: list[str]) -> dict[str, str]:
+    """Those of libsndfile's names, of the first group that ffmpeg lists: the file's own."""
+    pairs = (line.partition(":") for line in lines if line.startswith("    ") and ":" in line)
+    tags = {_TAGS.get(name.strip().lower(), ""): value.strip() for name, _, value in reversed(list(pairs))}
+    return {name: value for name, value in tags.items() if name and value}
+
+
+def _unreadable(path: Path, said: bytes) -> AudioError:
+    lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
+    reason = next((line for line in lines if "whitelist" in line), lines[-1])
     return AudioError(
         f"{path} ({path.stat().st_size} bytes) is no recording that can be read; expected wav, flac, ogg, mp3, m4a, "
-        f"aac, webm or the like, with at least its first part whole (ffmpeg: {lines[-1]})"
+        f"aac, webm or the like, with at least its first part whole (ffmpeg: {reason})"
     )

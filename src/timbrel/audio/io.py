@@ -8,8 +8,9 @@ A waveform here is a float32 array [channels, samples], full scale at 1.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,8 +21,9 @@ import soundfile
 import soxr
 
 from timbrel import files
-from timbrel.audio.decoders import Ffmpeg, Sndfile, open_sndfile
-from timbrel.errors import AudioError, InputError
+from timbrel.audio.decoders import Ffmpeg, Sndfile, open_sndfile, to_vorbis_order
+from timbrel.audio.metadata import Metadata, append_chunks, read_metadata
+from timbrel.errors import AudioError, InputError, warn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +49,13 @@ _WAV_BYTES = 2**32 - 2**16  # what fits behind WAV's 32-bit sizes; a longer file
 RATES = (1000, 10_000_000)  # Hz, lowest and highest: a header that says another rate is damaged
 MOST_CHANNELS = 24  # of 22.2; a header that says more is damaged, and levels are kept of each pair of channels
 _LARGEST = 2.0**31  # integers that were written as floats; the squares of much larger samples have no sum
+FLOATS = ("FLOAT", "DOUBLE")  # samples that may be beyond full scale
+_WIDTHS = {"PCM_U8": 1, "PCM_S8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # bytes
+_SPEAKERS = {3: 0x7, 4: 0x33, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63F}  # of so many channels, as WAVEFORMATEXTENSIBLE has
+_MASK_PLACE = 40  # bytes, in what libsndfile writes
+_TAIL = 4096  # bytes that may follow the sound: tags, padding
+_REST_S = 0.25  # more sound than the header says is shorter: a decoder's own padding
+_FREE_S, _LEAST_BYTES_S = 600, 8  # what a file may last whatever its size, and what a second more takes at least
 _READ_FRAMES = 4096  # a broken FLAC loses the whole read in which it breaks, so reads are small
 _WRITE_FRAMES = 16384  # libsndfile's Vorbis encoder overflows the stack on a write of some million frames
 
@@ -62,20 +71,29 @@ class AudioReader:
         channels: as many as the file has.
         frames: samples a channel as the header says: a good guess (a truncated or compressed file may hold
             fewer or more), None where it says nothing. What `blocks` yields is what there is.
+        tracks: how many sound tracks the file has; `track` is the one that is read, from 1.
+        subtype: libsndfile's name of the samples' type, such as "PCM_16"; None where ffmpeg decodes.
     """
 
-    def __init__(self, path: PathLike) -> None:
+    def __init__(self, path: PathLike, *, track: int | None = None) -> None:
         self.path = _existing_file(path)
-        self._decoder: Sndfile | Ffmpeg = open_sndfile(self.path) or Ffmpeg(self.path)
-        self._position = 0
+        sndfile = open_sndfile(self.path) if track in (None, 1) else None
+        self._decoder: Sndfile | Ffmpeg = sndfile or Ffmpeg(self.path, track)
+        self._position, self._size = 0, self.path.stat().st_size
         self.sample_rate: int = self._decoder.samplerate
         self.channels: int = self._decoder.channels
+        self.frames: int | None = self._decoder.frames
+        self.tracks, self.track = self._decoder.tracks, self._decoder.track
+        self.subtype = self._decoder.subtype
         try:
             self._check_header()
         except AudioError:
             self.close()
             raise
-        self.frames: int | None = self._decoder.frames
+
+    def metadata(self) -> Metadata:
+        """Tags, and where a WAV belongs in a song."""
+        return read_metadata(self.path, self._decoder.tags, self.sample_rate)
 
     def _check_header(self) -> None:
         """What follows costs memory and time by these numbers: a damaged header must not decide over them."""
@@ -110,6 +128,11 @@ class AudioReader:
                     "expected finite ones, full scale at 1: export the recording again from the program that made it"
                 )
             position += len(block)
+            if position / self.sample_rate > _FREE_S + self._size / _LEAST_BYTES_S:
+                raise AudioError(
+                    f"{self.path} has {self._size} bytes, and goes on after {position / self.sample_rate:.0f} s; "
+                    f"expected {_LEAST_BYTES_S} bytes a second at least: it is damaged"
+                )
             yield np.ascontiguousarray(block.T)
         if position == 0:
             raise AudioError(f"{self.path} holds no samples; expected a recording with sound or silence in it")
@@ -123,18 +146,43 @@ class AudioReader:
         return np.concatenate(parts) if parts else np.empty((0, self.channels), np.float32)
 
     def _decode(self, frames: int) -> Waveform:
-        try:
-            return self._decoder.read(frames)
-        except soundfile.LibsndfileError:  # damaged here: ffmpeg leaves the spot out and goes on
+        if isinstance(self._decoder, Sndfile):
             try:
-                decoder = Ffmpeg(self.path)
-            except AudioError:
-                return np.empty((0, self.channels), np.float32)
+                part = self._decoder.read(frames)
+                goes_on = not len(part) and self._has_more(self._decoder.bytes_left())
+            except soundfile.LibsndfileError:  # damaged here: ffmpeg leaves the spot out and goes on
+                part, goes_on = np.empty((0, self.channels), np.float32), self._go_on_with_ffmpeg() is not None
+            if not goes_on:
+                return part
+        return self._decoder.read(frames)
+
+    def _has_more(self, left: int) -> bool:
+        """Whether sound follows where the header says that it ends, in so many bytes: joined files, wrapped sizes."""
+        if left < _TAIL:
+            return False
+        decoder = self._go_on_with_ffmpeg()
+        if decoder is not None and decoder.holds(round(_REST_S * self.sample_rate)):
+            return True
+        if left > self._size / 2:
+            warn(
+                f"{self.path}: {left} bytes, most of the file, follow the sound that was read; none can be read of them"
+            )
+        return False
+
+    def _go_on_with_ffmpeg(self) -> Ffmpeg | None:
+        """Lets ffmpeg read on from where the reader is, if it can read the file."""
+        try:
+            decoder = Ffmpeg(self.path, whole=True)
+        except AudioError:
+            return None
+        if (decoder.samplerate, decoder.channels) != (self.sample_rate, self.channels):
+            decoder.close()
+            return None
         self._decoder.close()
         self._decoder, remaining = decoder, self._position
         while remaining and len(part := decoder.read(min(remaining, _READ_FRAMES))):
             remaining -= len(part)
-        return decoder.read(frames)
+        return decoder
 
     def close(self) -> None:
         self._decoder.close()
@@ -146,12 +194,17 @@ class AudioReader:
         self.close()
 
 
-def open_audio(path: PathLike) -> AudioReader:
+def open_audio(path: PathLike, *, track: int | None = None) -> AudioReader:
     """Opens a recording for reading in blocks: `with open_audio(path) as reader: ...`.
 
-    Raises AudioError for a missing file, a folder, an empty file, or what no decoder reads.
+    Args:
+        path: any file that libsndfile or ffmpeg reads.
+        track: of several sound tracks, from 1; None is the one that the file marks as default, or the first.
+
+    Raises:
+        AudioError: a missing file, a folder, an empty file, what no decoder reads, or no such track.
     """
-    return AudioReader(path)
+    return AudioReader(path, track=track)
 
 
 def read_audio(path: PathLike, *, sample_rate: int | None = None, mono: bool = False) -> tuple[Waveform, int]:
@@ -244,8 +297,8 @@ def _same_file(one: PathLike, other: PathLike) -> bool:
 class AudioWriter:
     """Writes a recording block by block: wav and flac of 24 bits, ogg and mp3 at a high variable rate.
 
-    A context manager; `path` is there at its end, whole or not at all (`files.whole`). Beyond full scale is clipped; a
-    wav over 4 GB is RF64.
+    A context manager; `path` is there at its end, whole or not at all (`files.whole`). Beyond full scale is clipped,
+    unless samples are floats; a wav over 4 GB is RF64; a wav of more than two channels names them.
 
     Args:
         path: its suffix, one of .wav .flac .ogg .mp3, says the format.
@@ -253,15 +306,34 @@ class AudioWriter:
             65,535 multiples of 10).
         channels: mp3 takes 2, flac 8, wav and ogg 255 at most.
         overwrite: replace an existing file.
+        subtype: libsndfile's name of the samples' type, such as "PCM_16" or "FLOAT"; None, or one that the format
+            lacks, is the format's own of above.
+        metadata: what the file says beside its sound, as far as the format can hold it.
+
+    `is_bounded` says whether the samples end at full scale.
 
     Raises:
         InputError, AudioError: as `check_output`; a rate or channel count that the format lacks; a full disk.
     """
 
-    def __init__(self, path: PathLike, sample_rate: int, channels: int, *, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: PathLike,
+        sample_rate: int,
+        channels: int,
+        *,
+        overwrite: bool = False,
+        subtype: str | None = None,
+        metadata: Metadata | None = None,
+    ) -> None:
         self.path = check_output(path, overwrite=overwrite, sample_rate=sample_rate, channels=channels)
         self.sample_rate, self.channels, self.overwrite = sample_rate, channels, overwrite
+        self.metadata = metadata or Metadata()
         self._format = dict(_WRITERS[self.path.suffix.lower()])
+        if subtype in _WIDTHS and soundfile.check_format(self._format["format"], subtype):
+            self._format["subtype"] = subtype
+        self.is_bounded = self._format["subtype"] not in FLOATS
+        self._width = _WIDTHS.get(self._format["subtype"], 3)
         self._bytes = 0
 
     def __enter__(self) -> Self:
@@ -280,13 +352,23 @@ class AudioWriter:
 
     def _close(self) -> None:
         self._file.close()
+        if self._format["format"] == "WAVEX" and self.channels in _SPEAKERS:
+            with self._temporary.open("r+b") as file:
+                file.seek(_MASK_PLACE)
+                file.write(struct.pack("<I", _SPEAKERS[self.channels]))
+        append_chunks(self._temporary, self.metadata, self.sample_rate)
 
     def _open(self) -> None:
         name, size = os.fsencode(self._temporary), {"samplerate": self.sample_rate, "channels": self.channels}
+        if self._format["format"] == "WAV" and self.channels > 2:
+            self._format["format"] = "WAVEX"
         try:
             self._file = soundfile.SoundFile(name, "w", **size, **self._format)
         except soundfile.LibsndfileError as error:
             raise AudioError(f"{self.path} cannot be written: {error}") from error
+        for tag, text in self.metadata.tags.items():
+            with suppress(soundfile.LibsndfileError):  # not every format has every tag
+                setattr(self._file, tag, text)
 
     def write(self, block: Waveform) -> None:
         """Appends a block [channels, n]. Raises InputError for another shape, NaN or infinite samples."""
@@ -295,17 +377,19 @@ class AudioWriter:
         if kind := _no_sound(block):
             raise InputError(f"the waveform for {self.path} holds {kind} samples; expected finite ones")
         for start in range(0, block.shape[1], _WRITE_FRAMES):
-            part = np.clip(block[:, start : start + _WRITE_FRAMES], -1, 1).T
-            if self._format["format"] == "WAV" and self._bytes + part.size * 3 > _WAV_BYTES:
+            part = block[:, start : start + _WRITE_FRAMES].T
+            if self.is_bounded:
+                part = np.clip(part, -1, 1)
+            if self._format["format"] in ("WAV", "WAVEX") and self._bytes + part.size * self._width > _WAV_BYTES:
                 self._become_rf64()
-            self._append(part)
+            self._append(to_vorbis_order(part) if self._format["format"] == "OGG" else part)
 
     def _append(self, part: Waveform) -> None:
         try:
             self._file.write(np.ascontiguousarray(part, np.float32))
         except soundfile.LibsndfileError as error:
             raise AudioError(f"{self.path} cannot be written: {error}; is the disk full?") from error
-        self._bytes += part.size * 3
+        self._bytes += part.size * self._width
 
     def _become_rf64(self) -> None:
         self._file.close()

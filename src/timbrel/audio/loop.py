@@ -59,6 +59,25 @@ def invert_loop(mel: Tensor, config: MelConfig, length: int, *, seed: int = 0) -
     return np.roll(resample(loop, length), round((start - LEAD * hop) * length / period)).astype(np.float32)
 
 
+def close_loop(waveform: Waveform, lead: int, length: int, fade: int) -> Waveform:
+    """A loop with more of itself before and after, as a transfer left it -> the loop, whose end goes on at its start.
+
+    Args:
+        waveform: [channels, lead + length + more].
+        lead: samples before the loop.
+        length: samples of the loop.
+        fade: samples at its end that become those before its start, at most `lead`.
+
+    Returns:
+        float32 [channels, length].
+    """
+    fade = min(fade, length)
+    loop = waveform[:, lead : lead + length].copy()
+    for channel, before in zip(loop, waveform[:, lead - fade : lead], strict=True):
+        channel[length - fade :] = crossfade(channel[length - fade :], before)
+    return loop
+
+
 def _best_join(waveform: Waveform, starts: range, period: int, slack: int, fade: int) -> tuple[int, int]:
     """Where to cut, and the samples from there to where the same comes again: the place of the highest correlation."""
     best = (-np.inf, starts[0], period)

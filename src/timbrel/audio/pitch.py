@@ -80,7 +80,7 @@ def octaves_into(source: tuple[float, float], target: tuple[float, float]) -> in
     return 12 * min(range(-3, 4), key=lambda octaves: (cost(octaves), abs(octaves)))
 
 
-def transposed_mel(waveform: Tensor, config: MelConfig, semitones: int) -> Tensor:
+def transposed_mel(waveform: Tensor, config: MelConfig, semitones: float) -> Tensor:
     """`mel_spectrogram` of a waveform whose pitch is moved and whose time stays.
 
     Played faster, a recording is higher and shorter; framed with a hop that is shorter by as much, each frame still

@@ -60,7 +60,8 @@ def scan_blocks(blocks: Iterable[Waveform], sample_rate: int) -> Scan:
     counts = np.minimum(HOP, samples - HOP * np.arange(len(product)))
     total, whole = product.sum(axis=0, dtype=np.float64), sum_.sum(axis=0)
     offset = whole / samples
-    offset[(offset**2 < 1e-4 * total.diagonal() / samples) | (samples < sample_rate)] = 0  # music's own mean
+    least = 1e-4 if samples >= sample_rate else 1e-3 * (sample_rate / samples) ** 2  # a part of a wave has a mean, too
+    offset[offset**2 < least * total.diagonal() / samples] = 0  # music's own mean
     total += samples * np.outer(offset, offset) - np.outer(whole, offset) - np.outer(offset, whole)
     power = total.diagonal().clip(0) / samples
     loudest, channels = int(power.argmax()), len(power)

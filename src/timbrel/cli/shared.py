@@ -23,7 +23,7 @@ FLAGS = arg(name="")  # a dataclass's fields are flags of their own names
 class TransferFlags(TransferSettings):
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=MODEL_S)] = TransferSettings.steps
     guidance: Annotated[float | None, arg(metavar="X", help_behavior_hint=MODEL_S)] = TransferSettings.guidance
-    transpose: Annotated[int | Literal["auto"], SEMITONES] = TransferSettings.transpose
+    transpose: Annotated[float | Literal["auto"], SEMITONES] = TransferSettings.transpose
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class GenerateFlags(GenerateSettings):
 
 @dataclass(frozen=True)
 class AccompanyFlags(AccompanySettings):
-    transpose: Annotated[int | Literal["auto"], SEMITONES] = AccompanySettings.transpose
+    transpose: Annotated[float | Literal["auto"], SEMITONES] = AccompanySettings.transpose
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the method's)")] = None
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from timbrel.cli.shared import FLAGS, MethodFlags, TransferFlags, progress_bar
+from timbrel.cli.shared import FLAGS, MethodFlags, TransferFlags, plain_warnings, progress_bar
 from timbrel.errors import InputError, TimbrelError
 
 DEFAULTS, MAIN = TransferFlags(), MethodFlags()
@@ -28,6 +28,9 @@ def transfer(
     settings: Annotated[TransferFlags, FLAGS] = DEFAULTS,
     picture: Annotated[Path | None, arg(metavar="FILE.png", help_behavior_hint="")] = None,
     sample_rate: Annotated[int | None, arg(metavar="HZ", help_behavior_hint="(default: the model's, 44100)")] = None,
+    floating: Annotated[bool, arg(name="float")] = False,
+    like_source: bool = False,
+    track: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the one that is marked so)")] = None,
     overwrite: bool = False,
     method: Annotated[MethodFlags, FLAGS] = MAIN,
 ) -> int:
@@ -50,6 +53,9 @@ def transfer(
         settings: How the sources are transferred.
         picture: Also draw source, style clip and result as mel spectrograms, for a single source.
         sample_rate: Sample rate of the result.
+        floating: Write a .wav of 32-bit floating-point samples: nothing is turned down or clipped.
+        like_source: Keep the source's sample rate and bit depth, where the format has them.
+        track: Which sound track of a video with several, from 1.
         overwrite: Replace results that exist.
         method: Which model plays.
     """
@@ -60,7 +66,7 @@ def transfer(
         _check_source(Path(to))
 
     def check(source: Path, output: Path) -> None:
-        channels = _check_source(source)
+        channels = _check_source(source, track)
         _check_output(output, sources, to, overwrite, sample_rate=sample_rate, channels=channels)
 
     ready = [job for job in jobs if _succeeds(check, *job)]
@@ -73,19 +79,24 @@ def transfer(
 
         def run(source: Path, output: Path) -> None:
             begin = time.monotonic()
-            semitones = settings.transpose if settings.transpose != "auto" else pipe.find_transposition(source, to)
-            with progress_bar(source.name) as progress:
+            semitones = (
+                settings.transpose if settings.transpose != "auto" else pipe.find_transposition(source, to, track=track)
+            )
+            with progress_bar(source.name) as progress, plain_warnings():
                 pipe.transfer_file(
                     source,
                     output,
                     to=to,
                     output_rate=sample_rate,
+                    subtype="FLOAT" if floating else None,
+                    like_source=like_source,
+                    track=track,
                     overwrite=overwrite,
                     picture=picture,
                     progress=progress,
                     settings=replace(settings, transpose=semitones),
                 )
-            moved = f"{semitones:+d} semitones, " if semitones else ""
+            moved = f"{semitones:+g} semitones, " if semitones else ""
             print(f"{source} -> {output} ({moved}{time.monotonic() - begin:.1f} s)", flush=True)
 
         done = sum(_succeeds(run, *job) for job in ready)
@@ -133,11 +144,16 @@ def _is_clip(to: str) -> bool:
     return bool(Path(to).suffix) or Path(to).name != to
 
 
-def _check_source(path: Path) -> int:
-    """Its number of channels."""
+def _check_source(path: Path, track: int | None = None) -> int:
+    """Its number of channels. Says which track is read of several."""
     from timbrel.audio.io import open_audio
 
-    with open_audio(path) as reader:
+    with open_audio(path, track=track) as reader:
+        if reader.tracks > 1 and track is None:
+            print(
+                f"timbrel: {path} has {reader.tracks} sound tracks; {reader.track} is read, another one with --track",
+                file=sys.stderr,
+            )
         return reader.channels
 
 

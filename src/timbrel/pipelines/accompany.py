@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -164,7 +165,9 @@ class AccompanyPipeline:
         raw = {name: folder / f"{number}.wav" for number, name in enumerate(self.pipes)}
         for number, (name, pipe) in enumerate(self.pipes.items()):
             part = progress and _part(progress, number, len(self.pipes))
-            pipe.transfer_file(voice.name, raw[name], to=name, settings=transfers[name], progress=part)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # how loud a transfer is does not matter here
+                pipe.transfer_file(voice.name, raw[name], to=name, settings=transfers[name], progress=part)
         gains = {name: np.float32(level_gain(loudness(_cleaned(path)), stem_rms)) for name, path in raw.items()}
 
         def mixed() -> Iterator[dict[str, Waveform]]:

@@ -33,14 +33,16 @@ class Recording:
         audio: the path of a file, or [channels, samples].
         sample_rate: in Hz.
         channels: as many as it has.
+        track: of a file's sound tracks, from 1; None is the one that the file marks as default.
     """
 
     audio: Path | Waveform
     sample_rate: int
     channels: int
+    track: int | None = None
 
     @classmethod
-    def of(cls, source: Source, sample_rate: int | None) -> Self:
+    def of(cls, source: Source, sample_rate: int | None, track: int | None = None) -> Self:
         """From a path, or from an array [channels, samples] or [samples] at `sample_rate` in Hz.
 
         Raises:
@@ -48,8 +50,8 @@ class Recording:
             AudioError: a file that cannot be read.
         """
         if isinstance(source, str | os.PathLike):
-            with open_audio(source) as reader:
-                return cls(Path(source), reader.sample_rate, reader.channels)
+            with open_audio(source, track=track) as reader:
+                return cls(Path(source), reader.sample_rate, reader.channels, track)
         if sample_rate is None:
             raise InputError("source is an array, and sample_rate is missing; give its rate in Hz")
         waveform = as_waveform(source)
@@ -63,7 +65,7 @@ class Recording:
     def blocks(self) -> Iterator[Waveform]:
         """Yields [channels, n]."""
         if isinstance(self.audio, Path):
-            with open_audio(self.audio) as reader:
+            with open_audio(self.audio, track=self.track) as reader:
                 yield from reader.blocks(BLOCK)
         else:
             for start in range(0, self.audio.shape[1], BLOCK):
@@ -72,6 +74,12 @@ class Recording:
     def waveform(self) -> Waveform:
         """All of it, [channels, samples]."""
         return np.concatenate(list(self.blocks()), axis=1)
+
+    def around(self, lead: int) -> Recording:
+        """The recording as a loop, with so many more samples of it before and after. It is in memory then."""
+        waveform = self.waveform()
+        samples = np.arange(-lead, waveform.shape[1] + lead) % waveform.shape[1]
+        return Recording(waveform[:, samples], self.sample_rate, self.channels)
 
     def blocks_at(self, sample_rate: int) -> Iterator[Waveform]:
         """Yields [channels, BLOCK] at another rate, the last block shorter."""

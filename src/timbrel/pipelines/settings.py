@@ -32,8 +32,11 @@ class TransferSettings:
             lost.
         guidance: How strongly the style counts: 1 as learned, more exaggerates it. Other values than 1 double the time.
         transpose: Semitones to move the music by, at the same speed, or "auto": the octaves that bring it into the
-            instrument's range.
+            instrument's range. Fractions move the tuning.
         seed: The same seed gives the same result; another seed gives another take, if a similar one.
+        mix: How much of the new sound there is beside the source, which is in time with it: 0 is the source alone.
+        loop: The source is a loop: so is the result. It is in memory as a whole.
+        limiter: Let a limiter hold back peaks that would clip, instead of a softer result.
 
     Raises:
         InputError: a value is out of range, or no whole number where one is expected.
@@ -42,18 +45,23 @@ class TransferSettings:
     strength: float = 1.0
     steps: int | None = None
     guidance: float | None = None
-    transpose: int | Literal["auto"] = 0
+    transpose: float | Literal["auto"] = 0
     seed: int = 0
+    mix: float = 1.0
+    loop: bool = False
+    limiter: bool = False
 
     def __post_init__(self) -> None:
         check_range("strength", self.strength, 0, 1)
+        check_range("mix", self.mix, 0, 1)
         check_range("guidance", 1 if self.guidance is None else self.guidance, 0, MOST_GUIDANCE)
         _set(self, seed=check_whole("seed", self.seed, 0, MOST_SEED))
         if self.steps is not None:
             _set(self, steps=check_whole("steps", self.steps, 1))
         if not (isinstance(self.transpose, str) and self.transpose == "auto"):
-            semitones = check_whole("transpose", self.transpose, -MOST_SEMITONES, MOST_SEMITONES, why="or 'auto'")
-            _set(self, transpose=semitones)
+            check_range("transpose", self.transpose, -MOST_SEMITONES, MOST_SEMITONES, why="or 'auto'")
+            whole = int(self.transpose)
+            _set(self, transpose=whole if whole == self.transpose else float(self.transpose))
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,7 @@ class AccompanySettings:
     """
 
     level_db: float = -6.0
-    transpose: int | Literal["auto"] = 0
+    transpose: float | Literal["auto"] = 0
     steps: int | None = None
     seed: int = 0
 
@@ -198,10 +206,11 @@ def check_whole(name: str, value: int, low: int, high: int | None = None, *, why
     return number
 
 
-def check_range(name: str, value: float, low: float, high: float) -> None:
+def check_range(name: str, value: float, low: float, high: float, *, why: str = "") -> None:
     """Raises InputError for what is no number from `low` to `high`, NaN among them."""
     if not isinstance(value, Real) or not low <= value <= high:
-        raise InputError(f"{name} is {value}; expected {low:g} to {high:g}")
+        shown = value if isinstance(value, Real) else repr(value)
+        raise InputError(f"{name} is {shown}; expected {low:g} to {high:g}{why and f', {why}'}")
 
 
 def check_instrument(name: str, clips: Sequence[str | os.PathLike[str]]) -> None:
@@ -212,7 +221,7 @@ def check_instrument(name: str, clips: Sequence[str | os.PathLike[str]]) -> None
         raise InputError(f"clips is {clips!r:.60}; expected a list of recordings, with at least one of {name}")
 
 
-def _set(settings: object, **values: int) -> None:
+def _set(settings: object, **values: float) -> None:
     """Sets checked values in a frozen dataclass that is being made."""
     for name, value in values.items():
         object.__setattr__(settings, name, value)

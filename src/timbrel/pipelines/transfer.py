@@ -22,17 +22,18 @@ import torch
 from torch import Tensor
 
 from timbrel.audio.inversion import StreamInverter
-from timbrel.audio.io import AudioWriter, StreamResampler, Waveform, check_output, check_rate
-from timbrel.audio.level import FULL_SCALE, SILENT_RMS, Ramps, energy
+from timbrel.audio.io import AudioWriter, StreamResampler, Waveform, check_output, check_rate, open_audio
+from timbrel.audio.level import FULL_SCALE, SILENT_RMS, Limiter, Ramps, energy
+from timbrel.audio.loop import FADE_S, close_loop
 from timbrel.audio.mel import mel_spectrogram
 from timbrel.audio.pitch import octaves_into
 from timbrel.audio.stereo import Scan, StereoImage
 from timbrel.audio.waveform import Audio
-from timbrel.errors import AudioError, InputError
+from timbrel.errors import AudioError, InputError, warn
 from timbrel.instruments import INSTRUMENTS
 from timbrel.pipelines.listen import BLOCK, Recording, Source
 from timbrel.pipelines.settings import Progress, TransferSettings, check_instrument
-from timbrel.pipelines.windows import CrossFade, Queue, Window, Windows, flow, noise_at, split
+from timbrel.pipelines.windows import CrossFade, Queue, Window, Windows, blend, flow, noise_at, split
 from timbrel.systems.base import StyleTransfer
 from timbrel.systems.folder import load_system
 from timbrel.systems.named import keep_instrument, own_instruments
@@ -40,6 +41,8 @@ from timbrel.systems.named import keep_instrument, own_instruments
 DEFAULTS = TransferSettings()
 PICTURE_S = 30.0
 PIECE = 1 << 14  # samples pushed at a time: so few that windows leave one by one
+LEAD_S = 2.0  # that a model hears before and after a loop
+NEAR, TOLD = 10 ** (0.25 / 20), 10 ** (1 / 20)  # gains: what is loud enough, and what the user should know
 FIFTH = 7  # semitones to either side of a clip's notes: an instrument can play more than the clip shows
 
 
@@ -86,7 +89,7 @@ class TransferPipeline:
             progress: called with the seconds done and the seconds in all.
             settings: see `TransferSettings`.
             **options: fields of `TransferSettings`, in place of those in `settings`: strength, steps, guidance,
-                transpose, seed.
+                transpose, seed, mix, loop, limiter.
 
         Returns:
             The result at the model's sample rate, as long as the source, with its channels and its RMS (unless
@@ -97,8 +100,9 @@ class TransferPipeline:
             AudioError: a recording that cannot be read.
         """
         job = self._job(Recording.of(source, sample_rate), to, sample_rate, replace(settings, **options), progress)
-        waveform = np.concatenate(list(job.blocks()), axis=1)
-        return Audio(waveform * np.float32(job.gain()), self.sample_rate)
+        made = list(job.blocks())
+        blocks = job.finished(lambda: iter(made), self.sample_rate, is_bounded=True)
+        return Audio(np.concatenate(list(blocks), axis=1), self.sample_rate)
 
     def stream(
         self,
@@ -116,7 +120,7 @@ class TransferPipeline:
         source's and the result's energy so far, and a block that would clip is turned down.
         """
         job = self._job(Recording.of(source, sample_rate), to, sample_rate, replace(settings, **options), progress)
-        return job.levelled()
+        return job.closed(job.levelled(), self.sample_rate)
 
     def transfer_file(
         self,
@@ -126,25 +130,36 @@ class TransferPipeline:
         to: Source,
         sample_rate: int | None = None,
         output_rate: int | None = None,
+        subtype: str | None = None,
+        like_source: bool = False,
+        track: int | None = None,
         overwrite: bool = False,
         picture: str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
         settings: TransferSettings = DEFAULTS,
         **options: Any,
     ) -> None:
-        """File to file in bounded memory; arguments as for a call.
+        """File to file in bounded memory; arguments as for a call. What the source says beside its sound stays: tags,
+        and where a WAV belongs in a song.
 
         Args:
             output: the file to write; its suffix says the format. After an error it is not there.
             output_rate: its sample rate in Hz; None is the model's.
+            subtype: libsndfile's name of its samples' type; of "FLOAT" nothing is clipped or turned down.
+            like_source: the source's sample rate and type of samples, where the format has them.
+            track: of the source's sound tracks, from 1; None is the one that it marks as default, or the first.
             overwrite: replace an existing output. An input is never overwritten.
             picture: also draw source and result (their first 30 s), and a style clip (its loudest 10 s), into this PNG.
         """
-        rate = self.sample_rate if output_rate is None else check_rate("output_rate", output_rate)
         inputs = [source, to] if isinstance(to, str | os.PathLike) else [source]
         if picture is not None:
             check_output(picture, overwrite=overwrite, inputs=inputs, suffixes=[".png"])
-        recording = Recording.of(source, None)
+        recording = Recording.of(source, None, track)
+        with open_audio(source, track=track) as reader:
+            metadata = reader.metadata()
+            if like_source:
+                output_rate, subtype = output_rate or reader.sample_rate, subtype or reader.subtype
+        rate = self.sample_rate if output_rate is None else check_rate("output_rate", output_rate)
         channels = recording.channels
         output = check_output(output, overwrite=overwrite, inputs=inputs, sample_rate=rate, channels=channels)
         job = self._job(recording, to, sample_rate, replace(settings, **options), progress)
@@ -153,18 +168,18 @@ class TransferPipeline:
             with tempfile.TemporaryFile(dir=output.parent) as spool:
                 for block in job.blocks():
                     spool.write(np.ascontiguousarray(block.T).tobytes())
-                spool.seek(0)
-                gain = np.float32(job.gain())
-                blocks = (block * gain for block in _spooled(spool, channels))
-                resampled = flow(blocks, StreamResampler(self.sample_rate, rate, channels))
-                with AudioWriter(output, rate, channels, overwrite=overwrite) as writer:
-                    _write_exactly(writer, resampled, round(job.scan.samples * rate / job.scan.sample_rate))
+                writer = AudioWriter(output, rate, channels, overwrite=overwrite, subtype=subtype, metadata=metadata)
+                blocks = job.finished(partial(_spooled, spool, channels), rate, is_bounded=writer.is_bounded)
+                with writer:
+                    _write_exactly(writer, blocks, job.length(rate))
         except OSError as error:
             raise AudioError(f"{output} cannot be written: {error}; free some space, or name another place") from error
         if picture is not None:
             self._draw(Path(picture), recording, to, output, sample_rate, overwrite)
 
-    def find_transposition(self, source: Source, to: Source, *, sample_rate: int | None = None) -> int:
+    def find_transposition(
+        self, source: Source, to: Source, *, sample_rate: int | None = None, track: int | None = None
+    ) -> int:
         """Semitones, whole octaves, that bring a source into the range of the instrument `to`: 0 where it fits.
 
         A source's range is that of its first minute; a named instrument's is in `timbrel.instruments`; a clip's is that
@@ -174,7 +189,7 @@ class TransferPipeline:
             InputError: `to` is a named instrument whose range is not known; an array without a sample rate.
             AudioError: a recording that cannot be read.
         """
-        return self._octaves(Recording.of(source, sample_rate), to, sample_rate)
+        return self._octaves(Recording.of(source, sample_rate, track), to, sample_rate)
 
     def _octaves(self, source: Recording, to: Source, sample_rate: int | None) -> int:
         target, notes = self._range(to, sample_rate), source.pitch_range(self.sample_rate)
@@ -238,9 +253,10 @@ class TransferPipeline:
         self.model.check_sampling(steps, guidance)
         tokens = self.style_tokens(to, sample_rate=sample_rate)
         auto = settings.transpose == "auto"
-        transpose = self._octaves(source, to, sample_rate) if auto else int(settings.transpose)
+        transpose = self._octaves(source, to, sample_rate) if auto else settings.transpose
         sample = partial(self.model.sample, tokens=tokens, steps=steps, guidance=guidance, strength=settings.strength)
-        return _Job(source, _Player(self.model, sample, settings.strength, transpose, settings.seed), progress)
+        player = _Player(self.model, sample, settings.strength, float(transpose), settings.seed)
+        return _Job(source, player, settings, progress)
 
     def _draw(
         self, picture: Path, source: Recording, to: Source, output: Path, sample_rate: int | None, overwrite: bool
@@ -307,9 +323,13 @@ def add_instrument(
 class _Job:
     """One transfer: the chain from the source's blocks to the result's blocks, and their gain."""
 
-    def __init__(self, source: Recording, player: _Player, progress: Progress | None) -> None:
-        self.source, self.progress, self.rate = source, progress, player.sample_rate
-        self.scan = source.scan()
+    def __init__(
+        self, source: Recording, player: _Player, settings: TransferSettings, progress: Progress | None
+    ) -> None:
+        self.settings, self.progress, self.rate = settings, progress, player.sample_rate
+        self.lead = round(LEAD_S * source.sample_rate) if settings.loop else 0
+        self.source = source.around(self.lead) if settings.loop else source
+        self.scan = self.source.scan()
         self.samples = round(self.scan.samples * self.rate / self.scan.sample_rate)
         if not self.samples:
             raise AudioError(
@@ -319,6 +339,10 @@ class _Job:
         self.untouched = player.changes_nothing or self.scan.active_rms < SILENT_RMS
         self.voice = _SourceDynamics(self.scan, player)
         self.energy, self.peak = 0.0, 0.0  # of the blocks so far
+
+    def length(self, rate: int) -> int:
+        """Samples of the source, without what is around a loop, at another rate."""
+        return round((self.scan.samples - 2 * self.lead) * rate / self.scan.sample_rate)
 
     def blocks(self) -> Iterator[Waveform]:
         """The result [channels, n] at the model's rate, before the gain."""
@@ -333,11 +357,61 @@ class _Job:
                 self.progress(samples / self.rate, self.samples / self.rate)
             yield block
 
-    def gain(self) -> float:
-        """The gain that brings the whole result to the source's RMS, or to just below clipping."""
+    def finished(self, made: Callable[[], Iterator[Waveform]], rate: int, *, is_bounded: bool) -> Iterator[Waveform]:
+        """The whole result, of which `made` gives the blocks: as loud as the source, at `rate`, blended, closed.
+
+        Args:
+            made: gives what `blocks` gave, as often as it is called.
+            rate: in Hz.
+            is_bounded: what is beyond full scale would clip.
+        """
+        loud = self._as_loud(made) if is_bounded else self._times(made, self._wanted_gain())
+        return self.closed(flow(loud, StreamResampler(self.rate, rate, self.scan.channels)), rate)
+
+    def closed(self, blocks: Iterator[Waveform], rate: int) -> Iterator[Waveform]:
+        """Blended with the source, and a loop made one again; blocks at `rate`."""
+        if self.settings.mix < 1:
+            dry = flow(self.source.blocks(), StreamResampler(self.source.sample_rate, rate, self.scan.channels))
+            blocks = blend(blocks, dry, self.settings.mix)
+        if self.settings.loop:
+            lead = round(self.lead * rate / self.scan.sample_rate)
+            whole = np.concatenate(list(blocks), axis=1)
+            return iter([close_loop(whole, lead, self.length(rate), round(FADE_S * rate))])
+        return blocks
+
+    def _wanted_gain(self) -> float:
+        """The gain that brings the whole result to the source's RMS."""
         if self.untouched or not self.energy:
             return 1.0
-        return float(min(np.sqrt(self.scan.power.sum() * self.samples / self.energy), FULL_SCALE / self.peak))
+        return float(np.sqrt(self.scan.power.sum() * self.samples / self.energy))
+
+    def _as_loud(self, made: Callable[[], Iterator[Waveform]]) -> Iterator[Waveform]:
+        """The result at the source's RMS, or as near to it as it is without clipping."""
+        wanted = self._wanted_gain()
+        room = FULL_SCALE / self.peak if self.energy and not self.untouched else np.inf
+        if self.settings.limiter and wanted > room * Limiter.CEILING:
+            return self._limited(made, wanted)
+        if wanted > room * TOLD:
+            warn(
+                f"the result is {20 * np.log10(wanted / room):.1f} dB softer than the source, as its highest peak "
+                "would clip: a limiter keeps it as loud (--limiter), and so do floating-point samples (--float)"
+            )
+        return self._times(made, min(wanted, room))
+
+    def _limited(self, made: Callable[[], Iterator[Waveform]], wanted: float) -> Iterator[Waveform]:
+        gain, short = wanted, np.inf
+        for _ in range(4):  # a limiter takes loudness away; more gain before it gives some back, and 6 dB is enough
+            blocks = flow(self._times(made, gain), Limiter(self.scan.channels, self.rate))
+            short = wanted * np.sqrt(self.energy / max(sum(map(energy, blocks)), 1e-9))
+            if short < NEAR:
+                break
+            gain = min(gain * float(short), 2 * wanted)
+        if short > TOLD:
+            warn(f"the limiter leaves the result {20 * np.log10(short):.1f} dB softer than the source")
+        return flow(self._times(made, gain), Limiter(self.scan.channels, self.rate))
+
+    def _times(self, made: Callable[[], Iterator[Waveform]], gain: float) -> Iterator[Waveform]:
+        return (block * np.float32(gain) for block in made())
 
     def levelled(self) -> Iterator[Waveform]:
         """The result with a gain that follows the levels so far."""
@@ -385,7 +459,7 @@ class _Player:
     """Mono at one level in, the same music on another instrument out: samples [n] at the model's rate."""
 
     def __init__(
-        self, model: StyleTransfer, sample: Callable[..., Tensor], strength: float, transpose: int, seed: int
+        self, model: StyleTransfer, sample: Callable[..., Tensor], strength: float, transpose: float, seed: int
     ) -> None:
         self._model, self._sample, self._strength, self._seed = model, sample, strength, seed
         frames, overlap = model.window * model.codec.factor, model.overlap * model.codec.factor
@@ -429,7 +503,8 @@ class _Player:
 
 
 def _spooled(spool: IO[bytes], channels: int) -> Iterator[Waveform]:
-    """Blocks [channels, n] of raw float32 samples."""
+    """Blocks [channels, n] of raw float32 samples, from the beginning."""
+    spool.seek(0)
     while data := spool.read(BLOCK * channels * 4):
         yield np.frombuffer(data, np.float32).reshape(-1, channels).T
 

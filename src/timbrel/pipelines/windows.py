@@ -51,11 +51,29 @@ def split(blocks: Iterable[Waveform], samples: int) -> Iterator[Waveform]:
             yield block[:, start : start + samples]
 
 
+def blend(wet: Iterable[Waveform], dry: Iterator[Waveform], mix: float) -> Iterator[Waveform]:
+    """The blocks of `wet`, [channels, n], each `mix` of it and the rest of what `dry` has of the same moment."""
+    waiting: Queue | None = None
+    for block in wet:
+        waiting = waiting or Queue(len(block))
+        while waiting.samples < block.shape[1] and (part := next(dry, None)) is not None:
+            waiting.push(part)
+        source = waiting.pop(block.shape[1])  # a sample less at the end, where rates differ
+        yield np.float32(mix) * block + np.float32(1 - mix) * np.pad(
+            source, ((0, 0), (0, block.shape[1] - source.shape[1]))
+        )
+
+
 class Queue:
     """Blocks [channels, n] in, any number of samples out."""
 
     def __init__(self, channels: int) -> None:
         self._blocks: list[Waveform] = [np.zeros((channels, 0), np.float32)]
+
+    @property
+    def samples(self) -> int:
+        """How many wait."""
+        return sum(block.shape[1] for block in self._blocks)
 
     def push(self, block: Waveform) -> None:
         self._blocks.append(block)
@@ -96,7 +114,7 @@ class Windows:
         transpose: semitones to move the music by.
     """
 
-    def __init__(self, config: MelConfig, frames: int, overlap: int, transpose: int = 0) -> None:
+    def __init__(self, config: MelConfig, frames: int, overlap: int, transpose: float = 0) -> None:
         self._config, self._frames, self._overlap, self._transpose = config, frames, overlap, transpose
         reach = config.n_fft / 2 * max(1.0, 2 ** (transpose / 12))
         self._margin = math.ceil(reach / config.hop_length)  # frames to either side that a window's mel sees

@@ -1,0 +1,79 @@
+"""What a recording says beside its sound."""
+
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+
+from timbrel.audio.io import AudioWriter, open_audio
+
+TONE = np.full((1, 1000), 0.25, np.float32)
+BEXT = bytes(338) + struct.pack("<Q", 96000) + bytes(256)
+SMPL = struct.pack("<9I", 0, 0, 22675, 60, 0, 0, 0, 1, 0) + struct.pack("<6I", 0, 0, 100, 800, 0, 0)
+CUE = struct.pack("<I", 1) + struct.pack("<II4sIII", 1, 400, b"data", 0, 0, 400)
+LABELS = b"adtl" + struct.pack("<4sII", b"labl", 8, 1) + b"two\0"
+ACID = struct.pack("<IHHfIHHf", 0, 60, 0x8000, 0.0, 4, 4, 4, 120.0)
+CHUNKS = {b"bext": BEXT, b"smpl": SMPL, b"cue ": CUE, b"LIST": LABELS, b"acid": ACID}
+
+
+def chunked(path, chunks):
+    soundfile.write(path, TONE.T, 48000)
+    with path.open("ab") as file:
+        for name, content in chunks.items():
+            file.write(struct.pack("<4sI", name, len(content)) + content + bytes(len(content) % 2))
+    return path
+
+
+def copied(source, target, rate=48000, subtype=None):
+    with open_audio(source) as reader:
+        metadata = reader.metadata()
+    with AudioWriter(target, rate, 1, metadata=metadata, subtype=subtype) as writer:
+        writer.write(TONE)
+    with open_audio(target) as reader:
+        assert np.concatenate(list(reader.blocks(512)), axis=1).shape == (1, 1000)
+        return reader.metadata()
+
+
+def test_what_a_daw_needs_stays(tmp_path):
+    kept = copied(chunked(tmp_path / "a.wav", CHUNKS), tmp_path / "b.wav")
+    assert dict(kept.chunks) == CHUNKS
+    size = (tmp_path / "b.wav").stat().st_size
+    assert struct.unpack_from("<I", (tmp_path / "b.wav").read_bytes(), 4)[0] == size - 8
+
+
+def test_places_move_with_the_sample_rate(tmp_path):
+    kept = copied(chunked(tmp_path / "a.wav", CHUNKS), tmp_path / "b.wav", 96000).chunks
+    assert struct.unpack_from("<Q", kept[b"bext"], 338)[0] == 192000
+    assert struct.unpack_from("<2I", kept[b"smpl"], 44) == (200, 1600)
+    assert struct.unpack_from("<I", kept[b"cue "], 8)[0] == struct.unpack_from("<I", kept[b"cue "], 24)[0] == 800
+    assert kept[b"acid"] == ACID
+
+
+@pytest.mark.parametrize("broken", [b"", b"\1", bytes(20)])
+def test_a_broken_chunk_harms_nobody(tmp_path, broken):
+    copied(chunked(tmp_path / "a.wav", dict.fromkeys(CHUNKS, broken)), tmp_path / "b.wav", 96000)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("source", ["mp3", "flac", "ogg"])
+def test_tags_stay_in_any_format(tmp_path, source, suffix):
+    path = tmp_path / f"a.{source}"
+    with soundfile.SoundFile(path, "w", 48000, 1) as file:
+        file.title, file.artist, file.date = "Étude", "Anna", "2024"
+        file.write(TONE.T)
+    kept = copied(path, tmp_path / f"b.{suffix}").tags
+    assert (kept["title"], kept["artist"]) == ("Étude", "Anna")
+
+
+def test_tags_of_what_ffmpeg_reads(tmp_path):
+    import subprocess
+
+    import imageio_ffmpeg
+
+    soundfile.write(tmp_path / "a.wav", np.zeros((48000, 1)), 48000)
+    tags = ["-metadata", "title=Étude: one", "-metadata", "artist=Anna", "-metadata", "track=3"]
+    program = imageio_ffmpeg.get_ffmpeg_exe()
+    subprocess.run([program, "-v", "error", "-i", tmp_path / "a.wav", *tags, tmp_path / "a.m4a"], check=True)
+    with open_audio(tmp_path / "a.m4a") as reader:
+        assert dict(reader.metadata().tags) == {"title": "Étude: one", "artist": "Anna", "tracknumber": "3"}
