@@ -43,6 +43,14 @@ def test_programs_differ_and_a_render_repeats():
 
 
 @plays
+def test_no_hiss_of_rounding_is_heard():
+    waveform = render(TUNE, 46, "timgm6mb", duration_s=1.5)
+    power = np.abs(np.fft.rfft((waveform * np.hanning(len(waveform)))[8820:])) ** 2
+    hz = np.fft.rfftfreq(len(waveform) - 8820, 1 / 44100)
+    assert 10 * np.log10(np.median(power[(hz > 11000) & (hz < 13000)]) / power.max()) < -95
+
+
+@plays
 def test_without_a_duration_the_last_note_rings_out():
     waveform = render(TUNE, 0, "timgm6mb", sample_rate=RATE)
     assert len(waveform) > 1.2 * RATE

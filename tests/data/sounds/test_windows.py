@@ -52,6 +52,18 @@ def test_a_short_sound_has_silence_after_it_and_is_not_repeated(store):
     assert torch.equal(mel[:, 5:], torch.full((8, 15), MEL.floor_db))
 
 
+def test_no_window_of_a_long_sound_is_silent(tmp_path):
+    writer = StoreWriter(tmp_path, MEL)
+    levels = np.zeros((200, MEL.n_mels), np.uint8)
+    levels[[3, 150]] = 200  # two clicks, and 30 dB below them nothing that counts
+    levels[80] = 100
+    writer.add(Entry(id="0", label="click", split="train", frames=200, source="0"), levels)
+    windows, rng = SoundWindows(MelStore(tmp_path), "train", 20, ONTOLOGY), np.random.default_rng(0)
+    drawn = [windows.window("click", rng) for _ in range(60)]
+    assert all(float(mel.max()) > -25 for mel in drawn)
+    assert len({int(mel.amax(dim=0).argmax()) for mel in drawn}) > 5  # anywhere in the window
+
+
 def test_overlaps_add_power_and_name_parent_and_both(store):
     drawn = SoundWindows(store, "train", 20, ONTOLOGY).draw(np.random.default_rng(0), 60, 1.0)
     pairs = {

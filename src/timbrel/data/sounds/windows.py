@@ -15,6 +15,9 @@ from timbrel.data.store import Entry, MelStore, dequantise
 from timbrel.errors import InputError
 
 
+QUIET_DB = 30.0
+
+
 class SoundWindows:
     """Draws windows of one split of a mel store, all classes alike.
 
@@ -62,12 +65,21 @@ class SoundWindows:
         return {"mel": torch.stack(mels)[:, None], "label": list(labels), "caption": list(captions)}
 
     def window(self, label: str, rng: np.random.Generator) -> torch.Tensor:
-        """A window of some sound of a class: dB [n_mels, frames]. A sound that is shorter has silence after it."""
+        """A window of some sound of a class, in which something sounds: dB [n_mels, frames]. A sound that is shorter
+        has silence after it."""
         entry = one_of(self.entries[label], rng)
-        start = int(rng.integers(max(entry.frames - self.frames, 0) + 1))
+        start, latest = 0, entry.frames - self.frames
+        if latest > 0:
+            loud = one_of(self._loud_frames(entry), rng)
+            start = min(max(int(rng.integers(loud - self.frames + 1, loud + 1)), 0), latest)
         levels = np.array(self.store.levels(entry)[start : start + self.frames])
         levels = np.pad(levels, ((0, self.frames - len(levels)), (0, 0)))
         return dequantise(levels, self.store.config.floor_db)
+
+    def _loud_frames(self, entry: Entry) -> list[int]:
+        """The frames in which an entry is at most `QUIET_DB` softer than at its loudest."""
+        peaks = self.store.levels(entry).max(axis=1).astype(float)
+        return np.flatnonzero(peaks >= peaks.max() + QUIET_DB * 255 / self.store.config.floor_db).tolist()
 
     def _single(self, rng: np.random.Generator) -> tuple[torch.Tensor, str, str]:
         label = one_of(self.labels, rng)
