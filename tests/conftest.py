@@ -6,8 +6,13 @@ import pytest
 import torch
 
 from timbrel.audio.mel import MelConfig
+from timbrel.audio.musicnn import CONFIG
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.models.denoiser import DenoiserConfig
+from timbrel.models.embedder import EmbedderConfig
+from timbrel.models.musicnn import Musicnn, MusicnnConfig
+from timbrel.models.picture_autoencoder import PictureAutoencoder, PictureAutoencoderConfig
+from timbrel.models.picture_unet import PictureUNetConfig
 from timbrel.models.style import StyleConfig
 from timbrel.models.text import WordsConfig
 from timbrel.models.text_unet import TextUNetConfig
@@ -15,6 +20,7 @@ from timbrel.models.unet import UNetConfig
 from timbrel.systems.base import ScheduleConfig
 from timbrel.systems.folder import save_system
 from timbrel.systems.generate import GenerateSystem
+from timbrel.systems.picture import PictureSystem
 from timbrel.systems.single import SingleSystem
 from timbrel.systems.transfer import TransferSystem
 
@@ -162,4 +168,25 @@ def tiny_stable_diffusion(tmp_path_factory, tiny_clip):
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope=\"session\")
+def tiny_painter(tmp_path_factory):
+    """The folder of a model that paints pictures of 128 pixels from music."""
+    torch.manual_seed(0)
+    model = PictureSystem.build(
+        CONFIG,
+        PictureAutoencoder(PictureAutoencoderConfig(4, (8, 8, 8), (8, 8, 8), 4)),
+        MusicnnConfig(),
+        EmbedderConfig(Musicnn.hidden_width, 16),
+        WordsConfig(width=16, num_heads=2),
+        PictureUNetConfig(latent_channels=4, token_width=16, width=8, inner_width=16, modulation_width=8, num_heads=2),
+        ScheduleConfig(prediction_type="v"),
+    )
+    for layer in (model.denoiser.leave, model.denoiser.look.text.out, model.denoiser.pooled):
+        torch.nn.init.normal_(layer.weight, std=0.5)  # fresh, it would paint the same whatever it hears
+    model.info = {"purpose": "tests", "training": "none", "sampling": {"steps": 3, "guidance": 2.0}}
+    folder = tmp_path_factory.mktemp("painter") / "model"
+    save_system(folder, model)
     return folder

@@ -12,10 +12,13 @@ from .pipelines.cross import load_cross as load_cross
 from .pipelines.duet import DuetPipeline as DuetPipeline
 from .pipelines.duet import duet as duet
 from .pipelines.generate import GeneratePipeline as GeneratePipeline
+from .pipelines.picture import PaintPipeline as PaintPipeline
+from .pipelines.picture import Picture as Picture
 from .pipelines.settings import AccompanySettings as AccompanySettings
 from .pipelines.settings import DuetSettings as DuetSettings
 from .pipelines.settings import GenerateSettings as GenerateSettings
 from .pipelines.settings import Method as Method
+from .pipelines.settings import PaintSettings as PaintSettings
 from .pipelines.settings import TransferSettings as TransferSettings
 from .pipelines.stems import Stems as Stems
 from .pipelines.transfer import TransferPipeline as TransferPipeline

@@ -232,6 +232,37 @@ def prepare(
     print(report)
 
 
+def paint(
+    paintings: Annotated[Path, Positional, arg(metavar="PAINTINGS")],
+    out: Annotated[Path, Positional, arg(metavar="OUT")],
+    *,
+    works: Annotated[int, arg(metavar="N")] = 48,
+    procedural: Annotated[int, arg(metavar="N")] = 400,
+    workers: Workers = None,
+) -> None:
+    """Make a set of music and pictures in the 18 labels of report 004, to train what paints.
+
+    For example:
+
+        timbrel data paint paintings data/paint
+
+    Needs the extra [data], TiMidity++, soundfonts and musicnn, which hears the music.
+
+    Args:
+        paintings: A folder with STYLE/*.jpg for each of six styles: art-nouveau, baroque, impressionism,
+            post-impressionism, romanticism and symbolism.
+        out: The folder for the set.
+        works: Pieces of music for each label; 30 s of each are heard.
+        procedural: Pictures for each label that has no paintings.
+        workers: Processes at work.
+    """
+    from timbrel.data.paint.make import make_set
+    from timbrel.metrics.heard import load_musicnn
+
+    make_set(out, paintings, load_musicnn(), works=works, procedural=procedural, workers=workers)
+    print(f"the set is in {out}")
+
+
 def pictures(
     recordings: Recordings,
     out: Annotated[Path, Positional, arg(metavar="OUT")],

@@ -16,7 +16,19 @@ from contextlib import contextmanager, suppress
 import tyro
 from tyro.extras import SubcommandApp
 
-from timbrel.cli import accompany, data, duet, evaluate, generate, instruments, models, reproduce, train, transfer
+from timbrel.cli import (
+    accompany,
+    data,
+    duet,
+    evaluate,
+    generate,
+    instruments,
+    models,
+    paint,
+    reproduce,
+    train,
+    transfer,
+)
 from timbrel.errors import TimbrelError
 from timbrel.parallel import share_processors
 
@@ -34,6 +46,7 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "generate": generate.generate,
     "inpaint": generate.inpaint,
     "extend": generate.extend,
+    "paint": paint.paint,
     "models": models.models,
     "instruments": "Your own named instruments, made from clips.",
     "instruments add": instruments.add,
@@ -42,6 +55,7 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "data sounds": data.sounds,
     "data audioset": data.audioset,
     "data download": data.download,
+    "data paint": data.paint,
     "data prepare": data.prepare,
     "data pictures": data.pictures,
     "data pairs": data.pairs,
@@ -52,6 +66,8 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "train single": train.single,
     "train generate": train.generate,
     "train features": train.features,
+    "train picture-codec": train.picture_codec,
+    "train picture": train.picture,
     "evaluate": "Build the benchmark, measure models or other programs on it, and compare sets of recordings.",
     "evaluate build": evaluate.build,
     "evaluate model": evaluate.model,

@@ -12,7 +12,14 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from timbrel.pipelines.settings import AccompanySettings, GenerateSettings, Method, Progress, TransferSettings
+from timbrel.pipelines.settings import (
+    AccompanySettings,
+    GenerateSettings,
+    Method,
+    PaintSettings,
+    Progress,
+    TransferSettings,
+)
 
 MODEL_S = "(default: the model's)"
 SEMITONES = arg(metavar="auto|N")
@@ -29,6 +36,13 @@ class TransferFlags(TransferSettings):
 @dataclass(frozen=True)
 class GenerateFlags(GenerateSettings):
     negative_prompt: Annotated[str, arg(name="negative", metavar="TEXT", help_behavior_hint="")] = ""
+    num_inference_steps: Annotated[int | None, arg(name="steps", metavar="N", help_behavior_hint=MODEL_S)] = None
+    guidance_scale: Annotated[float | None, arg(name="guidance", metavar="X", help_behavior_hint=MODEL_S)] = None
+
+
+@dataclass(frozen=True)
+class PaintFlags(PaintSettings):
+    prompt: Annotated[str, arg(metavar="TEXT")] = PaintSettings.prompt
     num_inference_steps: Annotated[int | None, arg(name="steps", metavar="N", help_behavior_hint=MODEL_S)] = None
     guidance_scale: Annotated[float | None, arg(name="guidance", metavar="X", help_behavior_hint=MODEL_S)] = None
 

@@ -132,6 +132,47 @@ def features(recipe: Annotated[recipes.Recipe, choice(recipes.FEATURES_RECIPES)]
     return train(recipe, run)
 
 
+def picture_codec(
+    recipe: Annotated[recipes.PictureCodecRecipe, choice(recipes.PICTURE_CODEC_RECIPES)], run: Flags
+) -> int:
+    """Train a codec of pictures by a recipe, on the set of `timbrel data paint`.
+
+    For example:
+
+        timbrel train picture-codec default --data data/paint --out runs/picture-codec
+
+    It logs and goes on as `timbrel train autoencoder` does.
+
+    Args:
+        recipe: The recipe's fields; they are written into the model.
+        run: The run.
+    """
+    return train(recipe, run)
+
+
+def picture(
+    recipe: Annotated[recipes.PictureRecipe, choice(recipes.PICTURE_RECIPES)],
+    run: Flags,
+    *,
+    codec: Annotated[str, arg(metavar="FOLDER")],
+) -> int:
+    """Train a model that paints pictures from music by a recipe, over a codec.
+
+    For example:
+
+        timbrel train picture default --data data/paint --codec runs/picture-codec/model --out runs/picture
+        timbrel paint song.mp3 --model runs/picture/model
+
+    It logs and goes on as `timbrel train autoencoder` does.
+
+    Args:
+        recipe: The recipe's fields; they are written into the model.
+        run: The run.
+        codec: The picture codec to work over.
+    """
+    return train(recipe, run, codec=codec)
+
+
 def single(
     run: Flags,
     *,

@@ -19,16 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from timbrel.audio.mel import MelConfig, mel_filters, stft
+from timbrel.audio.musicnn import SAMPLE_RATE, log_mel_patches
 from timbrel.errors import InputError, MissingDependencyError
 from timbrel.metrics import installed_file
 from timbrel.metrics.instrument import PIECE_S, pieces
 from timbrel.metrics.spectral import PEAK, prepare
 from timbrel.metrics.tf_checkpoint import read_checkpoint
-from timbrel.models.musicnn import N_MELS, NUM_FRAMES, TAGS, Musicnn
+from timbrel.models.musicnn import TAGS, Musicnn
 
-SAMPLE_RATE = 16000
-CONFIG = MelConfig(sample_rate=SAMPLE_RATE, n_fft=512, hop_length=256, n_mels=N_MELS, norm="slaney")
 BATCH = 8  # pieces at a time
 FOUR = ("piano", "guitar", "harp", "violin")
 MISSING = "musicnn is not installed: pip install --no-deps musicnn"
@@ -91,10 +89,7 @@ def at_full_scale(waveform: NDArray, sample_rate: int) -> NDArray:
 
 def patches(waveform: NDArray) -> Tensor:
     """What the network sees of a waveform [samples] at 16 kHz: log-mel patches [pieces of 3 s, 187, 96]."""
-    windows = torch.from_numpy(pieces(waveform, int(PIECE_S * SAMPLE_RATE)))
-    power = stft(windows, CONFIG).abs().square() * (CONFIG.n_fft / 4) ** 2  # of a Hann window without scaling
-    log_mel = torch.log10(10000 * (mel_filters(CONFIG) @ power) + 1)
-    return log_mel[..., :NUM_FRAMES].transpose(1, 2)
+    return log_mel_patches(torch.from_numpy(pieces(waveform, int(PIECE_S * SAMPLE_RATE))))
 
 
 def tags(waveform: NDArray, sample_rate: int) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""Tells true latents from made ones, beside source and style. Training alone uses it: no model folder has it."""
+"""Tell true latents or pictures from made ones. Training alone uses them: no model folder has one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -66,3 +67,23 @@ class LatentDiscriminator(nn.Module):
             maps.append(x)
         projection = (self.project(x) * embedding).sum(dim=1, keepdim=True) / STYLE_WIDTH**0.5
         return [self.fine(maps[2]), self.coarse(x) + projection], maps
+
+
+class PictureDiscriminator(nn.Module):
+    """Scores of patches of pictures [batch, 3, h, w] at two scales, and the feature maps on the way (PatchGAN)."""
+
+    def __init__(self, widths: tuple[int, ...] = (48, 96, 128, 128)) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, 4, stride=2, padding=1) for before, after in pairwise((3, *widths))
+        )
+        self.fine = nn.Conv2d(widths[1], 1, 3, padding=1)
+        self.coarse = nn.Conv2d(widths[-1], 1, 3, padding=1)
+
+    def forward(self, pictures: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Scores, fine and coarse, and the maps of all layers."""
+        x, maps = pictures.contiguous(memory_format=torch.channels_last), []
+        for convolution in self.convolutions:
+            x = F.leaky_relu(convolution(x), 0.2)
+            maps.append(x)
+        return [self.fine(maps[1]), self.coarse(x)], maps

@@ -9,6 +9,7 @@ frames); three convolutions along time follow; maximum and mean over time, two d
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,8 +18,6 @@ from torch import Tensor, nn
 
 from timbrel.errors import ModelError
 
-NUM_FRAMES = 187  # of a patch
-N_MELS = 96
 EPS = 1e-3  # of TensorFlow's batch norm
 # fmt: off
 TAGS = (
@@ -31,13 +30,20 @@ TAGS = (
 # fmt: on
 
 
+@dataclass(frozen=True)
+class MusicnnConfig:
+    """There is one size of it."""
+
+
 class Musicnn(nn.Module):
     """Log-mel patches of 3 s -> probabilities of tags."""
 
     embedding = 200
+    hidden_width = 3 * 64 + embedding
 
-    def __init__(self) -> None:
+    def __init__(self, config: MusicnnConfig = MusicnnConfig()) -> None:
         super().__init__()
+        self.config = config
         self.input_norm = nn.BatchNorm2d(1, EPS)
         self.timbral = nn.ModuleList(_FrontEnd(204, 7, bands) for bands in (38, 67))
         self.temporal = nn.ModuleList(_FrontEnd(51, frames, 1) for frames in (128, 64, 32))
@@ -47,14 +53,28 @@ class Musicnn(nn.Module):
         self.dense_norm = nn.BatchNorm1d(self.embedding, EPS)
         self.output = nn.Linear(self.embedding, len(TAGS))
 
-    def embed(self, patches: Tensor) -> Tensor:
-        """Log-mel patches [batch, frames, 96] -> embeddings [batch, 200]: the last layer but one."""
+    def maps(self, patches: Tensor) -> list[Tensor]:
+        """Log-mel patches [batch, frames, 96] -> what the front end and the three middle layers give: [batch, 561,
+        frames] and three times [batch, 64, frames]."""
         x = self.input_norm(patches[:, None])
         features = [torch.cat([part(x) for part in (*self.timbral, *self.temporal)], 1)]
         for i, layer in enumerate(self.middle):
             y = layer(features[-1])
             features.append(y + features[-1] if i else y)
-        x = torch.cat(features, 1)
+        return features
+
+    def embed(self, patches: Tensor) -> Tensor:
+        """Log-mel patches [batch, frames, 96] -> embeddings [batch, 200]: the last layer but one."""
+        return self._embedding(self.maps(patches))
+
+    def hidden(self, patches: Tensor) -> Tensor:
+        """Log-mel patches [batch, frames, 96] -> several layers side by side [batch, 392]: means over time of the three
+        middle ones, and the embedding."""
+        maps = self.maps(patches)
+        return torch.cat([*(layer.mean(-1) for layer in maps[1:]), self._embedding(maps)], 1)
+
+    def _embedding(self, maps: list[Tensor]) -> Tensor:
+        x = torch.cat(maps, 1)
         x = torch.stack([x.amax(-1), x.mean(-1)], -1).flatten(1)  # maximum and mean of each channel alternate
         return self.dense_norm(F.relu(self.dense(self.pooled_norm(x))))
 

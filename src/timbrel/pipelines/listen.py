@@ -111,6 +111,26 @@ class Recording:
         pitches = pitch_range(self.beginning(PITCH_S, sample_rate), sample_rate)
         return pitches and (pitches[0], pitches[2])
 
+    def excerpt(self, start_s: float | None, seconds: float, sample_rate: int) -> Waveform:
+        """So many seconds from a moment on, or fewer where it ends, as mono [samples] at another rate; None is the
+        middle.
+
+        Raises:
+            InputError: a moment that is not in the recording.
+            AudioError: the recording is silent.
+        """
+        scan = self.scan()
+        if scan.active_rms < SILENT_RMS:
+            raise AudioError(f"{self.name or 'the recording'} is silent; give one with music in it")
+        length_s = scan.samples / self.sample_rate
+        if start_s is None:
+            start_s = max(0.0, (length_s - seconds) / 2)
+        if not 0 <= start_s < length_s:
+            raise InputError(f"start_s is {start_s:g}; expected 0 to below {length_s:.1f}, the recording's length")
+        start = round(start_s * self.sample_rate)
+        parts = _between(self.blocks(), start, start + round(seconds * self.sample_rate))
+        return resample(np.concatenate([scan.mix(part) for part in parts])[None], self.sample_rate, sample_rate)[0]
+
     def style_clip(self, sample_rate: int) -> Waveform:
         """The loudest 10 s, as mono [1, samples] at another rate, at the level that models are trained with.
 

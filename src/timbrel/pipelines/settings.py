@@ -20,6 +20,7 @@ MOST_GUIDANCE = 20.0
 MOST_SEED = 2**63 - 1
 MOST_SECONDS = 600.0
 MOST_TAKES = 100
+MOST_PIXELS = 4096
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,39 @@ class GenerateSettings:
     def __post_init__(self) -> None:
         check_range("guidance_scale", 1 if self.guidance_scale is None else self.guidance_scale, 0, MOST_GUIDANCE)
         _set(self, seed=check_whole("seed", self.seed, 0, MOST_SEED))
+        if self.num_inference_steps is not None:
+            _set(self, num_inference_steps=check_whole("num_inference_steps", self.num_inference_steps, 1))
+
+
+@dataclass(frozen=True)
+class PaintSettings:
+    """How a picture is painted from music.
+
+    Attributes:
+        prompt: What stands before the music's token; "" is nothing.
+        size: Pixels of the picture's sides.
+        num_inference_steps: Sampler steps; None is the model's own number.
+        guidance_scale: How strongly music and prompt count: 1 as learned, more exaggerates them; None is the model's
+            own value.
+        seed: The same seed gives the same picture. Of several pictures each has the seed after that of the one before.
+
+    Raises:
+        InputError: a value is out of range, or no whole number where one is expected.
+    """
+
+    prompt: str = "An art image of"
+    size: int = 512
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("guidance_scale", 1 if self.guidance_scale is None else self.guidance_scale, 0, MOST_GUIDANCE)
+        _set(
+            self,
+            seed=check_whole("seed", self.seed, 0, MOST_SEED),
+            size=check_whole("size", self.size, 16, MOST_PIXELS),
+        )
         if self.num_inference_steps is not None:
             _set(self, num_inference_steps=check_whole("num_inference_steps", self.num_inference_steps, 1))
 

@@ -5,6 +5,7 @@ SYSTEMS = {
     "report_001": "timbrel.systems.report_001:Report001System",
     "single": "timbrel.systems.single:SingleSystem",
     "generate": "timbrel.systems.generate:GenerateSystem",
+    "picture": "timbrel.systems.picture:PictureSystem",
     "codec": "timbrel.systems.alone:CodecSystem",
     "features": "timbrel.systems.alone:FeaturesSystem",
 }

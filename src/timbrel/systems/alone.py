@@ -8,13 +8,20 @@ from typing import Any, ClassVar
 from timbrel.audio.mel import MelConfig
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.features import FeatureConfig, FeatureNetwork
+from timbrel.models.picture_autoencoder import PictureAutoencoder
 from timbrel.models.report import ReportCodec
 from timbrel.systems.base import System
 
 
 @dataclass(kw_only=True)
 class CodecSystem(System):
-    parts: ClassVar = {"codec": {"mel-autoencoder": MelAutoencoder, "report-codec": ReportCodec}}
+    parts: ClassVar = {
+        "codec": {
+            "mel-autoencoder": MelAutoencoder,
+            "report-codec": ReportCodec,
+            "picture-autoencoder": PictureAutoencoder,
+        }
+    }
 
     codec: Any  # one of those
 

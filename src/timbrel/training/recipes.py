@@ -223,6 +223,51 @@ class GenerateRecipe(SoundsRecipe):
 
 
 @dataclass(frozen=True)
+class PictureCodecRecipe(Recipe):
+    """Pictures through latents and back (report 004)."""
+
+    stage: ClassVar[str] = "timbrel.training.picture:PictureCodecStage"
+
+    latent_channels: int = 8
+    encoder_widths: tuple[int, ...] = (64, 48, 32)
+    decoder_widths: tuple[int, ...] = (96, 80, 56)
+    last_width: int = 32
+    difference_weight: float = 0.5
+    kl_weight: float = 1e-4
+    adversarial_weight: float = 0.03
+    matching_weight: float = 0.3  # of the discriminator's feature maps
+    adversary_rate: float = 1.0  # the discriminator's learning rate over the codec's
+    adversary_warmup_steps: int = 300  # until the discriminator's two terms have their whole weight
+
+
+@dataclass(frozen=True)
+class PictureRecipe(Recipe):
+    """Pictures from music and a prompt (report 004), over a codec: the report's loss (section 4.1.2)."""
+
+    stage: ClassVar[str] = "timbrel.training.picture:PictureStage"
+
+    width: int = 88
+    inner_width: int = 144
+    token_width: int = 128
+    schedule: Literal["cosine", "linear"] = "cosine"
+    num_train_timesteps: int = 1000
+    prediction_type: Literal["v", "epsilon"] = "v"
+    null_share: float = 0.1  # of samples that are trained without any condition, for guidance
+    prompt_share: float = 0.15  # of samples that have a prompt and no music
+    moment_share: float = 0.6  # of the moments of a clip that are heard, on average
+    feature_noise: float = 0.2  # standard deviation over that of the features
+    l1_weight: float = 0.01  # of the music's token
+    l2_weight: float = 0.0  # likewise
+    label_weight: float = 0.1  # of its distance from the label's words
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("null_share", "prompt_share", "moment_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
+
+
+@dataclass(frozen=True)
 class FeaturesRecipe(Recipe):
     """The feature network: which instrument plays in 3 s of music."""
 
@@ -292,6 +337,16 @@ GENERATE_RECIPES: dict[str, SoundsRecipe] = {
         checkpoint_every_s=1800.0,
     ),
     "tiny": GenerateRecipe(widths=(16, 24), picture_width=4, picture_dilations=(1,), token_width=16, **_TINY),
+}
+PICTURE_CODEC_RECIPES: dict[str, PictureCodecRecipe] = {
+    "default": PictureCodecRecipe(steps=20000, batch_size=64, learning_rate=1e-3),
+    "tiny": PictureCodecRecipe(
+        encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8), last_width=4, adversary_warmup_steps=2, **_TINY
+    ),
+}
+PICTURE_RECIPES: dict[str, PictureRecipe] = {
+    "default": PictureRecipe(steps=40000, batch_size=256, learning_rate=2e-3, warmup_steps=500),
+    "tiny": PictureRecipe(width=8, inner_width=16, token_width=16, **_TINY),
 }
 FEATURES_RECIPES: dict[str, FeaturesRecipe] = {
     "default": FeaturesRecipe(steps=4000, batch_size=32, frames=128, learning_rate=1e-3),

@@ -17,7 +17,7 @@ from timbrel.data.store import Entry, MelStore, dequantise
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.systems.base import ScheduleConfig, StyleTransfer
-from timbrel.training.recipes import GenerateRecipe, Recipe, ReportTransferRecipe, SingleRecipe
+from timbrel.training.recipes import GenerateRecipe, PictureRecipe, Recipe, ReportTransferRecipe, SingleRecipe
 
 
 def split_windows(store: MelStore, frames: int, style_frames: int | None = None) -> tuple[Windows, Windows]:
@@ -41,7 +41,7 @@ def latent_moments(codec: MelAutoencoder, mel: Tensor) -> tuple[Tensor, Tensor]:
     return latents.mean(dim=(0, 3))[..., None], latents.std(dim=(0, 3))[..., None].clamp_min(0.02)
 
 
-def schedule_of(recipe: ReportTransferRecipe | SingleRecipe | GenerateRecipe) -> ScheduleConfig:
+def schedule_of(recipe: ReportTransferRecipe | SingleRecipe | GenerateRecipe | PictureRecipe) -> ScheduleConfig:
     """A recipe's schedule; with "epsilon" it stops just short of pure noise, where the noise says nothing."""
     return ScheduleConfig(
         kind=recipe.schedule,

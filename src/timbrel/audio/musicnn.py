@@ -1,0 +1,20 @@
+"""musicnn's audio front end: waveform -> log-mel patches of 3 s (Pons and Serra 2019)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from timbrel.audio.mel import MelConfig, mel_filters, stft
+
+SAMPLE_RATE = 16000
+NUM_FRAMES = 187  # of a patch
+PATCH_S = 3.0
+CONFIG = MelConfig(sample_rate=SAMPLE_RATE, n_fft=512, hop_length=256, n_mels=96, norm="slaney")
+
+
+def log_mel_patches(windows: Tensor) -> Tensor:
+    """Windows of 3 s [n, 48000] at 16 kHz, of music whose peak is 1 -> what the network sees [n, 187, 96]."""
+    power = stft(windows, CONFIG).abs().square() * (CONFIG.n_fft / 4) ** 2  # of a Hann window without scaling
+    log_mel = torch.log10(10000 * (mel_filters(CONFIG) @ power) + 1)
+    return log_mel[..., :NUM_FRAMES].transpose(1, 2)

@@ -1,0 +1,189 @@
+"""Pictures from music (report 004).
+
+30 s of music -> moments -> one token beside the prompt's; noise -> latents -> picture [128 x 128] -> the size asked for
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from timbrel import files
+from timbrel.audio.io import check_output
+from timbrel.diffusion.samplers import dpm_solver_pp_2m, seeded_noise
+from timbrel.diffusion.schedules import inference_timesteps
+from timbrel.errors import AudioError, InputError, MissingDependencyError, ModelError, warn
+from timbrel.pipelines.listen import Recording, Source
+from timbrel.pipelines.settings import MOST_SEED, MOST_TAKES, PaintSettings, check_whole
+from timbrel.systems.base import Sampling
+from timbrel.systems.folder import PRETRAINED, load_system
+from timbrel.systems.picture import CLIP_S, PictureSystem
+
+DEFAULTS = PaintSettings()
+SHIPPED = "picture"
+BACK_PROJECTIONS = 3
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture, and how it was made.
+
+    Attributes:
+        pixels: uint8 [height, width, 3], red first.
+        about: what a PNG keeps of how it was made, by name.
+    """
+
+    pixels: NDArray[np.uint8]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Writes a PNG, whole or not at all; `about` is in its text "timbrel", as JSON.
+
+        Raises:
+            InputError: another suffix than .png, or the file exists and `overwrite` is False.
+            AudioError: the folder is missing or cannot be written to.
+        """
+        Image = _pillow()
+        from PIL.PngImagePlugin import PngInfo
+
+        check_output(path, overwrite=overwrite, suffixes=[".png"])
+        info, png = PngInfo(), io.BytesIO()
+        info.add_text("timbrel", json.dumps(self.about))
+        Image.fromarray(self.pixels).save(png, "PNG", pnginfo=info)
+        try:
+            files.write_bytes(path, png.getvalue(), overwrite=overwrite)
+        except OSError as error:
+            raise AudioError(f"{path} cannot be written: {error.strerror}") from error
+
+
+class PaintPipeline:
+    """A model that paints pictures from music, ready to use. Make one with `load`.
+
+    Attributes:
+        model: the system that paints.
+        name: of the model, or its folder.
+    """
+
+    def __init__(self, model: PictureSystem, name: str = "") -> None:
+        self.model, self.name = model, name
+        self._sampling = Sampling(**model.info.get("sampling", {}))
+
+    @classmethod
+    def load(cls, model: str | os.PathLike[str] | None = None) -> Self:
+        """From a model folder, or the name of a model that ships.
+
+        Raises:
+            ModelError: the folder is missing, broken or holds another kind of model; none is named, and none ships.
+        """
+        if model is None and not (PRETRAINED / SHIPPED).is_dir():
+            raise ModelError(
+                "no model that paints ships yet; `timbrel train picture` makes one, and --model (model=) says where"
+            )
+        name = os.fspath(model or SHIPPED)
+        return cls(load_system(name, PictureSystem), Path(name).name)
+
+    def __call__(self, source: Source, **options: Any) -> list[Picture]:
+        """Paints pictures from music: the same arguments as `pictures`, and all pictures as a list."""
+        return list(self.pictures(source, **options))
+
+    @torch.inference_mode()
+    def pictures(
+        self,
+        source: Source,
+        *,
+        num_pictures: int = 1,
+        start_s: float | None = None,
+        sample_rate: int | None = None,
+        settings: PaintSettings = DEFAULTS,
+        **options: Any,
+    ) -> Iterator[Picture]:
+        """Paints pictures from music.
+
+        Args:
+            source: a recording: a path, or an array [channels, samples] with `sample_rate`. 30 s of it are heard; of a
+                shorter one all, repeated up to 3 s.
+            num_pictures: how many, each with its own seed; a picture is the same alone as among others.
+            start_s: from where on they are heard, in seconds; None is the middle.
+            sample_rate: of an array, in Hz.
+            settings: see `PaintSettings`.
+            **options: its fields, in place of those in `settings`: prompt, size, num_inference_steps, guidance_scale,
+                seed.
+
+        Yields:
+            Each picture as soon as it is made.
+
+        Raises:
+            InputError: a prompt without a word that is known, or a value out of range.
+            AudioError: the recording cannot be read, or is silent.
+        """
+        settings = replace(settings, **options)
+        num_pictures = check_whole("num_pictures", num_pictures, 1, MOST_TAKES)
+        check_whole("seed", settings.seed + num_pictures - 1, 0, MOST_SEED)
+        recording, prompt = Recording.of(source, sample_rate), self._prompt(settings.prompt)
+        heard = recording.excerpt(start_s, CLIP_S, self.model.mel.sample_rate)
+        features = self.model.hear(torch.from_numpy(heard))
+        guidance = self._sampling.guidance if settings.guidance_scale is None else settings.guidance_scale
+        model = self.model.model(self.model.condition(prompt, features), guidance)
+        steps = settings.num_inference_steps or self._sampling.steps
+        timesteps = inference_timesteps(self.model.schedule, steps)
+        for seed in range(settings.seed, settings.seed + num_pictures):
+            noise = seeded_noise(self.model.latent_shape, [seed])
+            painted = self.model.decode(dpm_solver_pp_2m(model, noise, self.model.schedule, timesteps))[0]
+            about = {
+                "model": self.name,
+                "music": Path(recording.name).name,
+                "prompt": prompt,
+                "seed": seed,
+                "steps": steps,
+                "guidance": guidance,
+                "size": settings.size,
+            }
+            levels = ((painted.permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
+            yield Picture(enlarge(levels, settings.size), about)
+
+    def _prompt(self, prompt: str) -> str:
+        if not isinstance(prompt, str):
+            raise InputError(f"prompt is {prompt!r:.60}; expected a str")
+        prompt = prompt.strip()
+        if prompt and (unknown := self.model.text.unknown_words(prompt)):
+            if not self.model.text.knows(prompt):
+                raise InputError(f"prompt is {prompt!r:.200}; expected an English word that is known, or none: ''")
+            warn(f"the model does not know {', '.join(unknown)}; left out")
+        return prompt
+
+
+def enlarge(levels: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
+    """A picture [h, w, 3] with levels 0-255 at another size, [size, size, 3].
+
+    Lanczos, then back-projection (Irani and Peleg 1991): what the picture made small again lacks is added, so that it
+    stays as sharp as it was.
+    """
+    Image = _pillow()
+
+    def resized(channels: NDArray, height: int, width: int) -> NDArray:
+        whole = [
+            Image.fromarray(c).resize((width, height), Image.Resampling.LANCZOS) for c in np.moveaxis(channels, 2, 0)
+        ]
+        return np.stack([np.asarray(one) for one in whole], axis=2)
+
+    large = resized(levels.astype(np.float32), size, size)
+    for _ in range(BACK_PROJECTIONS if size > levels.shape[0] else 0):
+        large = large + resized(levels - resized(large, *levels.shape[:2]), size, size)
+    return (large.clip(0, 255) + 0.5).astype(np.uint8)
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingDependencyError(f"pictures need Pillow ({error}): pip install pillow") from error
+    return Image
