@@ -43,7 +43,7 @@ def test_guidance_exaggerates_what_the_condition_changes(system):
 
 
 def test_it_is_listed_and_a_prompt_needs_a_word(system, tiny_painter):
-    [listed] = list_models(tiny_painter)
+    [listed] = [model for model in list_models(tiny_painter) if model.path == tiny_painter]
     assert (listed.purpose, listed.error) == ("tests", "")
     with pytest.raises(InputError, match="'xqzzk'"):
         system.condition("xqzzk", None)

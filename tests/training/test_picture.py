@@ -75,8 +75,8 @@ def test_the_model_learns_and_tells_music_apart(data, codec):
         PAINT, batch_size=32, l1_weight=0.0, null_share=0.0, prompt_share=0.0, feature_noise=0.0
     )
     stage = PictureStage.prepare(recipe, data, codec=codec)
-    before, after = train(stage, 40, 1e-2)
-    assert after < before
+    before, after = train(stage, 30)
+    assert after < before - 0.05  # of 0.1 that the label's words weigh
     figures = stage.validate()
     assert figures["error"] > 0
     assert stage.loss(stage.batch(0), 0)["label"] < 0.5  # the token lies near the words of its label

@@ -216,14 +216,8 @@ class PictureStage(Stage):
     def batch(self, step: int) -> dict[str, Tensor]:
         rng, recipe = self.rng(step), self.recipe
         batch = self._draw("train", rng, recipe.batch_size)
-        shape = batch["features"].shape
-        batch["features"] += (
-            recipe.feature_noise
-            * self.model.embedder.std.cpu()
-            * torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
-        )
-        heard = rng.random(shape[:2]) < recipe.moment_share
-        heard[np.arange(len(heard)), rng.integers(shape[1], size=len(heard))] = True
+        heard = rng.random(batch["moments"].shape) < recipe.moment_share
+        heard[np.arange(len(heard)), rng.integers(heard.shape[1], size=len(heard))] = True
         kind = rng.random(recipe.batch_size)
         batch["moments"] = torch.from_numpy(heard)
         batch["drop"] = torch.from_numpy(kind < recipe.null_share)
@@ -263,7 +257,10 @@ class PictureStage(Stage):
             noisy = model.schedule.add_noise(latents, batch["noise"], batch["timesteps"])
             target = model.schedule.target(latents, batch["noise"], batch["timesteps"])
         words, mask = self._words(batch["prompt"])
-        token = model.embedder(batch["features"], batch["moments"])
+        features = batch["features"]
+        if model.embedder.training:
+            features = features + recipe.feature_noise * model.embedder.std * torch.randn_like(features)
+        token = model.embedder(features, batch["moments"])
         tokens = torch.cat([words, token[:, None].to(words.dtype)], dim=1)
         text = model.denoiser.null(Text(tokens, torch.cat([mask, batch["with_music"][:, None]], dim=1)), batch["drop"])
         error = (model.denoiser(noisy, batch["timesteps"], text) - target).square().mean()

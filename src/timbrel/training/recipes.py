@@ -345,7 +345,7 @@ PICTURE_CODEC_RECIPES: dict[str, PictureCodecRecipe] = {
     ),
 }
 PICTURE_RECIPES: dict[str, PictureRecipe] = {
-    "default": PictureRecipe(steps=40000, batch_size=256, learning_rate=2e-3, warmup_steps=500),
+    "default": PictureRecipe(steps=40000, batch_size=256, learning_rate=1e-3, warmup_steps=500),
     "tiny": PictureRecipe(width=8, inner_width=16, token_width=16, **_TINY),
 }
 FEATURES_RECIPES: dict[str, FeaturesRecipe] = {

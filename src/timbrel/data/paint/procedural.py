@@ -408,8 +408,8 @@ def _pop(rng: Rng) -> Image.Image:
         elif kind == 1:  # a star that bursts
             spikes = int(rng.integers(7, 13))
             radii = np.where(np.arange(2 * spikes) % 2, 0.6 * size, 1.15 * size)
-            angles = np.pi * np.arange(2 * spikes) / spikes
-            star = [(x + r * np.cos(a), y + r * np.sin(a)) for r, a in zip(radii, angles, strict=True)]
+            turns = np.pi * np.arange(2 * spikes) / spikes
+            star = [(x + r * np.cos(a), y + r * np.sin(a)) for r, a in zip(radii, turns, strict=True)]
             pen.polygon(star, fill=fill, outline=black, width=5)
         else:  # a note
             _circle(pen, x - 0.4 * size, y + 0.6 * size, 0.32 * size, black, 0.75)
