@@ -171,7 +171,7 @@ def tiny_stable_diffusion(tmp_path_factory, tiny_clip):
     return folder
 
 
-@pytest.fixture(scope=\"session\")
+@pytest.fixture(scope="session")
 def tiny_painter(tmp_path_factory):
     """The folder of a model that paints pictures of 128 pixels from music."""
     torch.manual_seed(0)

@@ -46,7 +46,7 @@ def test_a_png_says_how_it_was_made(pipe, tmp_path):
     picture.save(path)
     with Image.open(path) as image:
         assert image.size == (200, 200)
-        about = json.loads(image.text["timbrel"])
+        about = json.loads(image.info["timbrel"])
         np.testing.assert_array_equal(np.asarray(image), picture.pixels)
     assert about == picture.about
     assert {"model": "model", "seed": 7, "steps": 2, "guidance": 1.5, "size": 200}.items() <= about.items()

@@ -219,9 +219,9 @@ def _from_score(name: str, rng: Rng, work: int) -> tuple[str, list[Part]]:
     names = _scores(folder, pattern)
     order = np.random.default_rng(len(names)).permutation(len(names))
     score = names[order[work % len(names)]]
-    notes, tempo = load_score(score), rng.uniform(0.8, 1.25)
-    latest = max(0.0, notes[-1].start_s - EXCERPT_S * tempo)
-    notes = excerpt(notes, float(rng.uniform(0, latest)), EXCERPT_S * tempo)
+    whole, tempo = load_score(score), rng.uniform(0.8, 1.25)
+    latest = max(0.0, whole[-1].start_s - EXCERPT_S * tempo)
+    notes = excerpt(whole, float(rng.uniform(0, latest)), EXCERPT_S * tempo)
     shift = int(rng.integers(-3, 4))
     played = [Note(n.start_s / tempo, n.end_s / tempo, n.pitch + shift, int(rng.integers(70, 100))) for n in notes]
     lead, *others = _choice(ensembles, rng)
