@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from timbrel.instruments import INSTRUMENTS, UNSEEN_INSTRUMENTS
+from timbrel.instruments import INSTRUMENTS, UNSEEN_INSTRUMENTS, names_a_file, nearest, spelled
 
 ROWS = [*INSTRUMENTS.values(), *UNSEEN_INSTRUMENTS.values()]
 
@@ -26,3 +26,54 @@ def test_the_benchmark_s_instruments_have_its_programs():
 def test_old_rows_keep_their_order_which_seeded_draws_depend_on():
     names = " ".join(list(INSTRUMENTS)[:37])
     assert hashlib.sha256(names.encode()).hexdigest()[:12] == "82c913d69377"
+
+
+def test_no_other_name_means_two_instruments():
+    names = [other for row in ROWS for other in (row.name, *row.also.split())]
+    for name in names:
+        assert spelled(name, [row.name for row in ROWS]) == next(
+            row.name for row in ROWS if name == row.name or name in row.also.split()
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("VIOLIN", "violin"),
+        ("Electric_Guitar", "electric-guitar"),
+        ("electric guitar", "electric-guitar"),
+        ("english horn", "english-horn"),
+        ("fiddle", "violin"),
+        ("Geige", "violin"),
+        ("violon", "violin"),
+        ("violín", "violin"),
+        ("violino", "violin"),
+        ("Querflöte", "flute"),
+        ("Flote", "flute"),
+        ("flûte", "flute"),
+        ("harpe", "harp"),
+        ("chitarra", "guitar"),
+        ("piano", "piano"),
+        ("my-cello", None),
+        ("", None),
+    ],
+)
+def test_an_instrument_has_names_in_five_languages_and_any_spelling(name, meant):
+    assert spelled(name) == meant
+
+
+def test_only_what_is_known_is_meant():
+    assert spelled("Geige", ["piano", "my-cello"]) is None
+    assert spelled("My_Cello", ["piano", "my-cello"]) == "my-cello"
+    assert spelled("Piano", ["piano", "Piano"]) == "Piano"
+    assert nearest("voilin") == "violin"
+    assert nearest("my-celo", ["piano", "my-cello"]) == "my-cello"
+    assert nearest("x" * 10_000) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "a\\b", "a\nb", "a\x85b", "a\u202eb", "\udcff", "x" * 201, " . "]
+)
+def test_names_that_no_file_has_everywhere_are_refused(name):
+    assert not names_a_file(name)
+    assert names_a_file("Étude 1")

@@ -24,6 +24,7 @@ from .pipelines.stems import Stems as Stems
 from .pipelines.transfer import TransferPipeline as TransferPipeline
 from .pipelines.transfer import add_instrument as add_instrument
 from .pipelines.transfer import load as load
+from .pipelines.transfer import remove_instrument as remove_instrument
 from .pipelines.transfer import transfer as transfer
 from .systems.listing import ModelInfo as ModelInfo
 from .systems.listing import list_models as list_models

@@ -66,9 +66,35 @@ def test_an_instrument_is_made_of_clips(added, capsys):
         (["", "a.wav"], "''; expected a word"),
         (["..", "a.wav"], "'..'; expected a word"),
         (["my\ncello", "a.wav"], r"'my\ncello'; expected a word"),
+        (["my\x9bcello", "a.wav"], r"'my\x9bcello'; expected a word"),
+        (["my\udce9cello", "a.wav"], "expected a word"),
+        (["x" * 300, "a.wav"], "at most 200 bytes"),
     ],
 )
 def test_wrong_names_and_clips_are_said(added, args, said, capsys):
     assert main(["instruments", "add", *args]) == 2
     assert said in capsys.readouterr().err
     assert not added
+
+
+def test_a_hint_can_be_typed_as_it_is(added, capsys):
+    assert main(["instruments", "add", "my $cello", "a.wav"]) == 0
+    assert "--to 'my $cello'" in capsys.readouterr().out
+
+
+def test_instruments_of_ones_own_are_listed_and_removed(tiny_model_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    time = np.arange(16000) / 16000
+    write_audio("a.wav", (0.3 * np.sin(2 * np.pi * 330 * time))[None].astype("f4"), 16000)
+    model = ["--model", str(tiny_model_folder)]
+    assert main(["instruments", "add", "my cello", "a.wav", *model]) == 0
+    capsys.readouterr()
+    assert main(["instruments", "list", *model]) == 0
+    assert capsys.readouterr().out == "your own: my cello\nthe model's: piano, violin\n"
+    assert main(["instruments", "remove", "my cello", *model]) == 0
+    assert main(["instruments", "remove", "my cello", *model]) == 2
+    assert "'my cello' is no instrument of your own" in capsys.readouterr().err
+    assert main(["instruments", "remove", "violin", *model]) == 2
+    assert main(["instruments", "list", *model]) == 0
+    assert "your own: none" in capsys.readouterr().out

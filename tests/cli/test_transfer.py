@@ -1,11 +1,15 @@
 """`timbrel transfer`, with a small pipeline in the model's place."""
 
+import io
 import os
+import subprocess
 import sys
 from dataclasses import asdict
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from timbrel.audio.io import AudioWriter, open_audio, read_audio, write_audio
@@ -41,7 +45,7 @@ class Halves(TransferPipeline):
 def pipe(tmp_path, monkeypatch):
     """The pipeline, and a current folder with recordings a.wav, b.wav, fail.wav and stop.wav."""
     made = Halves()
-    monkeypatch.setattr(cross, "load", lambda model: made.models.append(model) or made)
+    monkeypatch.setattr(cross, "load", lambda model, device: made.models.append(model) or made)
     monkeypatch.chdir(tmp_path)
     for name in ("a.wav", "b.wav", "fail.wav", "stop.wav"):
         write_audio(name, np.full((2, 4410), 0.5, "f4"), 44100)
@@ -132,8 +136,10 @@ def test_an_input_is_never_overwritten(pipe, output, capsys):
         ("a.wav b.wav --to violin -o x.wav", "2 sources"),
         ("a.wav b.wav --to violin --picture x.png", "2 sources"),
         ("a.wav --to violin --picture x.jpg", "'.jpg'; expected one of .png"),
-        ("a.wav --to violin --output-dir b.wav", "--output-dir b.wav cannot be made"),
-        ("a.wav ./a.wav --to violin", "would both become a-violin.wav"),
+        ("a.wav --to violin --output-dir b.wav", "the folder b.wav cannot be made"),
+        ("none --to violin", "none does not exist"),
+        ("empty --to violin", "empty holds no recording"),
+        ("a.wav --to violin --device warp", "--device"),
         ("a.wav --to missing.wav", "missing.wav does not exist"),
         ("a.wav --to ./", "is a folder"),
         ("text.wav --to violin", "no recording that can be read"),
@@ -143,24 +149,103 @@ def test_an_input_is_never_overwritten(pipe, output, capsys):
 def test_what_is_wrong_is_said_before_a_model_is_loaded(pipe, args, said, capsys):
     with open("text.wav", "w") as file:
         file.write("not sound")
+    os.mkdir("empty")
     assert main(["transfer", *args.split()]) == 2
     err = capsys.readouterr().err
     assert said in err
-    assert err.startswith("timbrel: ")
+    assert err.startswith("timbrel: ") or said == "--device"
     assert not pipe.models
 
 
 def test_an_unknown_instrument_names_the_known(pipe, capsys):
-    assert main(["transfer", "a.wav", "b.wav", "--to", "violine"]) == 2
+    assert main(["transfer", "a.wav", "b.wav", "--to", "voilin"]) == 2
     err = capsys.readouterr().err
-    assert "'violine' is neither an instrument (piano, violin) nor a file" in err
+    assert "'voilin' is neither an instrument (piano, violin) nor a file; did you mean 'violin'?" in err
     assert "timbrel instruments add" in err
-    assert err.count("violine") == 1
+    assert err.count("voilin") == 1
     assert main(["transfer", "a.wav", "-o", "out.wav", "--to", "x" * 5000]) == 2
     assert "is neither an instrument" in capsys.readouterr().err
     assert main(["transfer", "a.wav", "--to", "x" * 5000]) == 2
     assert "the result would be called a-xxx" in capsys.readouterr().err
     assert not pipe.calls
+
+
+def test_names_and_spellings_of_an_instrument_are_its_own(pipe):
+    for name in ("VIOLIN", "Geige", "violino"):
+        assert main(["transfer", "a.wav", "--to", name]) == 0
+        assert pipe.named(name) == "violin"
+    os.rename("b.wav", "Geige")  # a file comes before a name that is spelt otherwise
+    assert pipe.named("Geige") is None
+
+
+def test_a_folder_stands_for_what_is_in_it_and_its_tree_is_kept(pipe, capsys):
+    os.makedirs("album/deep")
+    for name in ("album/b.wav", "album/deep/a.wav", "album/deep/.hidden.wav", "album/deep/notes.txt"):
+        os.link("a.wav", name)
+    assert main(["transfer", "album", "a.wav", "--to", "violin"]) == 0
+    assert os.path.exists("a-violin.wav")
+    assert os.listdir("album-violin/deep") == ["a-violin.wav"]
+    assert "3 of 3 done" in capsys.readouterr().out
+    assert main(["transfer", "album", "--to", "violin", "--output-dir", "album/made"]) == 0
+    assert main(["transfer", "album", "--to", "violin", "--output-dir", "album/made", "--overwrite"]) == 0
+    assert sorted(os.listdir("album/made")) == ["b-violin.wav", "deep"]
+
+
+def test_what_exists_is_left_if_that_is_asked_for(pipe, capsys):
+    assert main(["transfer", "a.wav", "--to", "violin"]) == 0
+    assert main(["transfer", "a.wav", "b.wav", "--to", "violin", "--skip-existing"]) == 0
+    assert [source.name for source, _, _ in pipe.calls] == ["a.wav", "b.wav"]
+    assert "2 of 2 done" in capsys.readouterr().out
+    assert main(["transfer", "a.wav", "b.wav", "--to", "violin", "--skip-existing"]) == 0
+    assert len(pipe.calls) == 2
+
+
+def test_sources_of_one_name_have_numbers_and_the_same_source_is_one(pipe):
+    os.mkdir("other")
+    os.link("a.wav", "other/a.wav")
+    assert main(["transfer", "a.wav", "./a.wav", "other/a.wav", "--to", "violin", "--output-dir", "out"]) == 0
+    assert sorted(os.listdir("out")) == ["a-violin-2.wav", "a-violin.wav"]
+
+
+@pytest.mark.parametrize("name", ["-dash.wav", "x" * 241 + ".wav", "\u00e9" * 120 + ".wav"])
+def test_odd_names_are_names(pipe, name):
+    os.rename("a.wav", name)
+    assert main(["transfer", name, "--to", "violin", "--output-dir", "out"]) == 0
+    [made] = os.listdir("out")
+    assert made.startswith(name[:5])
+    assert made.endswith("-violin.wav")
+
+
+class Standard:
+    def __init__(self, content=b""):
+        self.buffer = io.BytesIO(content)
+
+    def write(self, text):
+        raise AssertionError(text)
+
+    def flush(self):
+        pass
+
+
+def test_standard_input_and_output(pipe, monkeypatch, capsys):
+    with open("a.wav", "rb") as file:
+        monkeypatch.setattr(sys, "stdin", Standard(file.read()))
+    monkeypatch.setattr(sys, "stdout", out := Standard())
+    before = sorted(os.listdir())
+    assert main(["transfer", "-", "--to", "violin", "-o", "-"]) == 0
+    assert soundfile.read(io.BytesIO(out.buffer.getvalue()))[0].shape == (4410, 2)
+    assert "-> " in capsys.readouterr().err
+    assert sorted(os.listdir()) == before
+
+
+def test_a_track_that_is_chosen_by_itself_is_said(pipe, tmp_path, capsys):
+    inputs = ["-i", "a.wav", "-i", "b.wav", "-map", "0", "-map", "1"]
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *inputs, "two.mka"], check=True)
+    assert main(["transfer", "two.mka", "--to", "violin"]) == 0
+    assert "two.mka has 2 sound tracks; 1 is read, another one with --track" in capsys.readouterr().err
+    assert main(["transfer", "two.mka", "--to", "violin", "--track", "2", "--overwrite"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["transfer", "two.mka", "--to", "violin", "--track", "3", "--overwrite"]) == 2
 
 
 def test_a_terminal_shows_a_bar(pipe, capsys, monkeypatch):

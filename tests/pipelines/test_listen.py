@@ -81,3 +81,29 @@ def test_what_is_no_recording_is_refused(tmp_path):
         Recording.of(NOISE, 0)
     with pytest.raises(AudioError, match="does not exist"):
         Recording.of(tmp_path / "none.wav", None)
+
+
+def clip(rate, seconds=2.0):
+    """Notes with all their partials, and the noise of a room."""
+    time = np.arange(round(seconds * rate)) / rate
+    partials = range(1, int(0.45 * rate / 330))
+    tone = sum(np.sin(2 * np.pi * 330 * k * time) / k for k in partials)
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    return (0.1 * tone * np.exp(-2 * time % 1) + 1e-4 * noise).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("mono", "rate", "said"),
+    [
+        (clip(44100), 44100, None),
+        (np.sin(0.1 * np.arange(44100)).astype("f4"), 44100, None),
+        (clip(44100)[:10], 44100, "lasts 0.00023 s"),
+        (NOISE[0], 44100, "is noise, without tones"),
+        (clip(8000), 8000, "has nothing above 4 kHz"),
+        (resample(clip(16000)[None], 16000, 44100)[0], 44100, "has nothing above 8 kHz"),
+    ],
+)
+def test_what_makes_a_clip_a_poor_example_is_said(mono, rate, said, recwarn):
+    assert [*listen.weaknesses(mono, rate)] == ([] if said is None else [said])
+    Recording.of(mono, rate).style_clip(44100)
+    assert [said in str(warning.message) for warning in recwarn] == ([] if said is None else [True])

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from timbrel.cli.shared import FLAGS, AccompanyFlags, MethodFlags, progress_bar
+from timbrel.cli.shared import FLAGS, AccompanyFlags, MethodFlags, plain_warnings, progress_bar
+from timbrel.instruments import spelled
 
 DEFAULTS, CROSS = AccompanyFlags(), MethodFlags("cross")
 
@@ -43,9 +44,10 @@ def accompany(
     from timbrel.pipelines.stems import stem_paths
 
     begin = time.monotonic()
+    instruments = tuple(spelled(name) or name for name in instruments)
     folder = output_dir or Path(f"{voice.stem}-with-{'-'.join(instruments)}")
     stem_paths(folder, instruments, overwrite=overwrite, inputs=[voice])  # before any work begins
-    with progress_bar(voice.name) as progress:
+    with progress_bar(voice.name) as progress, plain_warnings():
         band = AccompanyPipeline.load(instruments, method, steps=settings.steps)
         paths = band.accompany_file(voice, folder, overwrite=overwrite, progress=progress, settings=settings)
     print(f"{', '.join(map(str, paths.values()))} ({time.monotonic() - begin:.1f} s)")

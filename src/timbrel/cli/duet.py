@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from timbrel.cli.shared import FLAGS, progress_bar
+from timbrel.instruments import spelled
 from timbrel.pipelines.settings import DuetSettings
 
 DEFAULTS = DuetSettings()
@@ -43,6 +44,7 @@ def duet(
     from timbrel.pipelines.stems import stem_paths
 
     begin = time.monotonic()
+    instruments = tuple(spelled(name) or name for name in instruments)
     folder = output_dir or Path("-".join(instruments))
     stem_paths(folder, instruments, overwrite=overwrite)  # what is in the way is named before any work begins
     with progress_bar(folder.name) as progress:

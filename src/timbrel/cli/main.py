@@ -6,6 +6,7 @@ Importing this needs neither torch nor numpy: a verb imports what it needs when 
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ from tyro.extras import SubcommandApp
 from timbrel.cli import (
     accompany,
     data,
+    doctor,
     duet,
     evaluate,
     generate,
@@ -50,6 +52,8 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "models": models.models,
     "instruments": "Your own named instruments, made from clips.",
     "instruments add": instruments.add,
+    "instruments list": instruments.list_own,
+    "instruments remove": instruments.remove,
     "data": "Make training data, from scores or from your recordings.",
     "data synth": data.synth,
     "data sounds": data.sounds,
@@ -79,6 +83,7 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "reproduce": "Compute the reports' tables and figures anew.",
     "reproduce 001": reproduce.report_001,
     "reproduce 003": reproduce.report_003,
+    "doctor": doctor.doctor,
 }
 
 
@@ -93,7 +98,7 @@ class Stopped(BaseException):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line. Exit codes: 0 fine, 2 a wrong value or a file that failed, 130 interrupted by Ctrl-C, 143
     by SIGTERM, 129 by SIGHUP."""
-    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    args = [_as_path(word) for word in (sys.argv[1:] if argv is None else argv)] or ["--help"]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
     try:
@@ -116,6 +121,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TimbrelError, OSError) as error:
         print(f"timbrel: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
+
+
+def _as_path(word: str) -> str:
+    """A file whose name begins with a dash is no flag."""
+    return f"./{word}" if word.startswith("-") and "." in word and os.path.isfile(word) else word
 
 
 @contextmanager

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from timbrel.cli.shared import FLAGS, MethodFlags, TransferFlags, plain_warnings, progress_bar
 from timbrel.errors import InputError, TimbrelError
+from timbrel.files import exists
 
 DEFAULTS, MAIN = TransferFlags(), MethodFlags()
 LONGEST_NAME = 255  # bytes, of a file
+STANDARD = Path("-")  # standard input, or output
 
 
 def transfer(
@@ -32,6 +39,7 @@ def transfer(
     like_source: bool = False,
     track: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the one that is marked so)")] = None,
     overwrite: bool = False,
+    skip_existing: bool = False,
     method: Annotated[MethodFlags, FLAGS] = MAIN,
 ) -> int:
     """Put recordings on another instrument: the same melody and rhythm, another sound.
@@ -41,14 +49,17 @@ def transfer(
         timbrel transfer song.mp3 --to violin
         timbrel transfer song.mp3 --to harp -o harp.flac --strength 0.7 --picture harp.png
         timbrel transfer *.wav --to my-cello.wav --output-dir on-cello
+        timbrel transfer album --to flute --skip-existing
 
-    The first writes song-violin.wav into the current folder. Of several sources one that fails does not stop the
-    others. An input is never overwritten.
+    The first writes song-violin.wav into the current folder, the last what is in the folder album and in the folders
+    in it into album-flute. Of several sources one that fails does not stop the others. An input is never overwritten.
 
     Args:
-        sources: Recordings of any length: wav, flac, ogg, mp3, m4a, aac, webm, the sound of a video...
+        sources: Recordings of any length: wav, flac, ogg, mp3, m4a, aac, webm, the sound of a video... A folder stands
+            for all in it, - for standard input.
         to: The name of an instrument (`timbrel models` lists them), or a recording, some seconds of it alone.
-        output: Where the result goes, for a single source; .wav, .flac, .ogg or .mp3 says the format.
+        output: Where the result goes, for a single source; .wav, .flac, .ogg or .mp3 says the format. A wav goes to
+            standard output for -.
         output_dir: The folder where results go, named SOURCE-TARGET.wav; made if it is missing.
         settings: How the sources are transferred.
         picture: Also draw source, style clip and result as mel spectrograms, for a single source.
@@ -57,86 +68,140 @@ def transfer(
         like_source: Keep the source's sample rate and bit depth, where the format has them.
         track: Which sound track of a video with several, from 1.
         overwrite: Replace results that exist.
+        skip_existing: Leave results that exist, and make the others.
         method: Which model plays.
     """
-    jobs = _plan(sources, to, output, output_dir, single=picture is not None)
-    if picture:
-        _check_output(picture, sources, to, overwrite, suffixes=[".png"])
-    if _is_clip(to):
-        _check_source(Path(to))
-
-    def check(source: Path, output: Path) -> None:
-        channels = _check_source(source, track)
-        _check_output(output, sources, to, overwrite, sample_rate=sample_rate, channels=channels)
-
-    ready = [job for job in jobs if _succeeds(check, *job)]
-    done = 0
-    if ready:
-        from timbrel.pipelines.cross import load_method
-
-        pipe = load_method(method, [to], steps=settings.steps)[to]
-        pipe.check_target(to)
-
-        def run(source: Path, output: Path) -> None:
-            begin = time.monotonic()
-            semitones = (
-                settings.transpose if settings.transpose != "auto" else pipe.find_transposition(source, to, track=track)
+    with _standard_streams(sources, output) as (given, wanted, say):
+        jobs = _plan(given, to, wanted, output_dir)
+        if len(jobs) > 1 and picture:
+            raise InputError(
+                f"{len(jobs)} sources are given, and --picture, which names one file; make a call for each"
             )
-            with progress_bar(source.name) as progress, plain_warnings():
-                pipe.transfer_file(
-                    source,
-                    output,
-                    to=to,
-                    output_rate=sample_rate,
-                    subtype="FLOAT" if floating else None,
-                    like_source=like_source,
-                    track=track,
-                    overwrite=overwrite,
-                    picture=picture,
-                    progress=progress,
-                    settings=replace(settings, transpose=semitones),
-                )
-            moved = f"{semitones:+g} semitones, " if semitones else ""
-            print(f"{source} -> {output} ({moved}{time.monotonic() - begin:.1f} s)", flush=True)
+        inputs = [source for source, _ in jobs]
+        if picture:
+            _check_output(picture, inputs, to, overwrite, suffixes=[".png"])
+        if _is_clip(to):
+            _check_source(Path(to))
+        if skip_existing:
+            jobs = [job for job in jobs if not exists(job[1])]
 
-        done = sum(_succeeds(run, *job) for job in ready)
-    if len(jobs) > 1:
-        print(f"{done} of {len(jobs)} done")
-    return 0 if done == len(jobs) else TimbrelError.exit_code
+        def check(source: Path, output: Path) -> None:
+            channels = _check_source(source, track)
+            _check_output(output, inputs, to, overwrite, sample_rate=sample_rate, channels=channels)
+
+        ready = [job for job in jobs if _succeeds(check, *job)]
+        done = len(inputs) - len(jobs)
+        if ready:
+            from timbrel.pipelines.cross import load_method
+
+            pipe = load_method(method, [to], steps=settings.steps)[to]
+            pipe.check_target(to)
+
+            def run(source: Path, output: Path) -> None:
+                begin = time.monotonic()
+                auto = settings.transpose == "auto"
+                semitones = pipe.find_transposition(source, to, track=track) if auto else settings.transpose
+                with progress_bar(source.name) as progress, plain_warnings():
+                    pipe.transfer_file(
+                        source,
+                        output,
+                        to=to,
+                        output_rate=sample_rate,
+                        subtype="FLOAT" if floating else None,
+                        like_source=like_source,
+                        track=track,
+                        overwrite=overwrite,
+                        picture=picture,
+                        progress=progress,
+                        settings=replace(settings, transpose=semitones),
+                    )
+                moved = f"{semitones:+g} semitones, " if semitones else ""
+                say(f"{source} -> {output} ({moved}{time.monotonic() - begin:.1f} s)")
+
+            done += sum(_succeeds(run, *job) for job in ready)
+        if len(inputs) > 1:
+            say(f"{done} of {len(inputs)} done")
+        return 0 if done == len(inputs) else TimbrelError.exit_code
 
 
-def _plan(
-    sources: Sequence[Path], to: str, output: Path | None, output_dir: Path | None, *, single: bool
-) -> list[tuple[Path, Path]]:
-    """Each source with its output."""
+@contextmanager
+def _standard_streams(
+    sources: Sequence[Path], output: Path | None
+) -> Iterator[tuple[Sequence[Path], Path | None, Callable[[str], None]]]:
+    """Puts files in the place of standard input and output; yields sources, output, and a function that prints."""
+    is_piped = output == STANDARD
+    with TemporaryDirectory(prefix="timbrel-") as folder:
+        heard, made = Path(folder, "stdin"), Path(folder, "stdout.wav")
+        if STANDARD in sources:
+            with heard.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        files = [heard if source == STANDARD else source for source in sources]
+        yield (
+            files,
+            made if is_piped else output,
+            lambda text: print(text, file=sys.stderr if is_piped else sys.stdout, flush=True),
+        )
+        if made.exists():
+            with made.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+
+
+def _plan(sources: Sequence[Path], to: str, output: Path | None, output_dir: Path | None) -> list[tuple[Path, Path]]:
+    """Each recording with its output; folders are made."""
     if not sources:
         raise InputError("there is no SOURCE; expected a recording: timbrel transfer song.mp3 --to violin")
     if output and output_dir:
         raise InputError(f"both -o {output} and --output-dir {output_dir} are given; expected one of them")
-    if len(sources) > 1 and (output or single):
+    target = Path(to).stem if _is_clip(to) else to
+    places: dict[Path, tuple[Path, Path]] = {}  # so that the same source, named twice, is one
+    for source in sources:
+        for recording, folder in _recordings(source, target, output_dir):
+            places.setdefault(recording.absolute(), (recording, folder))
+    if output and len(places) > 1:
         raise InputError(
-            f"{len(sources)} sources are given, and -o or --picture, which name one file; expected one "
-            "source: use --output-dir, or a call for each"
+            f"{len(places)} sources are given, and -o, which names one file; expected one source: use --output-dir, or "
+            "a call for each"
         )
     if output:
-        return [(sources[0], output)]
-    folder = output_dir or Path()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output-dir {folder} cannot be made ({error.strerror}); name another") from error
-    target = Path(to).stem if _is_clip(to) else to
-    jobs = [(source, folder / f"{source.stem}-{target}.wav") for source in sources]
-    named: dict[Path, Path] = {}
-    for source, path in jobs:
-        if (size := len(os.fsencode(path.name))) > LONGEST_NAME:
+        return [(source, output) for source, _ in places.values()]
+    for folder in {folder: None for _, folder in places.values()}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"the folder {folder} cannot be made ({error.strerror}); name another") from error
+    taken: dict[Path, set[str]] = defaultdict(set)
+    return [(source, folder / _free_name(source.stem, target, taken[folder])) for source, folder in places.values()]
+
+
+def _recordings(source: Path, target: str, output_dir: Path | None) -> list[tuple[Path, Path]]:
+    """A source, or all in it where it is a folder, each with the folder for its result."""
+    if not source.is_dir():
+        return [(source, output_dir or Path())]
+    from timbrel.data.recordings import only_recordings
+
+    place = output_dir or Path(f"{source.resolve().name}-{target}")
+    paths = (path for path in source.rglob("*") if place.absolute() not in path.absolute().parents)
+    names = only_recordings(source, paths)
+    if not names:
+        raise InputError(f"{source} holds no recording; expected a recording, or a folder with some")
+    return [(source / name, (place / name).parent) for name in names]
+
+
+def _free_name(stem: str, target: str, taken: set[str]) -> str:
+    """SOURCE-TARGET.wav, with a number where that is taken, and no longer than a name may be."""
+    for number in count(1):
+        end = f"-{target}{f'-{number}' if number > 1 else ''}.wav"
+        room = LONGEST_NAME - len(os.fsencode(end))
+        if room < 1:
             raise InputError(
-                f"the result would be called {path.name[:60]}..., {size} bytes; expected at most {LONGEST_NAME}: name "
-                "it with -o"
+                f"the result would be called {stem[:20]}{end[:60]}..., over {LONGEST_NAME} bytes: name it with -o"
             )
-        if (other := named.setdefault(path, source)) is not source:
-            raise InputError(f"{other} and {source} would both become {path}; expected different names: make two calls")
-    return jobs
+        cut = stem if len(os.fsencode(stem)) <= room else os.fsencode(stem)[:room].decode(errors="ignore")
+        name = cut + end
+        if name.casefold() not in taken:
+            taken.add(name.casefold())
+            return name
+    raise AssertionError
 
 
 def _is_clip(to: str) -> bool:

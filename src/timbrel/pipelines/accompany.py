@@ -22,7 +22,7 @@ from timbrel.audio.bandpass import BandPass
 from timbrel.audio.io import Waveform
 from timbrel.audio.level import SILENT_RMS, headroom, level_gain, loudness
 from timbrel.audio.waveform import Audio
-from timbrel.errors import AudioError, InputError
+from timbrel.errors import AudioError, InputError, warn
 from timbrel.files import temporary_folder
 from timbrel.pipelines.cross import load_method
 from timbrel.pipelines.listen import Recording
@@ -46,7 +46,7 @@ class AccompanyPipeline:
     def __init__(self, pipes: Mapping[str, TransferPipeline]) -> None:
         check_instruments(list(pipes), least=1)
         for name, pipe in pipes.items():
-            if name not in pipe.instruments:
+            if pipe.named(name) is None:
                 names = ", ".join(pipe.instruments)
                 raise InputError(f"{name!r} is no instrument of the model; expected one of {names}")
         self.pipes = dict(pipes)
@@ -88,8 +88,8 @@ class AccompanyPipeline:
             **options: fields of `AccompanySettings`, in place of those in `settings`: level_db, transpose, steps, seed.
 
         Returns:
-            Stems at the models' sample rate, with the voice's channels. The mix is the voice plus the stems. Where it
-            would clip, the mix and all stems are softer by one gain.
+            Stems at the models' sample rate, with the voice's channels, at their level beside the voice. The mix is
+            the voice plus the stems. Where it would clip, it is softer, and a warning says so.
 
         Raises:
             InputError: a number out of range; "auto" for an instrument whose range is not known.
@@ -168,16 +168,23 @@ class AccompanyPipeline:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # how loud a transfer is does not matter here
                 pipe.transfer_file(voice.name, raw[name], to=name, settings=transfers[name], progress=part)
-        gains = {name: np.float32(level_gain(loudness(_cleaned(path)), stem_rms)) for name, path in raw.items()}
+        levels = {name: np.float32(level_gain(loudness(_cleaned(path)), stem_rms)) for name, path in raw.items()}
 
         def mixed() -> Iterator[dict[str, Waveform]]:
             for sung, *blocks in zip(voice.blocks_at(self.sample_rate), *map(_cleaned, raw.values()), strict=True):
-                stems = {name: block * gains[name] for name, block in zip(raw, blocks, strict=True)}
+                stems = {name: block * levels[name] for name, block in zip(raw, blocks, strict=True)}
                 yield stems | {MIX: sum(stems.values(), start=sung)}
 
-        gain = np.float32(headroom(max(map(_peak, mixed()))))
+        peaks = dict.fromkeys((*raw, MIX), 0.0)
         for sounds in mixed():
-            yield {name: block * gain for name, block in sounds.items()}
+            peaks = {name: max(peaks[name], float(np.abs(block).max(initial=0))) for name, block in sounds.items()}
+        of_stems = headroom(max(peaks[name] for name in raw))  # one gain, so that stems stay beside each other
+        gains = dict.fromkeys(raw, np.float32(of_stems)) | {MIX: np.float32(headroom(peaks[MIX]))}
+        for what, gain in (("the mix", gains[MIX]), ("each stem", of_stems)):
+            if gain < 1:
+                warn(f"{what} is {-20 * np.log10(gain):.1f} dB softer than beside the voice as it is, or it would clip")
+        for sounds in mixed():
+            yield {name: block * gains[name] for name, block in sounds.items()}
 
 
 def accompany(
@@ -220,7 +227,3 @@ def _part(progress: Progress, number: int, parts: int) -> Progress:
 def _cleaned(path: Path) -> Iterator[Waveform]:
     recording = Recording.of(path, None)
     return map(BandPass(recording.sample_rate, recording.channels).push, recording.blocks())
-
-
-def _peak(sounds: Mapping[str, Waveform]) -> float:
-    return max(float(np.abs(block).max(initial=0)) for block in sounds.values())

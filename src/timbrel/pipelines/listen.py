@@ -15,13 +15,17 @@ from timbrel.audio.io import StreamResampler, Waveform, as_waveform, check_rate,
 from timbrel.audio.level import HOP, SILENT_RMS, TARGET_RMS
 from timbrel.audio.pitch import pitch_range
 from timbrel.audio.stereo import Scan, loudest_channel, scan_blocks
-from timbrel.errors import AudioError, InputError
+from timbrel.errors import AudioError, InputError, warn
 from timbrel.pipelines.windows import flow
 
 Source = str | os.PathLike[str] | np.ndarray | Tensor
 
 BLOCK = 1 << 16  # samples read at a time, a multiple of HOP
 CLIP_S = 10.0  # the loudest stretch of a style clip
+SHORT_S = 0.5  # of a style clip: less is hardly a note
+NOISE_FLATNESS = 0.3  # geometric over arithmetic mean of a spectrum: noise has 0.56, notes below 0.1
+NARROW_HZ = 10_000  # a clip that ends below is of a telephone or an old codec
+FRAME = 2048
 PITCH_S = 60.0  # the beginning of a recording, whose pitch range counts
 
 
@@ -144,8 +148,42 @@ class Recording:
         powers = np.minimum(scan.mono_powers, scan.active_rms**2)
         start = int(np.convolve(powers, np.ones(min(keep, len(powers))), mode="valid").argmax()) * HOP
         parts = [scan.mix(part) for part in _between(self.blocks(), start, start + keep * HOP)]
-        loudest = resample(np.concatenate(parts)[None], self.sample_rate, sample_rate)
+        mono = np.concatenate(parts)
+        for reason in weaknesses(mono, self.sample_rate, min(NARROW_HZ, 0.45 * sample_rate)):
+            warn(f"the style clip {self.name} {reason}; expected some seconds of one instrument alone, in full quality")
+        loudest = resample(mono[None], self.sample_rate, sample_rate)
         return loudest * np.float32(TARGET_RMS / scan.active_rms)
+
+
+def weaknesses(mono: Waveform, sample_rate: int, narrow_hz: float = NARROW_HZ) -> Iterator[str]:
+    """What makes a clip [samples] a poor example of a sound; a spectrum that ends below `narrow_hz` is cut off."""
+    seconds = len(mono) / sample_rate
+    if seconds < SHORT_S:
+        yield f"lasts {seconds:.2g} s"
+        return
+    starts = range(0, len(mono) - FRAME + 1, FRAME)
+    if not starts:
+        return
+    frames = np.stack([mono[start : start + FRAME] for start in starts]) * np.hanning(FRAME)
+    power = np.abs(np.fft.rfft(frames)) ** 2
+    hz = np.fft.rfftfreq(FRAME, 1 / sample_rate)
+    power = power[power.sum(axis=1) > 1e-4 * power.sum(axis=1).max()]  # where it sounds
+    heard = power[:, (hz > 100) & (hz < min(8000, sample_rate / 2))] + 1e-20
+    if np.median(np.exp(np.log(heard).mean(axis=1)) / heard.mean(axis=1)) > NOISE_FLATNESS:
+        yield "is noise, without tones"
+    edge_hz = min(_edge_hz(power.mean(axis=0), hz), sample_rate / 2)
+    if edge_hz < narrow_hz:
+        yield f"has nothing above {edge_hz / 1000:.3g} kHz"
+
+
+def _edge_hz(power: np.ndarray, hz: np.ndarray) -> float:
+    """Where a spectrum [bins] ends as cut off: it falls by over 40 dB within 1 kHz, and nothing follows; else inf."""
+    bands = np.array([power[(hz >= low) & (hz < low + 500)].sum() for low in range(0, int(hz[-1]) - 499, 500)])
+    bands_db = 10 * np.log10(bands / bands.max() + 1e-20)
+    for band in range(4, len(bands_db) - 2):
+        if bands_db[band] > -80 and bands_db[band + 2 :].max() < bands_db[band] - 40:
+            return 500.0 * (band + 1)
+    return np.inf
 
 
 def _between(blocks: Iterator[Waveform], start: int, stop: int) -> Iterator[Waveform]:

@@ -10,7 +10,7 @@ from operator import index
 from typing import Any, Literal
 
 from timbrel.errors import InputError
-from timbrel.instruments import names_a_file
+from timbrel.instruments import LONGEST_NAME, names_a_file
 
 Progress = Callable[[float, float | None], None]
 """A function that gets the seconds done and the seconds in all (None if unknown)."""
@@ -200,6 +200,7 @@ class Method:
         forward_steps: How far the source is noised, of the model's 500 steps; by default as --start expects.
         equalise: Leave the source's average spectrum, and more of its sound, instead of giving it the instrument's.
         models: A folder with models of instruments, beside those that ship.
+        device: Where it computes.
 
     Raises:
         InputError: an option of the other method is given.
@@ -211,6 +212,7 @@ class Method:
     forward_steps: int | None = None
     equalise: bool = True
     models: str | os.PathLike[str] | None = None
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
 
     def __post_init__(self) -> None:
         of_cross = {
@@ -249,8 +251,11 @@ def check_range(name: str, value: float, low: float, high: float, *, why: str = 
 
 def check_instrument(name: str, clips: Sequence[str | os.PathLike[str]]) -> None:
     """Raises InputError for a name that a user's own instrument cannot have, or for no list of clips."""
-    if not isinstance(name, str) or not names_a_file(name) or "." in name:
-        raise InputError(f"name is {name!r:.60}; expected a word without slash and dot, such as my-cello")
+    if not isinstance(name, str) or not names_a_file(name) or "." in name or name.startswith("-"):
+        raise InputError(
+            f"name is {name!r:.60}; expected a word without slash and dot, control characters, and a dash before it, "
+            f"of at most {LONGEST_NAME} bytes, such as my-cello"
+        )
     if isinstance(clips, str | os.PathLike) or not len(clips):
         raise InputError(f"clips is {clips!r:.60}; expected a list of recordings, with at least one of {name}")
 

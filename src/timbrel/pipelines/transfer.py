@@ -30,13 +30,13 @@ from timbrel.audio.pitch import octaves_into
 from timbrel.audio.stereo import Scan, StereoImage
 from timbrel.audio.waveform import Audio
 from timbrel.errors import AudioError, InputError, warn
-from timbrel.instruments import INSTRUMENTS
+from timbrel.instruments import INSTRUMENTS, nearest, spelled
 from timbrel.pipelines.listen import BLOCK, Recording, Source
 from timbrel.pipelines.settings import Progress, TransferSettings, check_instrument
 from timbrel.pipelines.windows import CrossFade, Queue, Window, Windows, blend, flow, noise_at, split
 from timbrel.systems.base import StyleTransfer
 from timbrel.systems.folder import load_system
-from timbrel.systems.named import keep_instrument, own_instruments
+from timbrel.systems.named import drop_instrument, keep_instrument, own_instruments
 
 DEFAULTS = TransferSettings()
 PICTURE_S = 30.0
@@ -196,10 +196,11 @@ class TransferPipeline:
         return octaves_into(notes, target) if notes and target else 0
 
     def _range(self, to: Source, sample_rate: int | None) -> tuple[float, float] | None:
-        if not self._is_named(to):
+        name = self.named(to)
+        if name is None:
             notes = self._clip(to, sample_rate).pitch_range(self.sample_rate)
             return notes and (notes[0] - FIFTH, notes[1] + FIFTH)
-        instrument = INSTRUMENTS.get(str(to))
+        instrument = INSTRUMENTS.get(name)
         if instrument is None:
             raise InputError(f"the range of {to!r} is not known; give transpose as a number of semitones")
         return instrument.lowest, instrument.highest
@@ -211,23 +212,29 @@ class TransferPipeline:
             InputError: a name that is neither known nor a file, or an array that is no waveform.
             AudioError: a clip that cannot be read, or is silent.
         """
-        if self._is_named(to):
-            return self._instruments[str(to)]
+        if name := self.named(to):
+            return self._instruments[name]
         mel = self._style_mel(to, sample_rate)
         with torch.inference_mode():
-            return self.model.style_tokens(mel).clone()
+            return self.model.style_tokens(mel.to(self.model.device)).cpu().clone()
 
     def check_target(self, to: Source) -> None:
         """Raises InputError where `to` is a name that is neither an instrument's nor a file's."""
-        if isinstance(to, str | os.PathLike) and not self._is_named(to) and not os.path.exists(to):
+        if isinstance(to, str | os.PathLike) and self.named(to) is None and not os.path.exists(to):
+            meant = nearest(str(to), self._instruments)
             raise InputError(
                 f"{str(to)[:200]!r} is neither an instrument ({', '.join(self.instruments) or 'none are named'}) nor a "
-                "file; name one of those, or a recording of the wanted sound, or make your own with "
-                "`timbrel instruments add`"
+                f"file;{f' did you mean {meant!r}?' if meant else ''} name one of those, or a recording of the wanted "
+                "sound, or make your own with `timbrel instruments add`"
             )
 
-    def _is_named(self, to: Source) -> bool:
-        return isinstance(to, str) and to in self._instruments
+    def named(self, to: Source) -> str | None:
+        """The instrument that `to` names, as it is spelt here; None where `to` is a clip. A file comes before a name
+        that is spelt otherwise."""
+        if not isinstance(to, str):
+            return None
+        is_file = to not in self._instruments and os.path.exists(to)
+        return None if is_file else spelled(to, self._instruments)
 
     def _clip(self, to: Source, sample_rate: int | None) -> Recording:
         self.check_target(to)
@@ -254,6 +261,7 @@ class TransferPipeline:
         tokens = self.style_tokens(to, sample_rate=sample_rate)
         auto = settings.transpose == "auto"
         transpose = self._octaves(source, to, sample_rate) if auto else settings.transpose
+        tokens = tokens.to(self.model.device)
         sample = partial(self.model.sample, tokens=tokens, steps=steps, guidance=guidance, strength=settings.strength)
         player = _Player(self.model, sample, settings.strength, float(transpose), settings.seed)
         return _Job(source, player, settings, progress)
@@ -267,23 +275,28 @@ class TransferPipeline:
             beginning = recording.beginning(PICTURE_S, self.sample_rate)
             return mel_spectrogram(torch.from_numpy(beginning)[None, None], self.model.mel)[0, 0]
 
-        named = self._is_named(to)  # a name stands for tokens: there is no clip to show
+        named = self.named(to)  # a name stands for tokens: there is no clip to show
         panels = [(f"source: {Path(source.name).name}", mel_of(source))]
-        if not named:
+        if named is None:
             clip = Path(self._clip(to, sample_rate).name).name
             panels.append((f"style: {clip}", self._style_mel(to, sample_rate)[0, 0]))
-        panels.append((f"result{f', {to}' if named else ''}: {output.name}", mel_of(Recording.of(output, None))))
+        panels.append((f"result{f', {named}' if named else ''}: {output.name}", mel_of(Recording.of(output, None))))
         draw_mels(picture, panels, self.model.mel, overwrite=overwrite)
 
 
-def load(name_or_folder: str | os.PathLike[str] | None = None) -> TransferPipeline:
+def load(name_or_folder: str | os.PathLike[str] | None = None, *, device: str | None = None) -> TransferPipeline:
     """A pipeline from the shipped transfer model, the name of a shipped model, or a model folder.
+
+    Args:
+        name_or_folder: which model; None is the one that ships.
+        device: where it computes: "cpu" (None), "cuda" or "mps".
 
     Raises:
         ModelError: the folder is missing, broken or holds another kind of model.
+        InputError: this machine has no such device.
     """
     model = load_system(None if name_or_folder is None else os.fspath(name_or_folder), StyleTransfer)
-    return TransferPipeline(model, own_instruments(model))
+    return TransferPipeline(model.to(check_device(device)), own_instruments(model))
 
 
 def transfer(source: Source, to: Source, *, model: str | os.PathLike[str] | None = None, **options: Any) -> Audio:
@@ -318,6 +331,28 @@ def add_instrument(
         raise InputError(f"{name!r} is an instrument of the model; choose another name, such as my-{name}")
     tokens = torch.cat([pipe.style_tokens(Path(clip)) for clip in clips])
     keep_instrument(pipe.model, name, tokens)
+
+
+def remove_instrument(name: str, *, model: str | os.PathLike[str] | None = None) -> None:
+    """Removes a named instrument of the user's own.
+
+    Args:
+        name: as `add_instrument` was given it.
+        model: the model that it is for.
+
+    Raises:
+        InputError: there is no such instrument of the user's own.
+    """
+    drop_instrument(load(model).model, name)
+
+
+def check_device(device: str | None) -> torch.device:
+    """Raises InputError for a device that this machine does not have."""
+    fits = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not fits.get(device or "cpu"):
+        has = ", ".join(name for name, fine in fits.items() if fine)
+        raise InputError(f"device is {device!r}; expected one that torch {torch.__version__} has here: {has}")
+    return torch.device(device or "cpu")
 
 
 class _Job:
@@ -496,9 +531,10 @@ class _Player:
         if bool((content <= floor + 1).all()):
             return content
         frames, factor = content.shape[-1], model.codec.factor
-        latents = model.codec.encode(torch.nn.functional.pad(content, (0, -frames % factor), value=floor))
-        noise = noise_at(self._seed, window.first_frame // factor, latents.shape, model.overlap)
-        mel = model.decode(self._sample(latents, noise=noise))[..., :frames]
+        padded = torch.nn.functional.pad(content, (0, -frames % factor), value=floor)
+        latents = model.codec.encode(padded.to(model.device))
+        noise = noise_at(self._seed, window.first_frame // factor, latents.shape, model.overlap).to(latents.device)
+        mel = model.decode(self._sample(latents, noise=noise)).cpu()[..., :frames]
         return torch.lerp(content, mel, self._strength)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -154,6 +154,18 @@ class StyleTransfer(DiffusionSystem):
     @property
     @abstractmethod
     def token_width(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where its networks are."""
+        return next(self.denoiser.parameters()).device
+
+    def to(self, device: torch.device) -> Self:
+        """Moves its networks."""
+        for value in vars(self).values():
+            if isinstance(value, nn.Module):
+                value.to(device)
+        return self
 
     def check_sampling(self, steps: int, guidance: float) -> None:
         """Raises InputError for what `sample` cannot do, before there is work."""

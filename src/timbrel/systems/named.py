@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from timbrel.errors import ModelError
+from timbrel.errors import InputError, ModelError
 from timbrel.files import lock
 from timbrel.systems.base import StyleTransfer
 from timbrel.systems.weights import fingerprint, load_tensors, save_tensors
@@ -67,6 +67,21 @@ def keep_instrument(system: StyleTransfer, name: str, tokens: Tensor) -> None:
     path = user_instruments_path()
     with lock(path):  # nothing that another process adds meanwhile is lost
         save_instruments(path, load_instruments(path) | {_prefix(system) + name: tokens})
+
+
+def drop_instrument(system: StyleTransfer, name: str) -> None:
+    """Removes one of the user's own.
+
+    Raises:
+        InputError: there is none of that name for this system.
+    """
+    path = user_instruments_path()
+    with lock(path):
+        kept = load_instruments(path)
+        if kept.pop(_prefix(system) + name, None) is None:
+            own = ", ".join(sorted(own_instruments(system))) or "none"
+            raise InputError(f"{name!r:.60} is no instrument of your own for this model; expected one of: {own}")
+        save_instruments(path, kept)
 
 
 def _prefix(system: StyleTransfer) -> str:
