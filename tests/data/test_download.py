@@ -5,12 +5,15 @@ import io
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 import unicodedata
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,7 @@ from timbrel.errors import InputError, MissingDependencyError
 
 pytest.importorskip("yt_dlp")
 RATE = 8000
+real = socket.getaddrinfo
 
 
 def sound(kind: str, seconds: float = 1.0) -> bytes:
@@ -47,6 +51,20 @@ class Handler(BaseHTTPRequestHandler):
         count = sum(path == self.path for path, _ in server.asked)
         if how == "missing" or (how == "busy" and count == 1):
             return self.send_error(404 if how == "missing" else 503)
+        if how == "redirect":
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{server.server_port}/plain/{name}")
+            return self.end_headers()
+        if how in ("endless", "drip"):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html" if how == "endless" else "audio/wav")
+            self.end_headers()
+            with suppress(OSError):
+                self.wfile.write(b"<html>" if how == "endless" else server.files[name][:100])
+                while True:
+                    self.wfile.write(b" " * 65536 if how == "endless" else b" ")
+                    time.sleep(0.0 if how == "endless" else 0.05)
+            return None
         body = server.files[name]
         start = 0
         if how in ("cut-once", "ctrl-c") and (span := self.headers.get("Range")):
@@ -111,7 +129,9 @@ def save(path: Path, *rows: tuple[str, str, str]) -> Path:
 
 
 def run(listing: Path, out: Path, **options):
-    return download(listing, out, **{"progress": False, "timeout_s": 0.5, "retries": 1} | options)
+    return download(
+        listing, out, **{"progress": False, "timeout_s": 0.5, "retries": 1, "allow_private": True} | options
+    )
 
 
 def names(out: Path) -> list[str]:
@@ -202,7 +222,10 @@ def test_what_fails_is_reported_and_the_rest_goes_on(server, tmp_path: Path, cap
     rows += [("violin", "fine", f"{server.url}/slow/a.wav"), ("violin", "feed", f"{server.url}/plain/one.rss")]
     rows += [("violin", "refused", "http://127.0.0.1:1/a.wav")]
     listing, out = save(tmp_path / "list.csv", *rows), tmp_path / "out"
-    assert main(["data", "download", str(listing), str(out), "--retries", "1", "--timeout-s", "0.4"]) == 2
+    assert (
+        main(["data", "download", str(listing), str(out), "--retries", "1", "--timeout-s", "0.4", "--allow-private"])
+        == 2
+    )
     said = capsys.readouterr()
     assert not said.out
     assert "2 recordings" in said.err
@@ -247,7 +270,7 @@ def test_what_was_cut_goes_on_where_it_stopped(server, tmp_path: Path):
 
 def test_ctrl_c_leaves_no_half_file_and_the_next_run_goes_on(server, tmp_path: Path, capsys):
     listing, out = save(tmp_path / "list.csv", ("harp", "x", f"{server.url}/ctrl-c/long.wav")), tmp_path / "out"
-    assert main(["data", "download", str(listing), str(out)]) == 130
+    assert main(["data", "download", str(listing), str(out), "--allow-private"]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert not list(out.rglob("*.mp3"))
     (part,) = out.rglob("*.part")
@@ -255,6 +278,83 @@ def test_ctrl_c_leaves_no_half_file_and_the_next_run_goes_on(server, tmp_path: P
     assert run(listing, out).recordings == 1
     assert server.asked[-1] == ("/ctrl-c/long.wav", f"bytes={size}-")
     assert read_audio(out / "harp" / "x.mp3")[0].shape[1] >= 3 * RATE
+
+
+def test_an_endless_page_and_a_slow_server_come_to_an_end(server, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_PAGE_BYTES", 500_000)
+    rows = [("violin", "Page", f"{server.url}/endless/a.html"), ("violin", "Drip", f"{server.url}/drip/a.wav")]
+    begin = time.monotonic()
+    report = run(
+        save(tmp_path / "list.csv", *rows, ("violin", "One", f"{server.url}/plain/a.wav")), tmp_path, limit_s=3
+    )
+    assert time.monotonic() - begin < 60
+    reasons = {row.title: reason for row, reason in report.failures}
+    assert "the page has over 0.5 MB" in reasons["Page"]
+    assert "it takes too long" in reasons["Drip"]
+    assert report.recordings == 1
+
+
+def test_private_addresses_are_for_those_who_ask(server, tmp_path: Path):
+    listing = save(tmp_path / "list.csv", ("violin", "One", f"{server.url}/plain/a.wav"))
+    report = run(listing, tmp_path / "out", allow_private=False)
+    [(_, reason)] = report.failures
+    assert "127.0.0.1 is an address of this machine" in reason
+    assert not server.asked
+    with module._addresses(False), pytest.raises(OSError, match="--allow-private"):
+        socket.create_connection(("localhost", server.server_port), timeout=5)
+    socket.create_connection(("localhost", server.server_port), timeout=5).close()
+
+
+def test_a_redirection_reaches_no_private_address(server, tmp_path: Path, monkeypatch):
+    """Of an address that is taken for a public one."""
+    monkeypatch.setattr(module, "ip_address", lambda text: SimpleNamespace(is_global=text == "127.0.0.1"))
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **_: real(host, *rest) if host == "127.0.0.1" else [(*[0] * 4, ("::1",))],
+    )
+    listing = save(tmp_path / "list.csv", ("violin", "One", f"{server.url}/redirect/a.wav"))
+    [(_, reason)] = run(listing, tmp_path / "out", allow_private=False).failures
+    assert "localhost is an address of this machine" in reason
+    assert {path for path, _ in server.asked} == {"/redirect/a.wav"}
+
+
+def test_a_play_list_that_was_fetched_names_nothing_that_is_read(server, tmp_path: Path):
+    secret = tmp_path / "secret.wav"
+    secret.write_bytes(sound("wav"))
+    server.files["list.mp3"] = f"ffconcat version 1.0\nfile {secret}\n".encode()
+    listing = save(tmp_path / "list.csv", ("violin", "One", f"{server.url}/plain/list.mp3"))
+    report = run(listing, tmp_path / "out")
+    assert len(report.failures) == 1
+    assert not list((tmp_path / "out").rglob("*.mp3"))
+
+
+@pytest.mark.parametrize(
+    "name", ["../up.mp3", "/abs.mp3", "violin/../../up.mp3", "violin/a.wav", "violin", "a/b/c.mp3"]
+)
+def test_sources_that_name_another_place_are_refused(tmp_path: Path, name):
+    (tmp_path / "sources.json").write_text(json.dumps({name: "http://example.org/a"}))
+    listing = save(tmp_path / "list.csv", ("violin", "One", "http://example.org/a"))
+    with pytest.raises(InputError, match="it has the name"):
+        run(listing, tmp_path)
+    assert not list(tmp_path.parent.glob("up*"))
+
+
+def test_many_rows_of_one_title_are_planned_at_once(tmp_path: Path):
+    rows = [Row("violin", "Air", f"http://example.org/{number}") for number in range(10_000)]
+    begin = time.process_time()
+    plan = module._plan(rows, tmp_path)
+    assert time.process_time() - begin < 10
+    assert len(plan) == 10_000
+    assert list(plan)[9_999] == "violin/Air (10000).mp3"
+
+
+def test_no_cell_of_the_failures_is_a_formula(tmp_path: Path):
+    rows = [(Row("=1+1", "@x", "http://example.org/a"), "-no"), (Row("'quoted", "b", "http://example.org/b"), "why")]
+    (tmp_path / "failures.csv").write_text(module._failure_list(rows))
+    for cells in csv.reader((tmp_path / "failures.csv").open()):
+        assert not any(cell.startswith(tuple("=+-@")) for cell in cells)
+    assert read_list(tmp_path / "failures.csv") == [row for row, _ in rows]
 
 
 def test_the_rate_limit_holds(server, tmp_path: Path):

@@ -159,6 +159,8 @@ def download(
     rate_limit_kb_s: Annotated[float | None, arg(metavar="KB", help_behavior_hint="(default: no limit)")] = None,
     pause_s: float = 0.0,
     timeout_s: float = 30.0,
+    limit_s: float = 3600.0,
+    allow_private: bool = False,
 ) -> int:
     """Fetch the recordings of a list as OUT/LABEL/TITLE.mp3, ready for `timbrel data prepare`.
 
@@ -177,11 +179,20 @@ def download(
         rate_limit_kb_s: At most so many kilobytes a second.
         pause_s: Seconds to wait between two recordings.
         timeout_s: Seconds without a byte after which a connection has failed.
+        limit_s: Seconds that one recording may take.
+        allow_private: Also fetch from addresses of this machine and its own network.
     """
     from timbrel.data import download as module
 
     report = module.download(
-        listing, out, retries=retries, rate_limit_kb_s=rate_limit_kb_s, pause_s=pause_s, timeout_s=timeout_s
+        listing,
+        out,
+        retries=retries,
+        rate_limit_kb_s=rate_limit_kb_s,
+        pause_s=pause_s,
+        timeout_s=timeout_s,
+        limit_s=limit_s,
+        allow_private=allow_private,
     )
     print(report, file=sys.stderr if report.failures else sys.stdout)
     return TimbrelError.exit_code if report.failures else 0

@@ -17,10 +17,14 @@ import math
 import os
 import re
 import shutil
+import socket
 import time
 import unicodedata
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,6 +40,8 @@ RETRY_WAIT_S = 1.0  # before the second attempt, then twice as long each time
 LONGEST_WAIT_S = 60.0
 MOST_BYTES = 2_000_000_000
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
+_FORMULA = tuple("=+-@")
+_MOST_PAGE_BYTES = 50_000_000
 _JOINERS = "\u200c\u200d"  # invisible, but Persian words and some emoji need them inside
 
 
@@ -79,6 +85,8 @@ def download(
     rate_limit_kb_s: float | None = None,
     pause_s: float = 0.0,
     timeout_s: float = 30.0,
+    limit_s: float = 3600.0,
+    allow_private: bool = False,
     progress: bool = True,
 ) -> DownloadReport:
     """Fetches the recordings of a list as `out/LABEL/TITLE.mp3`: the best sound there is, at 192 kbit/s.
@@ -93,6 +101,9 @@ def download(
         rate_limit_kb_s: at most so many kilobytes (1000 bytes) a second; None is no limit.
         pause_s: seconds to wait between two recordings.
         timeout_s: seconds without a byte after which a connection has failed.
+        limit_s: seconds that one recording may take.
+        allow_private: also fetch from addresses of this machine and its own network, which a list, a redirection or a
+            page may name.
         progress: a bar on stderr, if that is a terminal.
 
     Raises:
@@ -105,13 +116,14 @@ def download(
         ("rate_limit_kb_s", rate_limit_kb_s, rate_limit_kb_s is None or 0 < rate_limit_kb_s < math.inf, "above 0"),
         ("pause_s", pause_s, 0 <= pause_s < math.inf, "at least 0 s"),
         ("timeout_s", timeout_s, 0 < timeout_s < math.inf, "above 0 s"),
+        ("limit_s", limit_s, 0 < limit_s < math.inf, "above 0 s"),
     ):
         if not fine:
             raise InputError(f"{name} is {value}; expected {expected}")
     if os.path.expandvars(out.absolute()) != str(out.absolute()):
         raise InputError(f"{out.absolute()} holds a variable's name, which yt-dlp would replace; name another folder")
     rows = read_list(listing)
-    yt_dlp, ffmpeg = _programs()
+    yt_dlp = _yt_dlp()
     plan = _plan(rows, out)
     todo = {file: row for file, row in plan.items() if not (out / file).exists()}
     for file in plan:
@@ -119,7 +131,7 @@ def download(
 
     options = {
         "format": "bestaudio/best",
-        "ffmpeg_location": ffmpeg,
+        "ffmpeg_location": str(out),  # none: it would open what a play list names
         "socket_timeout": timeout_s,
         "ratelimit": rate_limit_kb_s and rate_limit_kb_s * 1000,
         "skip_unavailable_fragments": False,  # a hole in a recording is a failure
@@ -133,7 +145,8 @@ def download(
         "noprogress": True,
         "no_color": True,
     }
-    failures = _fetch_all(yt_dlp, options, todo, out, retries, pause_s, progress)
+    with _addresses(allow_private):
+        failures = _fetch_all(yt_dlp, options, todo, out, retries, pause_s, limit_s, progress)
     write_text(out / "failures.csv", _failure_list(failures))
     return DownloadReport(out, len(plan) - len(failures), len(plan) - len(todo), tuple(failures))
 
@@ -157,7 +170,7 @@ def read_list(path: str | Path) -> list[Row]:
             )
         for cells in lines:
             if any(map(str.strip, cells)):
-                fields = dict(zip(header, map(str.strip, cells), strict=False))
+                fields = dict(zip(header, map(_from_cell, cells), strict=False))
                 rows.append(Row(*(fields.get(name, "") for name in COLUMNS)))
                 if problem := _problem(rows[-1]):
                     wrong.append(f"\n  line {lines.line_num} {problem}")
@@ -171,6 +184,17 @@ def read_list(path: str | Path) -> list[Row]:
     if not rows:
         raise InputError(f"{path} lists no recording; expected a row with label, title and url for each")
     return rows
+
+
+def _from_cell(text: str) -> str:
+    """The inverse of `_as_cell`."""
+    text = text.strip()
+    return text[1:] if text[:1] == "'" and text[1:2] in _FORMULA else text
+
+
+def _as_cell(text: str) -> str:
+    """Text that a spreadsheet takes for no formula."""
+    return f"'{text}" if text[:1] in _FORMULA else text
 
 
 def _problem(row: Row) -> str | None:
@@ -231,12 +255,14 @@ def _plan(rows: Sequence[Row], out: Path) -> dict[str, Row]:
     files = {(file.partition("/")[0], url): file for file, url in sources.items()}
     taken = set(map(_fold, sources))
     plan: dict[str, Row] = {}
+    names: dict[tuple[str, str], Iterator[str]] = {}  # those that are left for a title
     for row in rows:
         label = safe_name(row.label)
         label = labels.setdefault(_fold(label), label)
         if (label, row.url) not in files:
             # A file that is there and has no address yet is taken for this one.
-            file = next(file for name in _names(row.title) if _fold(file := f"{label}/{name}.mp3") not in taken)
+            left = names.setdefault((label, safe_name(row.title)), _names(row.title))
+            file = next(file for name in left if _fold(file := f"{label}/{name}.mp3") not in taken)
             taken.add(_fold(file))
             files[label, row.url] = file
             sources[file] = row.url
@@ -248,8 +274,12 @@ def _plan(rows: Sequence[Row], out: Path) -> dict[str, Row]:
 
 def _read_sources(path: Path) -> dict[str, str]:
     try:
-        sources = json.loads(path.read_text(encoding="utf-8"))
-        return {str(file): str(url) for file, url in sources.items()}
+        sources = {str(file): str(url) for file, url in json.loads(path.read_text(encoding="utf-8")).items()}
+        for file in sources:
+            label, _, name = file.partition("/")
+            if file != f"{safe_name(label)}/{safe_name(name.removesuffix('.mp3'))}.mp3":
+                raise ValueError(f"it has the name {file!r:.100}")
+        return sources
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError) as error:
@@ -262,19 +292,36 @@ def _read_sources(path: Path) -> dict[str, str]:
 # fetching -------------------------------------------------------------------------------------------
 
 
-def _programs() -> tuple[Any, str]:
-    """yt-dlp, and where ffmpeg is; yt-dlp does without ffprobe."""
+def _yt_dlp() -> Any:
     try:
         import yt_dlp
     except ImportError as error:
         raise MissingDependencyError(f"downloads need yt-dlp ({error}): pip install 'timbrel[data]'") from error
-    import imageio_ffmpeg
+    return yt_dlp
 
+
+@contextmanager
+def _addresses(allow_private: bool) -> Iterator[None]:
+    """Lets this process connect to public addresses alone, also where a server redirects it, unless all are allowed."""
+    resolve = socket.getaddrinfo
+    proxies = {urlsplit(proxy).hostname for proxy in urllib.request.getproxies().values()}
+
+    def public(host: Any, *args: Any, **options: Any) -> Any:
+        places = resolve(host, *args, **options)
+        name = host.decode() if isinstance(host, bytes) else host
+        if name not in proxies and not all(ip_address(place[4][0].partition("%")[0]).is_global for place in places):
+            raise socket.gaierror(
+                f"{name} is an address of this machine or its own network, from which nothing is fetched without "
+                "--allow-private (allow_private=True)"
+            )
+        return places
+
+    if not allow_private:
+        socket.getaddrinfo = public
     try:
-        program = imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError as error:
-        raise MissingDependencyError(f"downloads need ffmpeg, which imageio-ffmpeg does not find: {error}") from error
-    return yt_dlp, shutil.which(program) or program
+        yield
+    finally:
+        socket.getaddrinfo = resolve
 
 
 def _refuse_lists(info: Mapping[str, Any], *, incomplete: object) -> None:
@@ -292,6 +339,7 @@ def _fetch_all(
     out: Path,
     retries: int,
     pause_s: float,
+    limit_s: float,
     progress: bool,
 ) -> list[tuple[Row, str]]:
     """Fetches every file; returns those that fail."""
@@ -313,7 +361,7 @@ def _fetch_all(
             folder = partial / hashlib.sha256(f"{file}\n{row.url}".encode()).hexdigest()[:16]
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                made = _fetch(yt_dlp, options, row.url, folder, retries, show)
+                made = _fetch(yt_dlp, options, row.url, folder, retries, show, time.monotonic() + limit_s)
                 os.replace(made, out / file)
                 shutil.rmtree(folder)
             except Exception as error:  # whatever is wrong with one address, the others go on
@@ -327,9 +375,15 @@ def _fetch_all(
 
 
 def _fetch(
-    yt_dlp: Any, options: dict[str, Any], url: str, folder: Path, retries: int, show: Callable[[dict[str, Any]], None]
+    yt_dlp: Any,
+    options: dict[str, Any],
+    url: str,
+    folder: Path,
+    retries: int,
+    show: Callable[[dict[str, Any]], None],
+    end: float,
 ) -> Path:
-    """Fetches and converts one recording in `folder`. Returns the mp3."""
+    """Fetches and converts one recording in `folder`, until the monotonic clock says `end`. Returns the mp3."""
     log = _Log()
     fetched: list[str] = []
     options = options | {
@@ -339,6 +393,8 @@ def _fetch(
         "post_hooks": [fetched.append],
     }
     with yt_dlp.YoutubeDL(options) as downloader:
+        open_ = downloader.urlopen
+        downloader.urlopen = lambda request: _bounded(open_(request), end)
         for attempt in itertools.count():
             try:
                 downloader.extract_info(url)
@@ -363,6 +419,33 @@ def _fetch(
     return made
 
 
+def _bounded(response: Any, end: float) -> Any:
+    """Lets a response be read up to a time, and a page up to a size. It is read in pieces so small that a slow one does
+    not take long."""
+    read, piece = response.read, 64
+
+    def bounded(size: int | None = None) -> bytes:
+        nonlocal piece
+        parts, left = [], _MOST_PAGE_BYTES + 1 if size is None or size < 0 else size
+        while left:
+            begin = time.monotonic()
+            if begin > end:
+                raise AudioError("it takes too long (limit_s); expected a server that sends faster")
+            if not (part := read(min(left, piece))):
+                break
+            piece = min(2 * piece, 1 << 18) if time.monotonic() - begin < 0.5 else 64
+            parts.append(part)
+            left -= len(part)
+        if not left and (size is None or size < 0):
+            raise AudioError(
+                f"the page has over {_MOST_PAGE_BYTES / 1e6:g} MB; expected a recording, or a page with one"
+            )
+        return b"".join(parts)
+
+    response.read = bounded
+    return response
+
+
 class _Log:
     """Takes what yt-dlp says; warnings may explain a failure."""
 
@@ -383,6 +466,8 @@ def _may_pass(yt_dlp: Any, error: Any) -> bool:
     """Whether another attempt may succeed: a connection that failed or broke off, a server that is busy."""
     errors = yt_dlp.networking.exceptions
     cause = error.exc_info[1] if error.exc_info else None
+    if "--allow-private" in str(error):
+        return False
     if isinstance(cause, errors.HTTPError):
         return cause.status in (408, 425, 429) or cause.status >= 500
     return cause is None or isinstance(cause, errors.TransportError)
@@ -399,5 +484,5 @@ def _failure_list(failures: Sequence[tuple[Row, str]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, "reason"])
-    writer.writerows([row.label, row.title, row.url, reason] for row, reason in failures)
+    writer.writerows(map(_as_cell, (row.label, row.title, row.url, reason)) for row, reason in failures)
     return text.getvalue()
