@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 
 @dataclass(frozen=True)
@@ -140,6 +139,8 @@ def nearest(name: str, known: Iterable[str] = INSTRUMENTS) -> str | None:
     >>> nearest("voilin"), nearest("Gittarre"), nearest("xyz")
     ('violin', 'guitar', None)
     """
+    from difflib import get_close_matches
+
     names = _by_plain_name(list(known))
     alike = get_close_matches(_plain(name[:LONGEST_NAME]), names, n=1, cutoff=0.7)
     return names[alike[0]] if alike else None

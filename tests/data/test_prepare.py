@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from pathlib import Path
@@ -10,9 +11,10 @@ import torch
 
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.data import prepare as module
+from timbrel.data.datasets import Windows
 from timbrel.data.prepare import prepare, stream_mel
 from timbrel.data.store import Entry, MelStore, StoreWriter, dequantise
-from timbrel.errors import InputError
+from timbrel.errors import InputError, TimbrelError
 
 CONFIG = MelConfig(sample_rate=8000, n_fft=1024, hop_length=256, n_mels=32)
 RATE = 8000
@@ -139,6 +141,78 @@ def test_what_cannot_be_used_is_named_and_skipped(recordings: Path, tmp_path: Pa
     assert not list((tmp_path / "out").rglob("*.tmp"))
 
 
+def test_copies_of_a_recording_never_validate_what_they_train(recordings: Path, tmp_path: Path):
+    (recordings / "violin" / "copy.wav").write_bytes((recordings / "violin" / "one.wav").read_bytes())
+    save(recordings / "violin" / "encoded.ogg", 0.5 * tone(4))
+    save(recordings / "piano" / "c.wav", tone(4))  # the same under another name is another matter
+    report = run(recordings, tmp_path / "out")
+    reasons = dict(report.failures)
+    assert sorted(reasons) == ["violin/encoded.ogg", "violin/one.wav"]
+    assert "it is a copy of violin/copy.wav" in reasons["violin/one.wav"]
+    assert report.recordings == 6
+
+
+def test_copies_alone_are_one_recording(tmp_path: Path):
+    for name in ("a", "b", "c"):
+        save(tmp_path / "recordings" / "oboe" / f"{name}.wav", tone(20))
+    report = run(tmp_path / "recordings", tmp_path / "out")
+    assert report.recordings == 1
+    assert "oboe has a single usable recording" in report.warnings[0]
+
+
+def test_channels_out_of_phase_are_no_silence(tmp_path: Path):
+    save(tmp_path / "recordings" / "oboe" / "a.wav", np.stack([tone(5), -tone(5)]))
+    save(tmp_path / "recordings" / "oboe" / "b.wav", tone(6, 300))
+    report = run(tmp_path / "recordings", tmp_path / "out")
+    assert report.recordings == 2
+    store = MelStore(tmp_path / "out")
+    [entry] = [entry for entry in store.entries if entry.source == "oboe/a.wav"]
+    assert float(store.mel(entry).max()) == pytest.approx(
+        float(mel_db(tone(5) * 10 ** (entry.gain_db / 20)).max()), abs=1
+    )
+
+
+def test_single_notes_are_said_and_train_as_phrases(tmp_path: Path):
+    for number in range(12):
+        save(tmp_path / "recordings" / "oboe" / f"{number:02d}.wav", tone(1.2, 300 + 40 * number))
+    with pytest.raises(InputError, match=r"min_seconds\): lower that for single notes"):
+        run(tmp_path / "recordings", tmp_path / "out")
+    report = run(tmp_path / "recordings", tmp_path / "out", min_seconds=0.5)
+    assert any("of oboe's recordings have under 3.2 s; training joins them" in warning for warning in report.warnings)
+    store = MelStore(tmp_path / "out")
+    for split in ("train", "validation"):
+        windows = Windows(store, split, 64, 64)
+        assert len(windows.entries) == len(windows.phrases) >= 1
+        assert all(entry.frames >= 72 for entry in windows.entries)
+        mels = windows.transfer(np.random.default_rng(0), 2, None)
+        assert mels["target"].shape == (2, 1, 32, 64)
+        assert not torch.equal(mels["target"], mels["style"]) or split == "validation"
+
+
+def test_messages_say_what_is_wrong(recordings: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="nowhere does not exist; expected a folder"):
+        run(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file is a file; expected a folder that has"):
+        run(tmp_path / "file", tmp_path / "out")
+    with pytest.raises(InputError, match="file is a file; expected a folder for a mel store"):
+        run(recordings, tmp_path / "file")
+    (recordings / "horn").mkdir()
+    report = run(recordings, tmp_path / "out")
+    assert dict(report.failures)["horn"] == "it holds no recording"
+    assert "0.00 h" not in str(report)
+    assert " s train" in str(report)
+
+
+def test_a_full_disk_is_no_fault_of_the_recordings(recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "write_levels", full)
+    with pytest.raises(TimbrelError, match=r"No space left on device.*free some space"):
+        run(recordings, tmp_path / "out")
+
+
 def test_a_truncated_recording_gives_what_there_is(recordings: Path, tmp_path: Path):
     path = save(recordings / "violin" / "long.flac", tone(20))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -245,7 +319,7 @@ def test_training_data_is_within_the_store_format(recordings: Path, tmp_path: Pa
         assert entry.group is None
 
 
-@pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: save(p / "song.wav", tone(4))])
+@pytest.mark.parametrize("make", [lambda p: p.mkdir(), lambda p: save(p / "song.wav", tone(4))])
 def test_nothing_usable_shows_the_layout(tmp_path: Path, make):
     make(tmp_path / "recordings")
     with pytest.raises(InputError, match=r"no usable recording; expected .*folder") as caught:

@@ -191,7 +191,7 @@ def test_nothing_is_left_of_a_failure(voice, tiny_singles, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_peak", interrupt)
+    monkeypatch.setattr(module, "headroom", interrupt)
     with pytest.raises(KeyboardInterrupt):
         make(voice, tiny_singles)
     assert os.listdir(voice.parent / "out") == []

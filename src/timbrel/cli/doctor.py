@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 
 CORE = ("torch", "numpy", "scipy", "soundfile", "soxr", "imageio-ffmpeg", "safetensors", "tyro")
 PARTS = {  # what it is -> how it comes, what it unlocks
@@ -57,6 +56,8 @@ def doctor() -> None:
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

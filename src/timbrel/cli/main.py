@@ -32,7 +32,6 @@ from timbrel.cli import (
     transfer,
 )
 from timbrel.errors import TimbrelError
-from timbrel.parallel import share_processors
 
 DESCRIPTION = """Puts a recording on another instrument, keeping its melody and rhythm.
 
@@ -108,7 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"timbrel {timbrel.__version__}")
             return 0
         config = (tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs)
-        if args[0] != "train":  # which goes on for so long that the others' work ends
+        if args[0] != "train" and not {"-h", "--help"} & set(args):  # training goes on until the others' work ends
+            from timbrel.parallel import share_processors
+
             share_processors()
         with _stop_signals():
             return _app(args).cli(prog="timbrel", description=DESCRIPTION, args=args, config=config) or 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,7 +25,8 @@ class Windows:
 
     With aligned groups (`data synth`), `transfer` gives source and target from one group and the reference from
     another recording of the target's instrument and library. Without (`data prepare`), source and target are the
-    same window (`own`) and the reference is another moment of the same recording.
+    same window (`own`) and the reference is another moment of the same recording. Recordings that are too short, such
+    as single notes, are joined into phrases.
 
     Raises:
         InputError: the store holds held-out material, or nothing long enough in this split.
@@ -32,7 +35,10 @@ class Windows:
     def __init__(self, store: MelStore, split: str, frames: int, style_frames: int) -> None:
         self.store, self.frames, self.style_frames = store, frames, style_frames
         longest = max(frames, style_frames)
-        self.entries = [e for e in store.entries if e.split == split and e.frames >= longest + 8]
+        of_split = [e for e in store.entries if e.split == split]
+        self.phrases = _phrases([e for e in of_split if e.frames < longest + 8 and e.group is None], longest + 8)
+        self.entries = [e for e in of_split if e.frames >= longest + 8]
+        self.entries += [replace(p[0], id=f"{p[0].id}-phrase", frames=_frames(p)) for p in self.phrases]
         refuse_held_out(self.entries)
         if not self.entries:
             raise InputError(
@@ -49,7 +55,13 @@ class Windows:
             if not entry.degraded:
                 self.voices[entry.label, entry.library].append(entry)
         self.alone = [e for e in self.targets if not self._others(e)]
-        self._levels = functools.lru_cache(maxsize=None)(store.levels)
+        joined = {f"{phrase[0].id}-phrase": phrase for phrase in self.phrases}
+
+        def levels(entry: Entry) -> np.ndarray:
+            parts = joined.get(entry.id, [entry])
+            return store.levels(entry) if len(parts) == 1 else np.concatenate([store.levels(part) for part in parts])
+
+        self._levels = functools.lru_cache(maxsize=None)(levels)
 
     def window(self, entry: Entry, start: int, frames: int) -> np.ndarray:
         """uint8 [frames, n_mels]; past the end it is silent."""
@@ -123,3 +135,29 @@ class Windows:
         else:
             blend = torch.lerp(a, b, share)
         return quantise(blend, floor)
+
+
+def _phrases(short: Sequence[Entry], frames: int) -> list[list[Entry]]:
+    """Recordings of one label and library one after the other, each group of at least so many frames in all. Where
+    there are too few, they come again; what is left at the end belongs to the last group."""
+    voices: dict[tuple[str, str | None], list[Entry]] = defaultdict(list)
+    for entry in short:
+        voices[entry.label, entry.library].append(entry)
+    phrases: list[list[Entry]] = []
+    for entries in voices.values():
+        made: list[list[Entry]] = [[]]
+        for entry in entries:
+            made[-1].append(entry)
+            if _frames(made[-1]) >= frames:
+                made.append([])
+        rest = made.pop()
+        if made:
+            made[-1] += rest
+        elif _frames(rest):
+            made = [rest * -(-frames // _frames(rest))]
+        phrases += made
+    return phrases
+
+
+def _frames(entries: Sequence[Entry]) -> int:
+    return sum(entry.frames for entry in entries)

@@ -309,7 +309,9 @@ def _addresses(allow_private: bool) -> Iterator[None]:
     def public(host: Any, *args: Any, **options: Any) -> Any:
         places = resolve(host, *args, **options)
         name = host.decode() if isinstance(host, bytes) else host
-        if name not in proxies and not all(ip_address(place[4][0].partition("%")[0]).is_global for place in places):
+        if name not in proxies and not all(
+            ip_address(str(place[4][0]).partition("%")[0]).is_global for place in places
+        ):
             raise socket.gaierror(
                 f"{name} is an address of this machine or its own network, from which nothing is fetched without "
                 "--allow-private (allow_private=True)"

@@ -38,11 +38,13 @@ from timbrel.data.recordings import (
     warn_alone,
 )
 from timbrel.data.splits import assign_split, split_keys
-from timbrel.data.store import Entry, StoreWriter, quantise, write_levels, write_manifest
+from timbrel.data.store import Entry, StoreWriter, load_levels, quantise, write_levels, write_manifest
 from timbrel.errors import AudioError, InputError
 
 EDGE_S = 0.1  # silence kept before the first and after the last sound
 REST_S = 1.0  # silence kept of a longer one between two sounds
+ENOUGH_S = 3.2  # of a recording that training can use alone, by the recipes that ship
+COMPARED = 640  # frames, from the beginning of recordings that may be copies
 PIECE_S = 600.0  # longest mel in the store
 
 
@@ -89,6 +91,12 @@ def prepare(
     if not entries:
         raise nothing_usable(root, pool.failures)
     split, warnings = _split(entries, validation_share, seed)
+    seconds = {source: sum(part.frames for part in parts) / config.frame_rate for source, parts in entries.items()}
+    short = Counter(label_of(source) for source in entries if seconds[source] < ENOUGH_S)
+    warnings += [
+        f"{count} of {label}'s recordings have under {ENOUGH_S:g} s; training joins them into phrases"
+        for label, count in short.items()
+    ]
     _write_manifest(out, split)
     hours = {label_of(source): {"train": 0.0, "validation": 0.0} for source in entries}
     for entry in split:
@@ -117,6 +125,9 @@ def _finish(jobs: Sequence[_Job], validation_share: float, pool: Pool) -> tuple[
     jobs = [replace(job, block_share=validation_share) if count[job.label] == 1 else job for job in jobs]
     reused = sum(job.record.exists() for job in jobs)
     entries = _entries(jobs, pool)
+    for copy, original in _copies(entries, jobs).items():
+        del entries[copy]
+        pool.failures.append((copy, f"it is a copy of {original}, and would be in training and validation at once"))
     left = Counter(map(label_of, entries))
     alone = [job for job in jobs if job.source in entries and left[job.label] == 1 and count[job.label] > 1]
     entries |= _entries([replace(job, block_share=validation_share) for job in alone], pool)
@@ -126,6 +137,32 @@ def _finish(jobs: Sequence[_Job], validation_share: float, pool: Pool) -> tuple[
 def _entries(jobs: Sequence[_Job], pool: Pool) -> dict[str, list[Entry]]:
     """Source -> entries of every job that succeeds, now or in an earlier run."""
     return {job.source: [Entry(**entry) for entry in entries] for job, entries in pool.finish(_prepare, jobs)}
+
+
+def _copies(entries: Mapping[str, list[Entry]], jobs: Sequence[_Job]) -> dict[str, str]:
+    """Each recording that has the sound of another one of its label, also in another format -> that other one."""
+    out, floor = (jobs[0].out, jobs[0].config.floor_db) if jobs else (Path(), 0.0)
+    heard: dict[str, list[tuple[str, int, np.ndarray]]] = defaultdict(list)  # label -> source, frames, dB in short
+    copies = {}
+    for source, parts in sorted(entries.items()):
+        frames, levels = sum(part.frames for part in parts), load_levels(out, parts[0].id)[:COMPARED]
+        pooled = np.array([part.mean(axis=0) for part in np.array_split(levels, -(-len(levels) // 16))]) * -floor / 255
+        pooled = pooled.astype(np.float16)  # there may be many
+        for other, count, before in heard[label_of(source)]:
+            if abs(count - frames) < 32 and _sounds_alike(pooled, before):
+                copies[source] = other
+                break
+        else:
+            heard[label_of(source)].append((source, frames, pooled))
+    return copies
+
+
+def _sounds_alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether levels in dB above the floor [time, n_mels] are the same where they are not faint, but for a codec."""
+    time = min(len(one), len(other))
+    one, other = one[:time].astype(np.float32), other[:time].astype(np.float32)
+    loud = np.maximum(one, other) > max(one.max(), other.max()) - 30
+    return bool(np.abs(one - other)[loud].mean() < 1)
 
 
 def _split(entries: Mapping[str, list[Entry]], validation_share: float, seed: int) -> tuple[list[Entry], list[str]]:
@@ -247,7 +284,7 @@ def _sound(power: np.ndarray, job: _Job) -> tuple[float, np.ndarray]:
     if len(kept) < frames(job.min_seconds):
         raise AudioError(
             f"{job.source} holds {len(kept) / job.config.frame_rate:.1f} s of sound; expected at least "
-            f"{job.min_seconds:g} s (min_seconds)"
+            f"{job.min_seconds:g} s (min_seconds): lower that for single notes, which training joins into phrases"
         )
     return gain_db, kept
 

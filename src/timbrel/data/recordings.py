@@ -5,6 +5,7 @@ recordings/INSTRUMENT/**/*.mp3|wav|flac|...
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -12,12 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from timbrel.audio.io import AudioReader, StreamResampler
+from timbrel.audio.stereo import scan_blocks
 from timbrel.errors import InputError, TimbrelError
 from timbrel.files import write_text
 from timbrel.parallel import outcomes
@@ -100,7 +103,7 @@ class PrepareReport:
 
     def __str__(self) -> str:
         hours = [
-            f"  {label}: " + ", ".join(f"{hours:.2f} h {split}" for split, hours in by_split.items())
+            f"  {label}: " + ", ".join(f"{_time(hours)} {split}" for split, hours in by_split.items())
             for label, by_split in self.hours.items()
         ]
         return "\n".join(
@@ -111,6 +114,18 @@ class PrepareReport:
                 *(f"skipped {source}: {reason}" for source, reason in self.failures),
             ]
         )
+
+
+def _time(hours: float) -> str:
+    """As hours, minutes or seconds.
+
+    >>> _time(2.5), _time(0.25), _time(0.01)
+    ('2.5 h', '15 min', '36 s')
+    """
+    for unit, seconds in (("h", 3600), ("min", 60)):
+        if hours * 3600 >= seconds:
+            return f"{hours * 3600 / seconds:.3g} {unit}"
+    return f"{hours * 3600:.3g} s"
 
 
 def label_of(source: str) -> str:
@@ -125,11 +140,14 @@ def find_recordings(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
         InputError: there is no recording.
     """
     if not root.is_dir():
-        raise nothing_usable(root, [])
-    folders = [path for path in root.iterdir() if path.is_dir()]
+        what = "is a file" if root.exists() else "does not exist"
+        raise InputError(f"{root} {what}; expected a folder that has a folder of recordings for each instrument")
+    folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
     sources = only_recordings(root, (path for folder in folders for path in folder.rglob("*")))
     loose = only_recordings(root, root.iterdir())
     failures = [(name, "it is in no instrument's folder; move it into one") for name in loose]
+    labels = set(map(label_of, sources))
+    failures += [(path.name, "it holds no recording") for path in folders if sources and path.name not in labels]
     if not sources:
         raise nothing_usable(root, failures)
     return sources, failures
@@ -164,10 +182,16 @@ def warn_alone(source: str, splits: set[str]) -> str:
 
 
 def mono_blocks(reader: AudioReader, sample_rate: int) -> Iterator[np.ndarray]:
-    """A recording mixed to mono and resampled: blocks [samples], float32."""
+    """A recording mixed to mono and resampled: blocks [samples], float32. A channel that is upside down in the first
+    minute, and would cancel the others, is turned."""
     resampler = StreamResampler(reader.sample_rate, sample_rate, 1)
-    for block in reader.blocks(BLOCK):
-        yield resampler.push(block.mean(axis=0, keepdims=True))[0]
+    blocks = reader.blocks(BLOCK)
+    first = list(islice(blocks, -(-60 * reader.sample_rate // BLOCK)))
+    signs = scan_blocks(first, reader.sample_rate).signs.astype(np.float32)[:, None]
+    while first:
+        yield resampler.push((first.pop(0) * signs).mean(axis=0, keepdims=True))[0]
+    for block in blocks:
+        yield resampler.push((block * signs).mean(axis=0, keepdims=True))[0]
     yield resampler.finish()[0]
 
 
@@ -226,6 +250,11 @@ class Pool:
                 if (error := outcome.exception()) is None:
                     yield job, outcome.result()
                 else:
+                    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                        raise TimbrelError(
+                            f"{job.out} cannot be written ({error.strerror}); what is finished is kept: free some "
+                            "space, and run the same again"
+                        ) from error
                     kind = "" if isinstance(error, TimbrelError) else f"{type(error).__name__}: "
                     self.failures.append((job.source, f"{kind}{error}"))
         self.failures.sort()

@@ -71,12 +71,14 @@ class StoreWriter:
     run leaves a store that is valid and shorter.
 
     Raises:
-        InputError: if `folder` holds a store of another MelConfig.
+        InputError: if `folder` holds a store of another MelConfig, or is a file.
     """
 
     def __init__(self, folder: str | Path, config: MelConfig) -> None:
         self.folder = Path(folder)
         self.config = config
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder} is a file; expected a folder for a mel store, new or of an earlier run")
         (self.folder / "mels").mkdir(parents=True, exist_ok=True)
         path = self.folder / "config.json"
         if path.exists():
@@ -139,12 +141,17 @@ class MelStore:
 
     def levels(self, entry: Entry) -> np.ndarray:
         """Memory map of one recording, uint8 [frames, n_mels]."""
-        return np.load(self.folder / "mels" / f"{entry.id}.npy", mmap_mode="r")
+        return load_levels(self.folder, entry.id)
 
     def mel(self, entry: Entry, start: int = 0, frames: int | None = None) -> Tensor:
         """One recording, or a part of it: float32 dB [n_mels, frames]."""
         stop = None if frames is None else start + frames
         return dequantise(np.array(self.levels(entry)[start:stop]), self.config.floor_db)
+
+
+def load_levels(folder: Path, entry_id: str) -> np.ndarray:
+    """Memory map of one mel of the store at `folder`, uint8 [frames, n_mels]."""
+    return np.load(folder / "mels" / f"{entry_id}.npy", mmap_mode="r")
 
 
 def write_levels(folder: Path, entry_id: str, levels: np.ndarray) -> None:

@@ -178,9 +178,9 @@ class _Run:
         remark = f"{checkpoint} is from before" if checkpoint.exists() else "there is no checkpoint yet"
         return TimbrelError(
             f"{name} became {value} within the {self.state.progress.count} steps up to {self.state.step}, where a "
-            f"finite number was expected ({remark}). Start over (resume=False, or another folder) with a learning_rate "
-            f"below {recipe.learning_rate:g}, a clip_norm below {recipe.clip_norm:g}, more than {recipe.warmup_steps} "
-            "warmup_steps or precision fp32; or look for NaN in the data"
+            f"finite number was expected ({remark}). Start over (--restart, resume=False, or another folder) with a "
+            f"learning_rate below {recipe.learning_rate:g}, a clip_norm below {recipe.clip_norm:g}, more than "
+            f"{recipe.warmup_steps} warmup_steps or precision fp32; or look for NaN in the data"
         )
 
     def _validate(self) -> None:

@@ -35,7 +35,7 @@ FREE_FIELDS = frozenset(
 BETAS = (0.9, 0.99)
 ADVERSARY_BETAS = (0.8, 0.99)  # less momentum for what chases a moving target (Kong et al. 2020, arXiv 2010.05646)
 ADVERSARY = "adversary/"  # before the names of the adversaries' tensors
-REMEDY = "give another folder, or resume=False to start over"
+REMEDY = "give another folder, or start over (--restart, resume=False)"
 
 
 class Optimised:
