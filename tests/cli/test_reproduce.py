@@ -31,6 +31,19 @@ def test_001_says_what_is_wrong_and_leaves_nothing(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_002_is_asked_as_the_command_says(monkeypatch):
+    from timbrel.experiments.report_002 import run
+
+    made = []
+    monkeypatch.setattr(run, "reproduce", lambda *args, **options: made.append((args, options)))
+    assert main(["reproduce", "002", "--out", "o"]) == 0
+    assert main(["reproduce", "002", "--out", "o", "--quick", "--data", "d", "--workers", "1"]) == 0
+    assert made == [
+        ((Path("o"),), {"quick": False, "budget": None, "data": None, "workers": None}),
+        ((Path("o"),), {"quick": True, "budget": None, "data": Path("d"), "workers": 1}),
+    ]
+
+
 def test_003_is_asked_as_the_command_says(monkeypatch):
     from timbrel.experiments.report_003 import run
 

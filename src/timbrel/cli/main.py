@@ -81,6 +81,7 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "evaluate distance": evaluate.distance,
     "reproduce": "Compute the reports' tables and figures anew.",
     "reproduce 001": reproduce.report_001,
+    "reproduce 002": reproduce.report_002,
     "reproduce 003": reproduce.report_003,
     "doctor": doctor.doctor,
 }

@@ -159,6 +159,26 @@ def _drawn(clips: Mapping[str, NDArray]) -> bytes:
     return png(mel_figure(panels, config, size=(6.4, 1.8), dpi=72), colours=48)
 
 
+Grid = Sequence[Sequence[tuple[str, NDArray]]]
+"""Titled mels [n_mels, frames] in dB, in rows."""
+
+
+def mel_grid(grid: Grid, floor_db: float) -> Any:
+    """A figure of matplotlib with small mels, without axes."""
+    from matplotlib.figure import Figure as Drawing
+
+    columns = max(map(len, grid))
+    drawing = Drawing(figsize=(1.9 * columns, 2.1 * len(grid)), dpi=90, layout="constrained")
+    axes = drawing.subplots(len(grid), columns, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for line, row in zip(axes, grid, strict=True):
+        for axis, (title, mel) in zip(line, row, strict=False):
+            axis.imshow(mel, origin="lower", aspect="auto", cmap="magma", vmin=floor_db, vmax=0)
+            axis.set_title(title, fontsize=8)
+    return drawing
+
+
 def png(drawing: Any, *, colours: int = 64) -> bytes:
     """A matplotlib figure as a small PNG, of so many colours."""
     from PIL import Image

@@ -193,8 +193,12 @@ class PictureUNet(VelocityNetwork):
         self.leave = nn.Conv2d(widths[0], config.latent_channels, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
 
+    def embed(self, timesteps: Tensor, *condition: Any) -> Tensor:
+        """What every block is told: [batch, embedding_width]."""
+        return self.time(sinusoidal_embedding(timesteps, self.config.embedding_width))
+
     def network(self, x: Tensor, timesteps: Tensor, *condition: Any) -> Tensor:
-        embedding = self.time(sinusoidal_embedding(timesteps, self.config.embedding_width))
+        embedding = self.embed(timesteps, *condition)
         height, frames = x.shape[-2:]
         multiple = 2 ** len(self.downs)
         x = self.enter(F.pad(x, (0, -frames % multiple, 0, -height % multiple)))

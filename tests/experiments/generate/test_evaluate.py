@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.data.store import Entry, StoreWriter, levelled
@@ -11,7 +12,9 @@ from timbrel.experiments.generate import rows
 from timbrel.experiments.generate.evaluate import evaluate
 from timbrel.experiments.generate.summary import class_table, summarise
 from timbrel.metrics import heard
+from timbrel.pipelines import generate as pipelines
 from timbrel.systems.folder import load_system
+from timbrel.systems.generate import GenerateSystem
 
 CLASSES = {"violin": 440.0, "cello": 110.0, "whistle": 2000.0}
 
@@ -19,7 +22,7 @@ CLASSES = {"violin": 440.0, "cello": 110.0, "whistle": 2000.0}
 @pytest.fixture
 def store(tmp_path, tiny_generator):
     """Five sounds of each class, one of them held out."""
-    rng, mel = np.random.default_rng(0), load_system(tiny_generator).mel
+    rng, mel = np.random.default_rng(0), load_system(tiny_generator, GenerateSystem).mel
     writer = StoreWriter(tmp_path / "sounds", mel)
     for label, hz in CLASSES.items():
         for number in range(5):
@@ -34,8 +37,8 @@ def store(tmp_path, tiny_generator):
 def quick(monkeypatch):
     """Without musicnn, and a short training of the judge."""
     monkeypatch.setattr(heard, "available", lambda: False)
-    train = module.train_classifier
-    monkeypatch.setattr(module, "train_classifier", lambda *args, **kw: train(*args, epochs=150, **kw))
+    train = rows.train_classifier
+    monkeypatch.setattr(rows, "train_classifier", lambda *args, **kw: train(*args, epochs=150, **kw))
     rows._judge.cache_clear()
 
 
@@ -61,8 +64,7 @@ def test_a_model_is_measured_and_a_second_run_measures_nothing(store, tiny_gener
 
 def test_texts_that_training_never_draws_and_those_that_the_model_refuses(store, tiny_generator, tmp_path):
     run = module.Run(tmp_path, str(store), str(tiny_generator), None, (), 2, 1, None, 0)
-    labels = list(CLASSES)
-    module._trained_judge(module.MelStore(store), labels, 0).save(tmp_path / "classifier.safetensors")
+    rows.train_judge(rows.MelStore(store), list(CLASSES)).save(tmp_path / "classifier.safetensors")
     judge = rows._judge(run)
     ontology = Ontology.load()
     assert judge._prompts("generated", "violin") == ["violin", "violin"]
@@ -70,8 +72,28 @@ def test_texts_that_training_never_draws_and_those_that_the_model_refuses(store,
     assert unseen.issuperset(judge._prompts("aliases", "violin"))
     assert len(judge._prompts("wordings", "violin")) == 2
     assert unseen.isdisjoint(judge._prompts("wordings", "violin"))
-    [refused] = judge._made(["xqzzk"])
+    [refused], [mel] = judge._made(["xqzzk"]), judge._made_mels(["xqzzk"])
     assert not refused.any()
+    assert (mel == judge.mel.floor_db).all()
+
+
+def test_a_run_on_mels_judges_what_the_pipeline_inverts(store, tiny_generator, tmp_path, monkeypatch):
+    inverted = []
+    monkeypatch.setattr(
+        pipelines, "invert_mel", lambda mel, *_, length, **kw: inverted.append(mel) or torch.ones(1, 1, length)
+    )
+    run = module.Run(tmp_path, str(store), str(tiny_generator), None, (), 2, 3, None, 7, on_mels=True)
+    rows.train_judge(rows.MelStore(store), list(CLASSES)).save(tmp_path / "classifier.safetensors")
+    judge = rows._judge(run)
+    list(judge._made(["violin", "a cello"]))
+    mels = [mel for _, mel in judge.sounds("generated", "violin")]
+    np.testing.assert_allclose(mels[0], inverted[0][0, 0].numpy(), atol=1e-3)
+    assert np.abs(mels[1] - mels[0]).max() > 1
+    [(waveform, noise)] = judge.sounds("noise", "violin")
+    assert waveform is None
+    assert noise.shape == mels[0].shape
+    measured = rows.measure(run, "real", "violin")
+    assert [list(sound["embeddings"]) for sound in measured] == [[judge.classifier.name]]
 
 
 def sound(taken_for, at, nearest_db=30.0):

@@ -14,7 +14,6 @@ from timbrel.data.splits import refuse_held_out
 from timbrel.data.store import Entry, MelStore, dequantise
 from timbrel.errors import InputError
 
-
 QUIET_DB = 30.0
 
 

@@ -20,12 +20,16 @@ from timbrel.audio.mel import mel_spectrogram
 from timbrel.data.sounds.captions import held_out_captions
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.data.store import Entry, MelStore
+from timbrel.diffusion.samplers import dpm_solver_pp_2m, seeded_noise
+from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.experiments.run import Result
 from timbrel.metrics import copies, heard
 from timbrel.metrics.encoders import load_encoder
-from timbrel.metrics.sounds import FRAMES, SoundClassifier, features, window
+from timbrel.metrics.sounds import FRAMES, SoundClassifier, features, train_classifier, window
 from timbrel.pipelines.generate import GeneratePipeline
 from timbrel.pipelines.settings import GenerateSettings
+from timbrel.systems.base import Sampling
+from timbrel.systems.generate import GenerateSystem
 
 ROWS = {
     "generated": "the model, by the class's name",
@@ -38,8 +42,8 @@ ROWS = {
     "noise": "white noise",
     "silence": "silence",
 }
+MADE, KNOWN = ("generated", "wordings", "aliases"), ("noise", "silence")
 REFERENCE = "reference"  # the row that distances are from: further real sounds of the training half
-MADE = ("generated", "wordings", "aliases")
 TAGGED = {
     "piano": "piano",
     "classical guitar": "guitar",
@@ -67,6 +71,7 @@ class Run:
     steps: int | None
     guidance: float | None
     seed: int
+    on_mels: bool = False
 
 
 class Judge:
@@ -80,44 +85,57 @@ class Judge:
         self.classifier = SoundClassifier.load(run.out / "classifier.safetensors")
         self.pipe = GeneratePipeline.load(run.model)
 
-    def waveforms(self, row: str, label: str) -> Iterator[NDArray]:
-        """The sounds of a row of one class, [samples] each."""
+    def sounds(self, row: str, label: str) -> Iterator[tuple[NDArray | None, NDArray]]:
+        """Waveforms [samples], of a run on mels None, and mels in dB [n_mels, FRAMES] of a row of one class."""
+        if self.run.on_mels:
+            yield from ((None, mel) for mel in self._mels(row, label))
+        else:
+            yield from ((waveform, self._heard(waveform)) for waveform in self._waveforms(row, label))
+
+    def _waveforms(self, row: str, label: str) -> Iterator[NDArray]:
         if row in MADE:
             yield from self._made(self._prompts(row, label))
-        elif row == "noise":
-            yield self._rng(label).standard_normal(self.samples, dtype=np.float32) * np.float32(TARGET_RMS)
-        elif row == "silence":
-            yield np.zeros(self.samples, np.float32)
+        elif row in KNOWN:
+            yield self._known(row, label)
         else:
-            yield from map(self._inverted, self._mels(row, label))
+            yield from map(self._inverted, self._real_mels(row, label))
 
     def _mels(self, row: str, label: str) -> Iterator[NDArray]:
-        """Of real sounds."""
+        if row in MADE:
+            yield from self._made_mels(self._prompts(row, label))
+        elif row in KNOWN:
+            yield self._heard(self._known(row, label))
+        else:
+            yield from self._real_mels(row, label)
+
+    def _known(self, row: str, label: str) -> NDArray:
+        if row == "silence":
+            return np.zeros(self.samples, np.float32)
+        return self._rng(label).standard_normal(self.samples, dtype=np.float32) * np.float32(TARGET_RMS)
+
+    def _real_mels(self, row: str, label: str) -> Iterator[NDArray]:
         takes = self.run.takes
         split = "validation" if row in ("real", "codec") else "train"
         first, last = {"half": (takes, 2 * takes), "copies": (0, 1)}.get(row, (0, takes))
         entries = self.entries(label, split)
         for i in self._rng(label).permutation(len(entries))[first:last]:
-            mel = self.real(entries[i])
+            mel = beginning(self.store, entries[i])
             yield self._coded(mel) if row in ("codec", "copies") else mel
 
     def entries(self, label: str, split: str) -> list[Entry]:
         return [e for e in self.store.entries if e.label == label and e.split == split]
 
-    def real(self, entry: Entry) -> NDArray:
-        """The beginning of a sound: dB [n_mels, FRAMES]."""
-        return window(self.store.mel(entry, 0, FRAMES).numpy(), self.mel.floor_db)
-
-    def heard(self, waveform: NDArray) -> NDArray:
+    def _heard(self, waveform: NDArray) -> NDArray:
         """The mel of a sound: dB [n_mels, FRAMES]."""
         mel = mel_spectrogram(torch.from_numpy(waveform)[None, None], self.mel)[0, 0].numpy()
         return window(mel, self.mel.floor_db)
 
-    def embedded(self, waveform: NDArray, seen: NDArray) -> dict[str, list[list[float]]]:
-        """Windows [n, d] as each encoder hears them, in four digits."""
+    def embedded(self, waveform: NDArray | None, seen: NDArray) -> dict[str, list[list[float]]]:
+        """Windows [n, d] as each encoder hears them, in four digits; of a mel alone as the classifier sees it."""
         rows = {self.classifier.name: self.classifier.embed(torch.from_numpy(seen)[None]).numpy()}
-        for encoder in self.encoders:
-            rows[encoder.name] = encoder.embed(resample(waveform[None], self.mel.sample_rate, encoder.sample_rate)[0])
+        if waveform is not None:
+            for ear in self.encoders:
+                rows[ear.name] = ear.embed(resample(waveform[None], self.mel.sample_rate, ear.sample_rate)[0])
         return {name: [[float(f"{x:.4g}") for x in line] for line in lines] for name, lines in rows.items()}
 
     def nearest_db(self, mel: NDArray, label: str) -> float:
@@ -149,6 +167,17 @@ class Judge:
                 [take] = self.pipe(prompt, duration_s=duration_s, settings=replace(settings, seed=run.seed + number))
             yield take.waveform[0]
 
+    def _made_mels(self, prompts: Sequence[str]) -> Iterator[NDArray]:
+        """What `_made` inverts."""
+        run, model = self.run, self.pipe.model
+        sampling = Sampling(**model.info.get("sampling", {}))
+        steps, guidance = run.steps or sampling.steps, sampling.guidance if run.guidance is None else run.guidance
+        for number, prompt in enumerate(prompts):
+            if model.text.knows(prompt):
+                yield from made_mels(model, prompt, [run.seed + number], steps=steps, guidance=guidance)
+            else:
+                yield np.full((self.mel.n_mels, FRAMES), self.mel.floor_db, np.float32)
+
     @torch.inference_mode()
     def _coded(self, mel: NDArray) -> NDArray:
         codec = self.pipe.model.codec
@@ -164,11 +193,10 @@ _judge = lru_cache(maxsize=1)(Judge)
 def measure(run: Run, row: str, label: str) -> list[Result]:
     """How each sound of a row of one class is judged, and embedded."""
     judge = _judge(run)
-    return [_judged(judge, row, label, waveform, number) for number, waveform in enumerate(judge.waveforms(row, label))]
+    return [_judged(judge, row, label, number, *sound) for number, sound in enumerate(judge.sounds(row, label), 1)]
 
 
-def _judged(judge: Judge, row: str, label: str, waveform: NDArray, number: int) -> Result:
-    mel, rate = judge.heard(waveform), judge.mel.sample_rate
+def _judged(judge: Judge, row: str, label: str, number: int, waveform: NDArray | None, mel: NDArray) -> Result:
     seen = features(mel)
     sound: Result = {
         "taken_for": judge.classifier.ranked(seen)[:5],
@@ -176,6 +204,9 @@ def _judged(judge: Judge, row: str, label: str, waveform: NDArray, number: int) 
     }
     if row in ("generated", "real", "copies"):
         sound["nearest_db"] = judge.nearest_db(mel, label)
+    if waveform is None:
+        return sound
+    rate = judge.mel.sample_rate
     if row in ("generated", "real", "codec") and label in TAGGED and heard.available():
         sound |= heard.evaluate(TAGGED[label], waveform, rate, tuple(heard.INSTRUMENTS))
     if row == "generated":
@@ -183,11 +214,34 @@ def _judged(judge: Judge, row: str, label: str, waveform: NDArray, number: int) 
     return sound
 
 
+@torch.inference_mode()
+def made_mels(
+    model: GenerateSystem, prompt: str, seeds: Sequence[int], *, steps: int, guidance: float
+) -> list[NDArray]:
+    """Mels in dB [n_mels, FRAMES] of a text, one for each seed, before they are inverted."""
+    noise = seeded_noise(model.latent_shape(FRAMES), seeds, device=next(model.denoiser.parameters()).device)
+    denoiser = model.model(prompt, guidance_scale=guidance)
+    latents = dpm_solver_pp_2m(denoiser, noise, model.schedule, inference_timesteps(model.schedule, steps))
+    return list(model.decode(latents)[:, 0, :, :FRAMES].cpu().numpy())
+
+
+def beginning(store: MelStore, entry: Entry) -> NDArray:
+    """Of a sound, with silence after one that is shorter: dB [n_mels, FRAMES]."""
+    return window(store.mel(entry, 0, FRAMES).numpy(), store.config.floor_db)
+
+
+def train_judge(store: MelStore, labels: Sequence[str], seed: int = 0) -> SoundClassifier:
+    """A classifier of these classes, trained on the beginnings of the training half's sounds."""
+    entries = [entry for entry in store.entries if entry.split == "train" and entry.label in labels]
+    seen = np.stack([features(beginning(store, entry)) for entry in entries])
+    return train_classifier(seen, [entry.label for entry in entries], seed=seed)
+
+
 def take_path(out: Path, label: str, number: int) -> Path:
     """Of a take that is kept to be heard."""
     folder = out / "takes"
     folder.mkdir(exist_ok=True)
-    return folder / f"{file_name(label)}-{number + 1}.flac"
+    return folder / f"{file_name(label)}-{number}.flac"
 
 
 def file_name(label: str) -> str:

@@ -71,8 +71,9 @@ def _measures(ontology: Ontology, copy_db: float) -> dict[str, Measure]:
 
 def _by_class(sounds: Sounds, measure: Measure) -> dict[str, float]:
     """Means of the classes that have the figure."""
-    values = {label: [measure(label, sound) for sound in some] for label, some in sounds.items()}
-    return {label: float(np.mean(some)) for label, some in values.items() if some and None not in some}
+    measured = {label: [measure(label, sound) for sound in some] for label, some in sounds.items()}
+    values = {label: [value for value in some if value is not None] for label, some in measured.items()}
+    return {label: float(np.mean(some)) for label, some in values.items() if some}
 
 
 def _means(sounds: Sounds, measures: Mapping[str, Measure]) -> Result:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from timbrel.audio.io import write_audio
-from timbrel.experiments.page import png
+from timbrel.experiments.page import mel_grid, png
 from timbrel.experiments.report_001 import budget
 from timbrel.experiments.report_001.clips import MEL, generated, mels, noise, sound, transferred
 from timbrel.experiments.report_001.parts import Run, load, rebuilt
@@ -99,21 +99,14 @@ def _figures_3_to_6(run: Run) -> tuple[dict[str, Grid], dict[str, Any]]:
 
 def _mels(run: Run, name: str, grid: Grid, recordings: Mapping[str, Any]) -> dict[str, str]:
     """Draws a grid and writes its sounds: the recording of a title in `recordings`, the inverted mel of another."""
-    columns = max(map(len, grid))
-    drawing = Figure(figsize=(1.9 * columns, 2.1 * len(grid)), dpi=90, layout="constrained")
-    axes = drawing.subplots(len(grid), columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
     sounds = {}
-    for i, row in enumerate(grid):
-        for axis, (title, mel) in zip(axes[i], row, strict=False):
-            axis.imshow(mel[0].numpy(), origin="lower", aspect="auto", cmap="magma", vmin=MEL.floor_db, vmax=0)
-            axis.set_title(title, fontsize=8)
-            file = f"{name}-{title}.flac".replace(" ", "-").translate(str.maketrans("", "", ":,[]()="))
-            waveform = recordings[title] if title in recordings else sound(mel)
-            write_audio(run.out / "audio" / file, waveform[None], MEL.sample_rate, overwrite=True)
-            sounds[title] = f"audio/{file}"
-    _save(run, name, drawing)
+    for title, mel in (panel for row in grid for panel in row):
+        file = f"{name}-{title}.flac".replace(" ", "-").translate(str.maketrans("", "", ":,[]()="))
+        waveform = recordings[title] if title in recordings else sound(mel)
+        write_audio(run.out / "audio" / file, waveform[None], MEL.sample_rate, overwrite=True)
+        sounds[title] = f"audio/{file}"
+    arrays = [[(title, mel[0].numpy()) for title, mel in row] for row in grid]
+    _save(run, name, mel_grid(arrays, MEL.floor_db))
     return sounds
 
 
