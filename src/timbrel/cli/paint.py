@@ -8,7 +8,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from timbrel.cli.shared import FLAGS, PaintFlags, plain_warnings
+from timbrel.cli.shared import FLAGS, PaintFlags, plain_warnings, progress_bar
+from timbrel.errors import InputError
 from timbrel.pipelines.settings import MOST_TAKES, check_whole
 
 DEFAULTS = PaintFlags()
@@ -21,6 +22,7 @@ def paint(
     start_s: Annotated[float | None, arg(name="start", metavar="S", help_behavior_hint="(default: the middle)")] = None,
     settings: Annotated[PaintFlags, FLAGS] = DEFAULTS,
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE.png", help_behavior_hint="")] = None,
+    movie: Annotated[Path | None, arg(metavar="FILE.mp4", help_behavior_hint="")] = None,
     overwrite: bool = False,
     model: Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="")] = None,
 ) -> None:
@@ -30,8 +32,10 @@ def paint(
 
         timbrel paint song.mp3 -o out.png
         timbrel paint song.mp3 -n 4 --seed 7 --start 60
+        timbrel paint song.mp3 --movie song.mp4
 
-    The second writes song-7.png to song-10.png: the number is the seed that paints the picture again.
+    The second writes song-7.png to song-10.png: the number is the seed that paints the picture again. The third paints
+    the whole song, in time with it.
 
     Args:
         song: The recording.
@@ -39,13 +43,18 @@ def paint(
         start_s: From where on it is heard, in seconds.
         settings: How it is painted.
         output: Where the picture goes; several get their seed before the suffix.
-        overwrite: Replace pictures that exist.
+        movie: Make a movie of the whole song, and no pictures.
+        overwrite: Replace what exists.
         model: The model, of `timbrel train picture`.
     """
     from timbrel.audio.io import check_output
     from timbrel.pipelines.picture import PaintPipeline
 
     begin = time.monotonic()
+    if movie is not None:
+        _movie(song, movie, output, settings, overwrite, model)
+        print(f"{song} -> {movie} ({time.monotonic() - begin:.1f} s)")
+        return
     check_whole("num_pictures", num_pictures, 1, MOST_TAKES)
     paths = _paths(song, output, settings.seed, num_pictures)
     for path in paths:
@@ -56,6 +65,18 @@ def paint(
         for path, picture in zip(paths, made, strict=True):
             picture.save(path, overwrite=overwrite)
     print(f"{song} -> {', '.join(map(str, paths))} ({time.monotonic() - begin:.1f} s)")
+
+
+def _movie(
+    song: Path, path: Path, output: Path | None, settings: PaintFlags, overwrite: bool, model: str | None
+) -> None:
+    from timbrel.pipelines.movie import movie
+    from timbrel.pipelines.picture import PaintPipeline
+
+    if output is not None:
+        raise InputError(f"--output is {output} and --movie {path}; expected one of them")
+    with progress_bar(song.name) as progress, plain_warnings():
+        movie(PaintPipeline.load(model), song, path, overwrite=overwrite, progress=progress, settings=settings)
 
 
 def _paths(song: Path, output: Path | None, seed: int, count: int) -> list[Path]:

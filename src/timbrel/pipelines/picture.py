@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from timbrel import files
 from timbrel.audio.io import check_output
@@ -131,24 +132,37 @@ class PaintPipeline:
         recording, prompt = Recording.of(source, sample_rate), self._prompt(settings.prompt)
         heard = recording.excerpt(start_s, CLIP_S, self.model.mel.sample_rate)
         features = self.model.hear(torch.from_numpy(heard))
-        guidance = self._sampling.guidance if settings.guidance_scale is None else settings.guidance_scale
-        model = self.model.model(self.model.condition(prompt, features), guidance)
-        steps = settings.num_inference_steps or self._sampling.steps
-        timesteps = inference_timesteps(self.model.schedule, steps)
         for seed in range(settings.seed, settings.seed + num_pictures):
-            noise = seeded_noise(self.model.latent_shape, [seed])
-            painted = self.model.decode(dpm_solver_pp_2m(model, noise, self.model.schedule, timesteps))[0]
+            levels = self.levels(self.latents(features, settings, seed))
             about = {
                 "model": self.name,
                 "music": Path(recording.name).name,
                 "prompt": prompt,
                 "seed": seed,
-                "steps": steps,
-                "guidance": guidance,
+                "steps": self._steps(settings),
+                "guidance": self._guidance(settings),
                 "size": settings.size,
             }
-            levels = ((painted.permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
             yield Picture(enlarge(levels, settings.size), about)
+
+    @torch.inference_mode()
+    def latents(self, features: Tensor | None, settings: PaintSettings, seed: int) -> Tensor:
+        """Latents [1, c, h, w] of a picture of music, as `model.hear` gives it [moments, width], or of none."""
+        model = self.model.model(self.model.condition(settings.prompt.strip(), features), self._guidance(settings))
+        timesteps = inference_timesteps(self.model.schedule, self._steps(settings))
+        noise = seeded_noise(self.model.latent_shape, [seed])
+        return dpm_solver_pp_2m(model, noise, self.model.schedule, timesteps)
+
+    @torch.inference_mode()
+    def levels(self, latents: Tensor) -> NDArray[np.float32]:
+        """Latents [1, c, h, w] as a picture of the model's own size [128, 128, 3], levels 0 to 255."""
+        return ((self.model.decode(latents)[0].permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
+
+    def _steps(self, settings: PaintSettings) -> int:
+        return settings.num_inference_steps or self._sampling.steps
+
+    def _guidance(self, settings: PaintSettings) -> float:
+        return self._sampling.guidance if settings.guidance_scale is None else settings.guidance_scale
 
     def _prompt(self, prompt: str) -> str:
         if not isinstance(prompt, str):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -158,11 +159,9 @@ class PictureStage(Stage):
 
     def __init__(self, recipe: PictureRecipe, model: PictureSystem, pictures: Pictures, music: Music) -> None:
         self.model, self.music, self.table = model, music, PictureTable(pictures)
-        self.numbers = {
-            split: [(_numbers(pictures, split, k), _numbers(music, split, k)) for k in range(len(LABELS))]
-            for split in SPLITS
-        }
-        if empty := [LABELS[k].name for k, some in enumerate(self.numbers["train"]) if not all(map(len, some))]:
+        self.pools = {split: (_Pool(pictures, split), _Pool(music, split)) for split in SPLITS}
+        counts = np.minimum(*(pool.count for pool in self.pools["train"]))
+        if empty := [label.name for label, count in zip(LABELS, counts, strict=True) if not count]:
             raise InputError(
                 f"there is no training picture or no music of {', '.join(empty)}; expected both of each label"
             )
@@ -229,12 +228,9 @@ class PictureStage(Stage):
 
     def _draw(self, split: str, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         """Clips of labels at random, each with a picture of its label, and noise."""
-        model, some = self.model, [k for k, pair in enumerate(self.numbers[split]) if all(map(len, pair))]
-        label = rng.choice(some, size)
-        picture, clip = (
-            torch.stack([self.numbers[split][k][of][int(rng.integers(len(self.numbers[split][k][of])))] for k in label])
-            for of in (0, 1)
-        )
+        model, pools = self.model, self.pools[split]
+        label = rng.choice(np.flatnonzero(np.minimum(*(pool.count for pool in pools))), size)
+        picture, clip = (pool.draw(label, rng) for pool in pools)
         each = len(self.prompts[0])
         features = self.music.features[clip].float()
         return {
@@ -313,10 +309,25 @@ class PictureStage(Stage):
         save_system(folder, self.model)
 
 
-def _numbers(of: Pictures | Music, split: str, label: int | None = None) -> Tensor:
-    """Which of them are of a split and, if it is given, of a label: numbers [n]."""
-    chosen = of.split == SPLITS.index(split)
-    return torch.nonzero(chosen if label is None else chosen & (of.label == label))[:, 0]
+class _Pool:
+    """The pictures or clips of a split, to draw some of given labels. `count` [labels]: how many each has."""
+
+    def __init__(self, of: Pictures | Music, split: str) -> None:
+        numbers = _numbers(of, split).numpy()
+        labels = of.label.numpy()[numbers]
+        self.numbers = numbers[np.argsort(labels, kind="stable")]
+        self.count = np.bincount(labels, minlength=len(LABELS))
+        self.first = np.cumsum(self.count) - self.count
+
+    def draw(self, label: NDArray, rng: np.random.Generator) -> Tensor:
+        """Numbers [n] of one of each label [n]."""
+        place = (rng.random(len(label)) * self.count[label]).astype(int)
+        return torch.from_numpy(self.numbers[self.first[label] + place])
+
+
+def _numbers(of: Pictures | Music, split: str) -> Tensor:
+    """Which of them are of a split: numbers [n]."""
+    return torch.nonzero(of.split == SPLITS.index(split))[:, 0]
 
 
 def _fit_latents(model: PictureSystem, pictures: Pictures) -> None:
