@@ -198,6 +198,10 @@ def test_guidance():
     torch.testing.assert_close(guided(conditioned, null, 0)(x, t), x)
     torch.testing.assert_close(guided(conditioned, null, 1)(x, t), 3 * x)
     assert len(calls) == 2
+    some = guided(conditioned, null, 2.5, until=500)
+    for timestep, expected in ((499, 6), (500, 3)):
+        torch.testing.assert_close(some(x, torch.full((len(x),), timestep)), expected * x)
+    assert len(calls) == 3
 
 
 @pytest.mark.parametrize(

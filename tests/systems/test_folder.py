@@ -103,6 +103,26 @@ def test_networks_are_bfloat16_on_disk_and_the_rest_is_exact(folder):
     assert {t.dtype for t in load_file(folder / "codec.safetensors").values()} == {torch.float32}
 
 
+def test_compact_weights_take_half_the_room_and_play_alike(single, tmp_path):
+    model = load_system(single, SingleSystem)
+    for parameter in model.denoiser.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    save_system(tmp_path / "plain", model)
+    save_system(tmp_path / "compact", model, compact=True)
+    sizes = [(tmp_path / name / "denoiser.safetensors").stat().st_size for name in ("plain", "compact")]
+    assert sizes[1] < 0.75 * sizes[0]  # names and what has one dimension are as large as before
+    loaded = load_system(tmp_path / "compact", SingleSystem)
+    for name, weight in model.denoiser.state_dict().items():
+        error = (loaded.denoiser.state_dict()[name] - weight).abs().max()
+        assert float(error) <= 0.005 * float(weight.abs().max()), name
+    tensors = load_file(tmp_path / "compact" / "denoiser.safetensors")
+    name = next(name for name in tensors if name.endswith(".weight.scale"))
+    for spoilt in ({name: tensors[name][:1]}, {}):
+        save_file({k: t for k, t in tensors.items() if k != name} | spoilt, tmp_path / "compact/denoiser.safetensors")
+        with pytest.raises(ModelError, match="has the shape"):
+            load_system(tmp_path / "compact", SingleSystem)
+
+
 def test_a_codec_comes_out_of_any_folder_with_one(folder, single, tmp_path):
     mel, codec = load_codec(folder, MelAutoencoder)
     save_system(tmp_path / "codec", CodecSystem(mel=mel, codec=codec, info={"purpose": "codec"}))
@@ -245,7 +265,7 @@ SPOILED = [
     (lambda f: change(f, mel={"n_mels": 64}), "mel.n_mels / codec.factor and the latent_height"),
     (lambda f: change(f, denoiser={"num_heads": 3}), "num_heads is 3; expected a divisor"),
     (lambda f: change(f, denoiser={"width": 4096}), "does not hold this model's weights"),
-    (lambda f: change(f, schedule={"kind": "square"}), "'square'; expected 'cosine' or 'linear'"),
+    (lambda f: change(f, schedule={"kind": "square"}), "'square'; expected 'cosine', 'linear' or 'scaled_linear'"),
     (lambda f: change(f, schedule={"num_train_timesteps": 10**9}), "num_train_timesteps is 1000000000; expected 2 to"),
     (lambda f: change(f, info=[]), r"info is \[\]; expected an object|info is \[\]; expected a value of type dict"),
     (lambda f: change(f, info={"sampling": {"steps": 0}}), "info.sampling.steps is 0; expected 1 to"),

@@ -110,7 +110,7 @@ def dpm_solver_pp_2m(
     return x
 
 
-def guided(model: Model, model_null: Model, guidance_scale: float) -> Model:
+def guided(model: Model, model_null: Model, guidance_scale: float, *, until: int | None = None) -> Model:
     """Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598, eq. 6), for any prediction type.
 
     Args:
@@ -118,11 +118,15 @@ def guided(model: Model, model_null: Model, guidance_scale: float) -> Model:
         model_null: the same with the null condition.
         guidance_scale: 1 is the condition as learned (one evaluation a step instead of two), 0 none of it,
             more than 1 exaggerates it.
+        until: the first timestep at which there is none: where next to nothing but noise is left, guidance drives what
+            is rare in a sample out of it (Kynkäänniemi et al. 2024, arXiv 2404.07724). None: it is always there.
     """
     if guidance_scale == 1:
         return model
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
+        if until is not None and int(t.min()) >= until:
+            return model(x, t)
         null = model_null(x, t)
         return null + guidance_scale * (model(x, t) - null)
 

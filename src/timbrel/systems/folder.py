@@ -105,8 +105,9 @@ class Description:
         return system
 
 
-def save_system(folder: str | Path, system: System) -> None:
-    """Writes a model folder, config.json last. Buffers and `exact` parts are in float32, other weights in bfloat16."""
+def save_system(folder: str | Path, system: System, *, compact: bool = False) -> None:
+    """Writes a model folder, config.json last. Buffers and `exact` parts are in float32, other weights in bfloat16, or
+    `compact`, in about half of that (`save_weights`)."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config: dict[str, Any] = {"system": _system_name(type(system))}
@@ -114,7 +115,9 @@ def save_system(folder: str | Path, system: System) -> None:
         config[name] = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
     for name, classes in system.parts.items():
         network = getattr(system, name)
-        save_weights(folder / f"{name}.safetensors", network, torch.float32 if name in system.exact else torch.bfloat16)
+        exact = name in system.exact
+        dtype = torch.float32 if exact else torch.bfloat16
+        save_weights(folder / f"{name}.safetensors", network, dtype, compact=compact and not exact)
         short = next(short for short, kind in classes.items() if isinstance(network, kind))
         config[name] = {"class": short, **dataclasses.asdict(network.config)}
     if isinstance(system, StyleTransfer) and system.instruments:

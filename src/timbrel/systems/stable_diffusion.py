@@ -126,6 +126,7 @@ class StableDiffusion(GenerateSystem):
     """`pipeline`: diffusers' pipeline, whose networks the parts share."""
 
     parts: ClassVar = {}
+    guided_share: ClassVar = 1.0
 
     codec: PictureCodec
     text: CLIPText

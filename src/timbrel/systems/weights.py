@@ -22,14 +22,34 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:8]
 
 
-def save_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> None:
-    """Writes a network's parameters in `dtype`, its buffers as they are."""
+SCALE = ".scale"  # after a parameter's name: of its rows, where they are kept as whole numbers
+
+
+def save_weights(path: Path, module: nn.Module, dtype: torch.dtype, *, compact: bool = False) -> None:
+    """Writes a network's parameters in `dtype`, its buffers as they are.
+
+    Args:
+        compact: matrices and kernels as whole numbers of 8 bits, each row with its scale: half of bfloat16's size, and
+            an error of up to 0.4 % of the row's largest weight. `load_weights` sees it in the file.
+    """
     parameters = {name for name, _ in module.named_parameters()}
-    tensors = {
-        name: (t.to(dtype) if name in parameters else t).detach().cpu().contiguous()
-        for name, t in module.state_dict().items()
-    }
-    save_tensors(path, tensors)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in module.state_dict().items():
+        if compact and name in parameters and tensor.ndim > 1:
+            tensors[name], tensors[name + SCALE] = _in_8_bits(tensor.detach().float())
+        else:
+            tensors[name] = tensor.to(dtype) if name in parameters else tensor
+    save_tensors(path, {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def _in_8_bits(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights [n, ...] as whole numbers from -127 to 127, and the scale of each row [n]."""
+    scale = (rows.abs().flatten(1).amax(dim=1) / 127).clamp_min(1e-12)
+    return (rows / _over_rows(scale, rows)).round().to(torch.int8), scale
+
+
+def _over_rows(scale: Tensor, rows: Tensor) -> Tensor:
+    return scale.view(-1, *[1] * (rows.ndim - 1))
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -54,9 +74,12 @@ def check_weights(path: Path, module: nn.Module) -> None:
     expected = {name: tuple(t.shape) for name, t in module.state_dict().items()}
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+            compact = [name for name, part in slices.items() if part.get_dtype() == "I8"]
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} does not hold this model's weights: {error}") from error
+    expected |= {name + SCALE: expected.get(name, ())[:1] for name in compact}
     if wrong := sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)):
         name = wrong[0]
         raise ModelError(
@@ -71,9 +94,11 @@ def load_weights(path: Path, module: nn.Module) -> None:
     Raises:
         ModelError: the file cannot be read, or a weight is not finite.
     """
+    tensors = load_tensors(path)
+    for name in [name for name, tensor in tensors.items() if tensor.dtype == torch.int8]:
+        tensors[name] = tensors[name] * _over_rows(tensors.pop(name + SCALE), tensors[name])
     types = {name: t.dtype for name, t in module.state_dict().items()}
-    tensors = {name: t.to(types[name], copy=True) for name, t in load_tensors(path).items()}
-    module.load_state_dict(tensors, assign=True)
+    module.load_state_dict({name: t.to(types[name], copy=True) for name, t in tensors.items()}, assign=True)
     module.eval().requires_grad_(False)
 
 
