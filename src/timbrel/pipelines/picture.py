@@ -53,7 +53,7 @@ class Picture:
             InputError: another suffix than .png, or the file exists and `overwrite` is False.
             AudioError: the folder is missing or cannot be written to.
         """
-        Image = _pillow()
+        Image = pillow()
         from PIL.PngImagePlugin import PngInfo
 
         check_output(path, overwrite=overwrite, suffixes=[".png"])
@@ -181,7 +181,7 @@ def enlarge(levels: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
     Lanczos, then back-projection (Irani and Peleg 1991): what the picture made small again lacks is added, so that it
     stays as sharp as it was.
     """
-    Image = _pillow()
+    Image = pillow()
 
     def resized(channels: NDArray, height: int, width: int) -> NDArray:
         whole = [
@@ -195,7 +195,8 @@ def enlarge(levels: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
     return (large.clip(0, 255) + 0.5).astype(np.uint8)
 
 
-def _pillow() -> Any:
+def pillow() -> Any:
+    """Pillow's module of images. Raises MissingDependencyError without it."""
     try:
         from PIL import Image
     except ImportError as error:
