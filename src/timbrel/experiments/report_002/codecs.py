@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -44,12 +44,14 @@ PATCH, PATCH_WIDTH, MASKED_SHARE = 8, 128, 0.75
 HALF_RANGE_DB = 0.5  # of a floor: the VAEs' own terms are made for pictures from -1 to 1, the common one is in dB
 TITLES = {
     "ours": "ours",
+    "untrained": "ours before training: the projection alone",
     "kl-vae": "KL-VAE",
     "vq-vae": "VQ-VAE",
     "mae": "masked autoencoder",
     "mae-unmasked": "the same, trained without masks",
     "default": "ours as it ships, trained on music for longer",
 }
+UNTRAINED = ("untrained", "default")  # by this run
 COLUMNS = (
     Column("lsd_db", "LSD, dB", 2, "lower"),
     Column("detail", "detail", 2, "1"),
@@ -214,7 +216,8 @@ class Comparison:
     seed: int
 
     def settings(self) -> Result:
-        return dataclasses.asdict(self) | {"data": str(self.data.resolve()), "out": None}
+        fields = dataclasses.asdict(self) | {"data": str(self.data.resolve())}
+        return {name: value for name, value in fields.items() if name != "out"}
 
     @cached_property
     def splits(self) -> dict[str, SoundWindows]:
@@ -232,6 +235,7 @@ class Comparison:
         sounds = self.splits["train"].draw(np.random.default_rng(self.seed), 32, 0.0)["mel"]
         make: dict[str, Callable[[float], nn.Module]] = {
             "ours": partial(OurCodec, sounds),
+            "untrained": partial(OurCodec, sounds),
             "kl-vae": KLVAE,
             "vq-vae": partial(VQVAE, sounds),
             "mae": partial(MaskedAutoencoder, self.mel.n_mels, MASKED_SHARE),
@@ -254,57 +258,64 @@ class Comparison:
         )
 
     def trained(self, name: str) -> Any:
-        """A codec as `measure` left it, or as it ships."""
+        """A codec as `train` left it, or as it is known without."""
         if name == "default":
             return load_codec(name, MelAutoencoder)[1]
         codec = self.fresh(name)
-        load_weights(self.out / name / "model" / "codec.safetensors", codec)
+        if name != "untrained":
+            load_weights(self.out / name / "model" / "codec.safetensors", codec)
         return codec.eval()
 
+    def train(self, name: str) -> Result:
+        begin = time.process_time()
+        if not fit(CodecStage(self.recipe(), self.fresh(name), **self.splits), self.out / name, resume=False):
+            raise InterruptedRunError(f"stopped while it trained {name}; the same command trains it anew")
+        return {"train_s": time.process_time() - begin}
+
     def measure(self, name: str) -> Result:
-        """Trains a codec, and measures what it gives back of held-out sounds."""
-        begin = time.process_time()
-        if name != "default":
-            stage = CodecStage(self.recipe(), self.fresh(name), **self.splits)
-            if not fit(stage, self.out / name, resume=False):
-                raise InterruptedRunError(f"stopped while it trained {name}; the same command trains it anew")
-        train_s = time.process_time() - begin
-        codec, rows = self.trained(name), []
-        begin = time.process_time()
-        for mel, decoded, latents in self._there_and_back(codec):
-            rows += [{"lsd_db": distance(*pair), "detail": detail(*pair)} for pair in zip(mel, decoded, strict=True)]
-            share = latents.numel() / mel.numel()
-        minutes = self.windows * self.mel.n_mels / self.mel.frame_rate / 60
+        """What a codec, which is trained first, gives back of held-out sounds."""
+        trained = {} if name in UNTRAINED else self.train(name)
+        return trained | self.judge(self.trained(name))
+
+    @torch.no_grad()
+    def judge(self, codec: Any) -> Result:
+        rows, seconds = [], 0.0
+        for mel in self.held_out().split(4):
+            begin = time.process_time()
+            latents = codec.encode(mel)
+            decoded = codec.decode(latents)
+            seconds += time.process_time() - begin
+            rows += [(distance(*pair), detail(*pair)) for pair in zip(mel, decoded, strict=True)]
+        distances, details = zip(*rows, strict=True)
         return {
-            "lsd_db": mean_interval([row["lsd_db"] for row in rows])._asdict(),
-            "detail": mean_interval([row["detail"] for row in rows])._asdict(),
-            "latents": share,
+            "lsd_db": mean_interval(distances)._asdict(),
+            "detail": mean_interval(details)._asdict(),
+            "latents": latents.numel() / mel.numel(),
             "parameters": sum(parameter.numel() for parameter in codec.parameters()),
-            "train_s": train_s if name != "default" else None,
-            "run_s": (time.process_time() - begin) / minutes,
+            "run_s": seconds / (self.windows * self.mel.n_mels / self.mel.frame_rate / 60),
         }
 
     def held_out(self) -> Tensor:
         """Windows of sounds that no training hears: [windows, 1, n_mels, n_mels] in dB."""
         return self.splits["validation"].draw(np.random.default_rng(self.seed), self.windows, 0.0)["mel"]
 
-    @torch.no_grad()
-    def _there_and_back(self, codec: Any) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for mel in self.held_out().split(4):
-            latents = codec.encode(mel)
-            yield mel, codec.decode(latents), latents
-
 
 def distance(mel: Tensor, decoded: Tensor) -> float:
     """LSD in dB between two mels [1, n_mels, frames]: the mean, over the frames that are not silent, of the RMS over
     the bands."""
-    heard = mel.amax(dim=(0, 1)) > mel.min()
-    return float((decoded - mel)[..., heard].square().mean(dim=1).sqrt().mean())
+    return float((decoded - mel)[..., _heard(mel)].square().mean(dim=1).sqrt().mean())
 
 
 def detail(mel: Tensor, decoded: Tensor) -> float:
-    """Mean absolute difference of neighbouring bands of what is given back, over that of the truth."""
-    return float(decoded.diff(dim=1).abs().mean() / mel.diff(dim=1).abs().mean().clamp_min(1e-9))
+    """Mean absolute difference of neighbouring bands of what is given back, over that of the truth; of the same
+    frames."""
+    steps, right = (each[..., _heard(mel)].diff(dim=1).abs().mean() for each in (decoded, mel))
+    return float(steps / right.clamp_min(1e-9))
+
+
+def _heard(mel: Tensor) -> Tensor:
+    """Which frames of a mel [1, n_mels, frames] are not silent."""
+    return mel.amax(dim=(0, 1)) > mel.min()
 
 
 def compare(
