@@ -11,6 +11,7 @@ from timbrel.training import autoencoder, features, loop, single, transfer
 from timbrel.training.recipes import (
     AUTOENCODER_RECIPES,
     FEATURES_RECIPES,
+    GENERATE_RECIPES,
     SINGLE_RECIPES,
     TRANSFER_RECIPES,
     find_recipe,
@@ -33,6 +34,7 @@ def test_every_recipe_is_a_word_with_what_it_is_for(capsys, monkeypatch):
         "autoencoder": AUTOENCODER_RECIPES,
         "transfer": TRANSFER_RECIPES,
         "features": FEATURES_RECIPES,
+        "generate": GENERATE_RECIPES,
     }
     for stage, recipes in stages.items():
         assert main(["train", stage, "--help"]) == 0

@@ -27,6 +27,7 @@ from timbrel.data.store import MelStore
 from timbrel.errors import InputError, InterruptedRunError, MissingDependencyError
 from timbrel.experiments.page import Column, Table, table
 from timbrel.experiments.run import Result, keep_settings, measure_row
+from timbrel.files import write_text
 from timbrel.metrics.summary import mean_interval
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.systems.folder import load_codec
@@ -48,7 +49,6 @@ TITLES = {
     "kl-vae": "KL-VAE",
     "vq-vae": "VQ-VAE",
     "mae": "masked autoencoder",
-    "mae-unmasked": "the same, trained without masks",
     "default": "ours as it ships, trained on music for longer",
 }
 UNTRAINED = ("untrained", "default")  # by this run
@@ -117,7 +117,7 @@ class MaskedAutoencoder(nn.Module):
     network: Any
     order: Tensor
 
-    def __init__(self, size: int, masked_share: float, floor_db: float) -> None:
+    def __init__(self, size: int, floor_db: float) -> None:
         super().__init__()
         config = _of("transformers", "ViTMAEConfig")(
             image_size=size,
@@ -133,12 +133,12 @@ class MaskedAutoencoder(nn.Module):
             decoder_num_attention_heads=4,
         )
         self.network = _of("transformers", "ViTMAEForPreTraining")(config)
-        self.floor_db, self.masked_share = floor_db, masked_share
+        self.floor_db = floor_db
         self.register_buffer("order", torch.arange((size // PATCH) ** 2)[None], persistent=False)
 
     def rebuilt(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """The error is of all patches: of masked ones alone, as in the paper, it would not learn to be a codec."""
-        self.network.config.mask_ratio = self.masked_share
+        self.network.config.mask_ratio = MASKED_SHARE
         seen = self.network.vit(to_picture(mel, self.floor_db))
         return self._drawn(seen.last_hidden_state, seen.ids_restore), mel.new_zeros(())
 
@@ -238,8 +238,7 @@ class Comparison:
             "untrained": partial(OurCodec, sounds),
             "kl-vae": KLVAE,
             "vq-vae": partial(VQVAE, sounds),
-            "mae": partial(MaskedAutoencoder, self.mel.n_mels, MASKED_SHARE),
-            "mae-unmasked": partial(MaskedAutoencoder, self.mel.n_mels, 0.0),
+            "mae": partial(MaskedAutoencoder, self.mel.n_mels),
         }
         return make[name](self.mel.floor_db)
 
@@ -326,7 +325,7 @@ def compare(
 
     Args:
         data: the store, of `timbrel data sounds`; `n_mels` frames of it are a window.
-        out: the folder: rows (*.json), models, and `codecs.png`, one sound through each.
+        out: the folder: rows (*.json), models, `codecs.csv`, and `codecs.png`, one sound through each.
         steps, batch_size: of each training.
         windows: of held-out sounds, that each gives back.
         seed: of networks and windows.
@@ -347,6 +346,7 @@ def compare(
     names = [name for name in TITLES if name != "default" or load_codec(name, MelAutoencoder)[0] == run.mel]
     keep_settings(run.out, run.settings())
     rows = {name: measure_row(partial(run.measure, name), run.out, name) for name in names}
+    write_text(run.out / "codecs.csv", codecs_table(rows).csv())
     _draw(run, names)
     return rows
 
