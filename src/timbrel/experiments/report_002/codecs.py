@@ -358,9 +358,10 @@ def codecs_table(rows: Mapping[str, Any]) -> Table:
 
 @torch.no_grad()
 def _draw(run: Comparison, names: Sequence[str]) -> None:
-    """The held-out sound of most detail, and what each codec gives back of it."""
+    """The held-out sound of most detail along both axes, and what each codec gives back of it."""
     held_out = run.held_out()
-    busiest = held_out[held_out.diff(dim=2).abs().mean(dim=(1, 2, 3)).argmax()][None]
+    across, along = (held_out.diff(dim=axis).abs().mean(dim=(1, 2, 3)) for axis in (2, 3))
+    busiest = held_out[(across * along).argmax()][None]
     codecs = {TITLES[name]: run.trained(name) for name in names}
     mels = {title: codec.decode(codec.encode(busiest))[0, 0] for title, codec in codecs.items()}
     draw_mels(run.out / "codecs.png", [("a sound", busiest[0, 0]), *mels.items()], run.mel, overwrite=True)
