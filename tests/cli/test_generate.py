@@ -109,6 +109,13 @@ def test_takes_are_kept_as_they_are_made(here, tiny_generator, monkeypatch):
     assert os.listdir("out") == ["harp-0.wav"]
 
 
+def test_the_model_that_ships_makes_sound_at_once(here):
+    assert main(["generate", "--class", "violin", "--seconds", "0.5", "-o", "violin.wav", "--steps", "2"]) == 0
+    waveform, rate = read_audio("violin.wav")
+    assert (waveform.shape[-1], rate) == (22050, 44100)
+    assert sorted(os.listdir()) == ["song.wav", "violin.wav"]
+
+
 def test_what_is_wrong_is_said(here, tiny_generator, tiny_model_folder, capsys):
     made = ["--model", str(tiny_generator)]
     for words, said in (
@@ -116,7 +123,7 @@ def test_what_is_wrong_is_said(here, tiny_generator, tiny_model_folder, capsys):
         (["generate", "harp", "--class", "harp", *made], "expected a TEXT or --class NAME"),
         (["generate", "--class", "violon", *made], "did you mean violin"),
         (["generate", "", *made], "expected at least one English word"),
-        (["generate", "harp"], "no model that makes sound ships yet; `timbrel train generate` makes one"),
+        (["generate", "harp", "-n", "2", "-o", "harp.wav", *made], "harp.wav is one file and num_takes is 2"),
         (["generate", "harp", "--model", str(tiny_model_folder)], "holds a system 'transfer'; expected 'generate'"),
         (["generate", "harp", "--seconds", "0", *made, "-o", "out"], "duration_s is 0"),
         (["generate", "harp", "-n", "100000000", *made], "num_takes is 100000000"),

@@ -37,7 +37,7 @@ def generate(
     init: Annotated[Path | None, arg(metavar="SONG", help_behavior_hint="")] = None,
     strength: Annotated[float, arg(metavar="X")] = 0.6,
     settings: Annotated[GenerateFlags, FLAGS] = DEFAULTS,
-    output_dir: Annotated[Path, arg(aliases=["-o"], metavar="DIR")] = Path(),
+    output: Annotated[Path, arg(aliases=["-o"], metavar="DIR|FILE")] = Path(),
     picture: Annotated[Path | None, arg(metavar="FILE.png", help_behavior_hint="")] = None,
     overwrite: bool = False,
     model: Model = None,
@@ -61,7 +61,7 @@ def generate(
         init: A recording to start from: what is made keeps something of it.
         strength: How little of it, from 0 to 1.
         settings: How it is made.
-        output_dir: The folder for the takes; made if it is missing.
+        output: The folder for the takes, made if it is missing; or, for one take, a file: its ending says the format.
         picture: Also draw the takes as mel spectrograms.
         overwrite: Replace takes that exist.
         model: The model, of `timbrel train generate`.
@@ -75,8 +75,8 @@ def generate(
         raise InputError('expected a TEXT or --class NAME, one of them: timbrel generate "a slow harp melody"')
     pipe = GeneratePipeline.load(model)
     prompt = text or "" if class_ is None else _wording(class_, pipe.model)
-    paths = _take_paths(prompt, settings.seed, num_takes, output_dir)
-    for path in paths if output_dir.exists() else ():
+    paths = _take_paths(prompt, settings.seed, num_takes, output)
+    for path in paths if paths[0].parent.exists() else ():
         check_output(path, overwrite=overwrite, inputs=[init] if init else [])
     if picture:
         check_output(picture, overwrite=overwrite, inputs=[init] if init else [], suffixes=[".png"])
@@ -93,7 +93,7 @@ def generate(
             progress=progress,
         )
         for path, take in zip(paths, takes, strict=True):
-            _make_folder(output_dir)
+            _make_folder(path.parent)
             take.save(path, overwrite=overwrite)
             if picture:
                 panels.append((path.name, _mel(take, pipe.model.mel)))
@@ -214,11 +214,17 @@ def _wording(name: str, model: GenerateSystem) -> str:
     return (Ontology(own) if own else Ontology.load()).find(name).wordings[0]
 
 
-def _take_paths(prompt: str, seed: int, num_takes: int, folder: Path) -> list[Path]:
-    """WORDS-SEED.wav for each take."""
+def _take_paths(prompt: str, seed: int, num_takes: int, output: Path) -> list[Path]:
+    """WORDS-SEED.wav for each take in the folder `output`; or that file."""
+    from timbrel.audio.io import OUTPUT_SUFFIXES
+
+    if output.suffix.lower() in OUTPUT_SUFFIXES and not output.is_dir():
+        if num_takes > 1:
+            raise InputError(f"{output} is one file and num_takes is {num_takes}; expected a folder: -o takes")
+        return [output]
     words = [word for word in re.findall(r"[a-z0-9]+", prompt.lower()) if word not in ("a", "an", "the")]
     name = "-".join(words)[:40].rstrip("-") or "take"
-    return [folder / f"{name}-{seed + k}.wav" for k in range(num_takes)]
+    return [output / f"{name}-{seed + k}.wav" for k in range(num_takes)]
 
 
 def _make_folder(folder: Path) -> None:

@@ -28,7 +28,7 @@ from timbrel.audio.waveform import Audio
 from timbrel.diffusion.masks import circular, windowed
 from timbrel.diffusion.samplers import Callback, Model, dpm_solver_pp_2m, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
-from timbrel.errors import InputError, ModelError, warn
+from timbrel.errors import InputError, warn
 from timbrel.pipelines.fill import Fill, Span, check_spans, known_samples
 from timbrel.pipelines.listen import Recording, Source
 from timbrel.pipelines.settings import (
@@ -41,7 +41,7 @@ from timbrel.pipelines.settings import (
     check_whole,
 )
 from timbrel.systems.base import Sampling
-from timbrel.systems.folder import PRETRAINED, load_system
+from timbrel.systems.folder import load_system
 from timbrel.systems.generate import GenerateSystem
 from timbrel.systems.stable_diffusion import is_stable_diffusion, load_stable_diffusion
 
@@ -63,17 +63,12 @@ class GeneratePipeline:
 
     @classmethod
     def load(cls, model: str | os.PathLike[str] | None = None) -> Self:
-        """From a model folder, or the name of a model that ships; or from Stable Diffusion in diffusers' layout, that
-        `timbrel train generate report` has trained on sounds.
+        """From a model folder, or the name of a model that ships (by default the one that makes sound); or from
+        Stable Diffusion in diffusers' layout, that `timbrel train generate report` has trained on sounds.
 
         Raises:
-            ModelError: the folder is missing, broken or holds another kind of model; none is named, and none ships.
+            ModelError: the folder is missing, broken or holds another kind of model.
         """
-        if model is None and not (PRETRAINED / SHIPPED).is_dir():
-            raise ModelError(
-                "no model that makes sound ships yet; `timbrel train generate` makes one, and --model (model=) says "
-                "where it is"
-            )
         folder = os.fspath(model or SHIPPED)
         if is_stable_diffusion(folder):
             return cls(load_stable_diffusion(folder))
