@@ -75,7 +75,8 @@ def report_002(
     """
     from timbrel.experiments.report_002.run import reproduce
 
-    reproduce(out, quick=quick, budget=budget, data=data, workers=workers)
+    with claimed(out):
+        reproduce(out, quick=quick, budget=budget, data=data, workers=workers)
 
 
 def report_003(

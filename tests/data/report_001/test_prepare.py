@@ -272,7 +272,7 @@ def test_values_out_of_range_are_refused(recordings: Path, tmp_path: Path, optio
     (name,) = options
     with pytest.raises(InputError, match=f"{name} is"):
         run(recordings, tmp_path / "out", **options)
-    with pytest.raises(InputError, match="no usable recording"):
+    with pytest.raises(InputError, match="nowhere does not exist"):
         run(tmp_path / "nowhere", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
