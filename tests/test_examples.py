@@ -24,15 +24,13 @@ SNIPPETS = [
 def place(
     tiny_model_folder: Path,
     tiny_generator: Path,
-    tiny_painter: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
-    """A folder to work in, with the examples in it; where no model ships, and for those of a run, untrained ones stand
-    in."""
-    for name, folder in (("generate", tiny_generator), ("picture", tiny_painter)):
-        (tmp_path / "runs" / name).mkdir(parents=True)
-        (tmp_path / "runs" / name / "model").symlink_to(folder)
+    """A folder to work in, with the examples in it; where no model ships, and for one that makes sound, untrained ones
+    stand in."""
+    (tmp_path / "runs" / "generate").mkdir(parents=True)
+    (tmp_path / "runs" / "generate" / "model").symlink_to(tiny_generator)
     if not (folders.PRETRAINED / folders.DEFAULT_MODEL / "config.json").exists():
         (tmp_path / folders.DEFAULT_MODEL).symlink_to(tiny_model_folder)
         monkeypatch.setattr(folders, "PRETRAINED", tmp_path)

@@ -35,7 +35,7 @@ from timbrel.training.shared import schedule_of
 from timbrel.training.stage import Stage
 
 PROMPT = "An art image of"
-SAMPLING = Sampling(steps=20, guidance=3.0)
+SAMPLING = Sampling(steps=20, guidance=4.0)
 MOMENT_PICTURES = 512  # for the latents' scale and moments
 
 
