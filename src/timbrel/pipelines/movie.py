@@ -24,7 +24,7 @@ from timbrel.audio.io import check_output
 from timbrel.errors import AudioError, InputError
 from timbrel.files import whole
 from timbrel.pipelines.listen import Recording, Source
-from timbrel.pipelines.picture import DEFAULTS, PaintPipeline, enlarge, pillow
+from timbrel.pipelines.picture import DEFAULTS, PaintPipeline, enlarge
 from timbrel.pipelines.settings import PaintSettings, Progress
 
 FPS = 25
@@ -212,7 +212,8 @@ def _picture(pipe: PaintPipeline, latents: Tensor, size: int) -> NDArray[np.floa
 
 def _frame(picture: NDArray[np.float32], pulse: float, loudness: float, size: int) -> NDArray[np.uint8]:
     """The middle of a picture, nearer at a pulse and with more contrast where it is loud."""
-    Image = pillow()
+    from PIL import Image
+
     contrast = 1 + CONTRAST * (2 * loudness - 1)
     lit = ((picture - 128) * contrast + 128 + 14 * pulse).clip(0, 255).astype(np.uint8)
     margin = len(picture) * (1 - 1 / MARGIN) / 2 * (0.5 + pulse * PULSE / (MARGIN - 1))

@@ -22,7 +22,7 @@ from timbrel import files
 from timbrel.audio.io import check_output
 from timbrel.diffusion.samplers import dpm_solver_pp_2m, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
-from timbrel.errors import AudioError, InputError, MissingDependencyError, ModelError, warn
+from timbrel.errors import AudioError, InputError, ModelError, warn
 from timbrel.pipelines.listen import Recording, Source
 from timbrel.pipelines.settings import MOST_SEED, MOST_TAKES, PaintSettings, check_whole
 from timbrel.systems.base import Sampling
@@ -53,7 +53,7 @@ class Picture:
             InputError: another suffix than .png, or the file exists and `overwrite` is False.
             AudioError: the folder is missing or cannot be written to.
         """
-        Image = pillow()
+        from PIL import Image
         from PIL.PngImagePlugin import PngInfo
 
         check_output(path, overwrite=overwrite, suffixes=[".png"])
@@ -181,7 +181,7 @@ def enlarge(levels: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
     Lanczos, then back-projection (Irani and Peleg 1991): what the picture made small again lacks is added, so that it
     stays as sharp as it was.
     """
-    Image = pillow()
+    from PIL import Image
 
     def resized(channels: NDArray, height: int, width: int) -> NDArray:
         whole = [
@@ -193,12 +193,3 @@ def enlarge(levels: NDArray[np.float32], size: int) -> NDArray[np.uint8]:
     for _ in range(BACK_PROJECTIONS if size > levels.shape[0] else 0):
         large = large + resized(levels - resized(large, *levels.shape[:2]), size, size)
     return (large.clip(0, 255) + 0.5).astype(np.uint8)
-
-
-def pillow() -> Any:
-    """Pillow's module of images. Raises MissingDependencyError without it."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingDependencyError(f"pictures need Pillow ({error}): pip install pillow") from error
-    return Image
