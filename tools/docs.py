@@ -63,7 +63,9 @@ def blocks() -> dict[tuple[str, str], Block]:
         made["docs/designs.md", name] = partial(from_csv, f"docs/designs/{name}.csv")
     for name in ("findings", "table-2", "codecs", "steps", "bands", "variants"):
         made[report_001, name] = partial(from_csv, f"docs/report-001/{name}.csv")
-    made["docs/report-002.md", "codecs"] = partial(from_csv, "docs/report-002/codecs.csv")
+    for name in ("findings", "table-3.1", "agreement", "codecs"):
+        made["docs/report-002.md", name] = partial(from_csv, f"docs/report-002/{name}.csv")
+    made["docs/report-002.md", "budget"] = lambda: (ROOT / "docs/report-002/budget.txt").read_text("utf-8").strip()
     for name in ("guitar-to-violin", "violin-to-guitar"):
         made[report_003, f"{name} cells"] = partial(cells, name)
         made[report_003, f"{name} rows"] = partial(known_rows, name)

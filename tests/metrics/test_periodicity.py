@@ -21,6 +21,13 @@ def test_a_comb_repeats_and_one_band_or_noise_does_not():
     assert periodicity(rng.normal(-50, 5, (64, 50))) < 0.5 < periodicity(comb(11) + rng.normal(0, 5, (64, 5)))
 
 
+def test_a_spectrum_that_is_empty_but_for_an_end_of_it_is_within_bounds():
+    for place in (0, 1, 30, 63):
+        mel = np.full((64, 3), -100.0)
+        mel[place] = -20
+        assert 0 <= periodicity(mel) <= 0.3
+
+
 def test_silence_repeats_nothing_and_silent_moments_do_not_count():
     assert periodicity(np.full((32, 4), -100.0)) == 0
     padded = np.concatenate([comb(8), np.full((64, 20), -100.0)], axis=1)

@@ -35,14 +35,13 @@ def periodicity(mel: NDArray) -> float:
 def _repetition(moment: NDArray) -> float:
     """The highest autocorrelation of [bands] beyond the first lag where it is negative, up to half of the bands."""
     bands = len(moment)
-    products = np.correlate(moment, moment, "full")[bands - 1 :]
-    energy = np.cumsum(np.square(moment))
-    both = np.sqrt(energy[::-1] * (energy[-1] - np.concatenate([[0], energy[:-1]])))  # of the parts that meet
-    if not both[0] > 1e-9:
+    energy = float(np.square(moment).sum())
+    if not energy > 1e-6 * bands:
         return 0.0
-    curve = (products / both.clip(1e-9))[: bands // 2]
+    curve = np.correlate(moment, moment, "full")[bands - 1 :][: bands // 2] / energy
+    curve *= bands / np.arange(bands, bands - len(curve), -1)  # as many bands meet no more
     negative = np.flatnonzero(curve < 0)
-    return float(curve[negative[0] :].max().clip(0)) if len(negative) else 0.0
+    return float(curve[negative[0] :].max().clip(0, 1)) if len(negative) else 0.0
 
 
 def validate(mel: NDArray) -> None:
