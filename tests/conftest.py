@@ -98,7 +98,12 @@ def tiny_generator(tmp_path_factory):
     for parameter in model.denoiser.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.2)
-    model.info = {"purpose": "tests", "training": "none", "figures": {}, "sampling": {"steps": 4, "guidance": 2.0}}
+    model.info = {
+        "purpose": "tests",
+        "training": "none",
+        "figures": {},
+        "sampling": {"steps": 4, "guidance": 2.0, "eta": 1.0},
+    }
     folder = tmp_path_factory.mktemp("generator") / "tiny"
     save_system(folder, model)
     return folder

@@ -237,6 +237,6 @@ def test_without_a_text_what_is_not_wanted_still_counts(pipe):
 
 def test_it_is_a_system_like_the_others(tiny_generator, tiny_model_folder):
     system = load_system(tiny_generator, GenerateSystem)
-    assert system.info["sampling"] == {"steps": 4, "guidance": 2.0}
+    assert system.info["sampling"] == {"steps": 4, "guidance": 2.0, "eta": 1.0}
     with pytest.raises(ModelError, match="holds a system 'transfer'; expected 'generate'"):
         GeneratePipeline.load(tiny_model_folder)

@@ -5,6 +5,8 @@ import json
 import pytest
 import torch
 
+from timbrel.diffusion.samplers import ddim, dpm_solver_pp_2m, seeded_generators, seeded_noise
+from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError, ModelError
 from timbrel.models.text import WordsConfig
 from timbrel.models.text_unet import TextUNetConfig
@@ -33,6 +35,19 @@ def test_a_text_is_conditioned_on_and_no_text_is_the_null_token(tiny_generator):
     wanted = system.model("a harp")(x, t)
     torch.testing.assert_close(system.model("a harp", guidance_scale=3)(x, t), one + 3 * (wanted - one))
     assert system.latent_shape(41) == (4, 8, 11)
+
+
+def test_its_info_says_how_it_is_sampled(tiny_generator):
+    system = load_system(tiny_generator, GenerateSystem)
+    model, timesteps = system.model("a harp"), inference_timesteps(system.schedule, 4)
+    start = seeded_noise((4, 8, 10), [0, 1])
+    noisy = ddim(model, start, system.schedule, timesteps, eta=1, noise=seeded_generators([0, 1]))
+    same = system.sample(model, start, timesteps, seeded_generators([0, 1]))
+    torch.testing.assert_close(same, noisy, rtol=0, atol=0)
+    system.info = {}
+    plain = system.sample(model, start, timesteps, seeded_generators([0, 1]))
+    torch.testing.assert_close(plain, dpm_solver_pp_2m(model, start, system.schedule, timesteps), rtol=0, atol=0)
+    assert not torch.equal(plain, noisy)
 
 
 def test_the_listing_shows_it(tiny_generator):

@@ -26,7 +26,7 @@ from timbrel.audio.mel import mel_spectrogram
 from timbrel.audio.stereo import Scan, scan_blocks
 from timbrel.audio.waveform import Audio
 from timbrel.diffusion.masks import circular, windowed
-from timbrel.diffusion.samplers import Callback, Model, dpm_solver_pp_2m, seeded_noise
+from timbrel.diffusion.samplers import Callback, Model, seeded_generators, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError, warn
 from timbrel.pipelines.fill import Fill, Span, check_spans, known_samples
@@ -40,7 +40,6 @@ from timbrel.pipelines.settings import (
     check_range,
     check_whole,
 )
-from timbrel.systems.base import Sampling
 from timbrel.systems.folder import load_system
 from timbrel.systems.generate import GenerateSystem
 from timbrel.systems.stable_diffusion import is_stable_diffusion, load_stable_diffusion
@@ -59,7 +58,7 @@ class GeneratePipeline:
 
     def __init__(self, model: GenerateSystem) -> None:
         self.model = model
-        self._sampling = Sampling(**model.info.get("sampling", {}))
+        self._sampling = model.sampling
 
     @classmethod
     def load(cls, model: str | os.PathLike[str] | None = None) -> Self:
@@ -287,11 +286,11 @@ class GeneratePipeline:
         loop: bool,
     ) -> Tensor:
         """One take: [1, 1, n_mels, frames] in dB."""
-        schedule, factor = self.model.schedule, self.model.codec.factor
-        x = seeded_noise(self.model.latent_shape(frames), [seed])
+        factor, noise = self.model.codec.factor, seeded_generators([seed])
+        x = seeded_noise(self.model.latent_shape(frames), noise)
         if latents is not None:
-            x = schedule.add_noise(latents, x, timesteps[0]) if len(timesteps) else latents
-        x = dpm_solver_pp_2m(model, x, schedule, timesteps, callback=callback)
+            x = self.model.schedule.add_noise(latents, x, timesteps[0]) if len(timesteps) else latents
+        x = self.model.sample(model, x, timesteps, noise, callback)
         if loop:
             width, beside = x.shape[-1], min(8, x.shape[-1])
             mel = self.model.decode(x[..., torch.arange(-beside, width + beside) % width])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,11 +10,11 @@ import torch
 from torch import Tensor
 
 from timbrel.audio.mel import MelConfig
-from timbrel.diffusion.samplers import Model, guided
+from timbrel.diffusion.samplers import Callback, Model, ddim, dpm_solver_pp_2m, guided
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.text import WordEncoder, WordsConfig
 from timbrel.models.text_unet import Text, TextUNet, TextUNetConfig
-from timbrel.systems.base import DiffusionSystem, ScheduleConfig, require_equal
+from timbrel.systems.base import DiffusionSystem, Sampling, ScheduleConfig, require_equal
 from timbrel.systems.foreign import CLIPText, CLIPTextConfig
 
 
@@ -86,6 +87,30 @@ class GenerateSystem(DiffusionSystem):
         wanted, other = (self._conditioned(self.encode_text(text)) for text in (prompt, negative_prompt))
         until = round(self.guided_share * self.schedule.num_train_timesteps)
         return guided(wanted, other, guidance_scale, until=until)
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(**self.info.get("sampling", {}))
+
+    def sample(
+        self,
+        model: Model,
+        start: Tensor,
+        timesteps: Tensor,
+        noise: Sequence[torch.Generator],
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Latents [batch, c, h, w] of a noised start, as the model is best sampled: with noise drawn anew in each step
+        (`sampling.eta`), which mends what earlier steps got wrong; or, with none, in few steps.
+
+        Args:
+            model: as `model` gives it.
+            noise: a generator for each sample.
+        """
+        eta = self.sampling.eta
+        if eta:
+            return ddim(model, start, self.schedule, timesteps, eta=eta, noise=noise, callback=callback)
+        return dpm_solver_pp_2m(model, start, self.schedule, timesteps, callback=callback)
 
     def _conditioned(self, text: Text) -> Model:
         def predict(x: Tensor, t: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from timbrel.data.augment import varied
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.data.sounds.windows import SoundWindows
 from timbrel.data.store import MelStore
-from timbrel.diffusion.samplers import dpm_solver_pp_2m, seeded_noise
+from timbrel.diffusion.samplers import seeded_generators, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
@@ -47,7 +47,7 @@ class GenerateStage(Stage):
 
     name = "generate"
     recipe: SoundsRecipe
-    sampling: ClassVar = Sampling(steps=10, guidance=3.0)
+    sampling: ClassVar = Sampling(steps=40, guidance=3.0, eta=1.0)
 
     def __init__(
         self, recipe: SoundsRecipe, model: GenerateSystem, train: SoundWindows, validation: SoundWindows
@@ -65,6 +65,7 @@ class GenerateStage(Stage):
             identity={"codec": fingerprint(model.codec)},
         )
         self.model, self.train, self.validation = model, train, validation
+        model.info = model.info | {"sampling": dataclasses.asdict(self.sampling)}
 
     @classmethod
     @torch.no_grad()
@@ -153,15 +154,11 @@ class GenerateStage(Stage):
         """Mels in dB of some prompts, one after the other: [n_mels, n * frames]."""
         model, recipe = self.model, self.recipe
         timesteps = inference_timesteps(model.schedule, min(self.sampling.steps, model.schedule.num_train_timesteps))
-        noise = seeded_noise(model.latent_shape(recipe.frames), [0], device=self.device)
-        mels = [
-            model.decode(
-                dpm_solver_pp_2m(
-                    model.model(prompt, guidance_scale=self.sampling.guidance), noise, model.schedule, timesteps
-                )
-            )
-            for prompt in prompts
-        ]
+        mels = []
+        for prompt in prompts:
+            noise, denoiser = seeded_generators([0]), model.model(prompt, guidance_scale=self.sampling.guidance)
+            start = seeded_noise(model.latent_shape(recipe.frames), noise, device=self.device)
+            mels.append(model.decode(model.sample(denoiser, start, timesteps, noise)))
         return torch.cat(mels, dim=-1)[0, 0].cpu()
 
     def samples(self) -> dict[str, Tensor]:

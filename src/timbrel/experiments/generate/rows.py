@@ -20,7 +20,7 @@ from timbrel.audio.mel import mel_spectrogram
 from timbrel.data.sounds.captions import held_out_captions
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.data.store import Entry, MelStore
-from timbrel.diffusion.samplers import dpm_solver_pp_2m, seeded_noise
+from timbrel.diffusion.samplers import seeded_generators, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.experiments.run import Result
 from timbrel.metrics import copies, heard
@@ -28,7 +28,6 @@ from timbrel.metrics.encoders import load_encoder
 from timbrel.metrics.sounds import FRAMES, SoundClassifier, features, train_classifier, window
 from timbrel.pipelines.generate import GeneratePipeline
 from timbrel.pipelines.settings import GenerateSettings
-from timbrel.systems.base import Sampling
 from timbrel.systems.generate import GenerateSystem
 
 ROWS = {
@@ -170,7 +169,7 @@ class Judge:
     def _made_mels(self, prompts: Sequence[str]) -> Iterator[NDArray]:
         """What `_made` inverts."""
         run, model = self.run, self.pipe.model
-        sampling = Sampling(**model.info.get("sampling", {}))
+        sampling = model.sampling
         steps, guidance = run.steps or sampling.steps, sampling.guidance if run.guidance is None else run.guidance
         for number, prompt in enumerate(prompts):
             if model.text.knows(prompt):
@@ -219,9 +218,10 @@ def made_mels(
     model: GenerateSystem, prompt: str, seeds: Sequence[int], *, steps: int, guidance: float
 ) -> list[NDArray]:
     """Mels in dB [n_mels, FRAMES] of a text, one for each seed, before they are inverted."""
-    noise = seeded_noise(model.latent_shape(FRAMES), seeds, device=next(model.denoiser.parameters()).device)
+    noise = seeded_generators(seeds)
+    start = seeded_noise(model.latent_shape(FRAMES), noise, device=next(model.denoiser.parameters()).device)
     denoiser = model.model(prompt, guidance_scale=guidance)
-    latents = dpm_solver_pp_2m(denoiser, noise, model.schedule, inference_timesteps(model.schedule, steps))
+    latents = model.sample(denoiser, start, inference_timesteps(model.schedule, steps), noise)
     return list(model.decode(latents)[:, 0, :, :FRAMES].cpu().numpy())
 
 
