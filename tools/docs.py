@@ -18,6 +18,7 @@ from typing import Any
 
 from timbrel.experiments.benchmark import beyond
 from timbrel.experiments.benchmark.measures import COLUMNS
+from timbrel.experiments.generate.summary import distance_table, row_table, verdict
 from timbrel.experiments.page import Column, Table, table
 from timbrel.experiments.report_003 import page as report_003_page
 from timbrel.experiments.report_003.cells import ROWS, cell_name, cell_of, matched
@@ -48,6 +49,7 @@ def blocks() -> dict[tuple[str, str], Block]:
         (card, "benchmark"): benchmark,
         (card, "directions"): directions,
         (card, "other figures"): other_figures,
+        (f"{MODELS}/generate/README.md", "sounds"): sounds,
         (card, "real"): partial(from_csv, "docs/benchmark/real.csv"),
         (card, "registers"): partial(from_csv, "docs/benchmark/registers.csv"),
         ("docs/cross-diffusion.md", "stems"): partial(from_csv, "docs/cross-diffusion/stems.csv"),
@@ -59,7 +61,7 @@ def blocks() -> dict[tuple[str, str], Block]:
     }
     for name in ("variations", "sources", "targets"):
         made["docs/benchmark.md", name] = partial(beyond_table, name)
-    for name in ("designs", "variations"):
+    for name in ("designs", "variations", "longer"):
         made["docs/designs.md", name] = partial(from_csv, f"docs/designs/{name}.csv")
     for name in ("findings", "table-2", "codecs", "steps", "bands", "variants"):
         made[report_001, name] = partial(from_csv, f"docs/report-001/{name}.csv")
@@ -70,6 +72,16 @@ def blocks() -> dict[tuple[str, str], Block]:
         made[report_003, f"{name} cells"] = partial(cells, name)
         made[report_003, f"{name} rows"] = partial(known_rows, name)
     return made
+
+
+# --- generated sounds
+
+
+def sounds() -> str:
+    """What `timbrel evaluate generate` said of the model that ships."""
+    results = _json(f"{MODELS}/generate/evaluation.json")
+    tables = row_table(results).markdown(), distance_table(results).markdown()
+    return "\n\n".join([*tables, verdict(results)])
 
 
 # --- the benchmark

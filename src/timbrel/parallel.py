@@ -179,6 +179,7 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
                 connection.send((work(job), None))
             except Exception as error:
                 connection.send((None, _portable(error)))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which comes while the process is ending
 
 
 def _stop(number: int, frame: object) -> None:

@@ -118,18 +118,24 @@ def _of_class(rows: Mapping[str, Sounds], label: str, measures: Mapping[str, Mea
 
 def text(results: Result) -> str:
     """The tables, and what is to be said about them."""
-    rows = {f"{title} ({results['rows'][row]['sounds']})": results["rows"][row] for row, title in ROWS.items()}
-    relative, classes = results["relative_accuracy"], results["classes"]
-    lines = [
-        table("", rows, COLUMNS, Column.bracketed).text(),
-        "",
-        distance_table(results).text(),
-        "",
-        f"Class accuracy over that of held-out real sounds: {relative['mean']:.3f} [{relative['low']:.3f}, "
-        f"{relative['high']:.3f}]; {results['classes_reached']} of {len(classes)} classes reach {REACHED} of it.",
-    ]
+    lines = [row_table(results).text(), "", distance_table(results).text(), "", verdict(results)]
     lines += [f"Left out: {name}: {why}." for name, why in results["left_out"].items()]
     return "\n".join(lines)
+
+
+def row_table(results: Result) -> Table:
+    """A line for each row, with its number of sounds."""
+    rows = {f"{title} ({results['rows'][row]['sounds']})": results["rows"][row] for row, title in ROWS.items()}
+    return table("", rows, COLUMNS, Column.bracketed)
+
+
+def verdict(results: Result) -> str:
+    """Class accuracy over that of real sounds, in a sentence."""
+    relative, reached = results["relative_accuracy"], results["classes_reached"]
+    return (
+        f"Class accuracy over that of held-out real sounds: {relative['mean']:.3f} [{relative['low']:.3f}, "
+        f"{relative['high']:.3f}]; {reached} of {len(results['classes'])} classes reach {REACHED} of it."
+    )
 
 
 def distance_table(results: Result) -> Table:
