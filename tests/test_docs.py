@@ -157,3 +157,12 @@ def test_prose_says_what_the_figures_say():
     measured = {"both_at_once" if name == "both" else name: row for name, row in rows["model-clip"].items()}
     for name, figure in figures.items():
         assert figure == pytest.approx(measured[name]["mean"], rel=0.01), name
+
+
+def test_what_is_said_of_generated_sounds_is_what_was_measured():
+    rows = json.loads((ROOT / docs.MODELS / "generate" / "evaluation.json").read_text())["rows"]
+    made, real = (rows[row]["accuracy"]["mean"] for row in ("generated", "real"))
+    readme = " ".join(PAGES["README.md"].split())
+    assert f"recognises {100 * made:.0f} % of what it makes, and {100 * real:.0f} % of real sounds" in readme
+    figures = json.loads((PRETRAINED / "generate" / "config.json").read_text())["info"]["figures"]
+    assert (figures["class_accuracy"], figures["class_accuracy_of_real"]) == pytest.approx((made, real), abs=1e-3)

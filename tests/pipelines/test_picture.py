@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from timbrel.errors import AudioError, InputError, ModelError
-from timbrel.pipelines import picture as module
+from timbrel.errors import AudioError, InputError
 from timbrel.pipelines.picture import PaintPipeline, enlarge
 
 RATE = 22050
@@ -93,9 +92,3 @@ def test_silence_and_words_that_are_unknown_are_told(pipe):
         pipe(np.zeros(RATE, np.float32), sample_rate=RATE)
     with pytest.warns(UserWarning, match="does not know xqzzk"):
         pipe(song(220), sample_rate=RATE, prompt="a ship xqzzk", size=128)
-
-
-def test_without_a_model_that_ships_training_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "PRETRAINED", tmp_path)
-    with pytest.raises(ModelError, match="timbrel train picture"):
-        PaintPipeline.load()

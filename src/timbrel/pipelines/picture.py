@@ -22,11 +22,11 @@ from timbrel import files
 from timbrel.audio.io import check_output
 from timbrel.diffusion.samplers import dpm_solver_pp_2m, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
-from timbrel.errors import AudioError, InputError, ModelError, warn
+from timbrel.errors import AudioError, InputError, warn
 from timbrel.pipelines.listen import Recording, Source
 from timbrel.pipelines.settings import MOST_SEED, MOST_TAKES, PaintSettings, check_whole
 from timbrel.systems.base import Sampling
-from timbrel.systems.folder import PRETRAINED, load_system
+from timbrel.systems.folder import load_system
 from timbrel.systems.picture import CLIP_S, PictureSystem
 
 DEFAULTS = PaintSettings()
@@ -83,12 +83,8 @@ class PaintPipeline:
         """From a model folder, or the name of a model that ships.
 
         Raises:
-            ModelError: the folder is missing, broken or holds another kind of model; none is named, and none ships.
+            ModelError: the folder is missing, broken or holds another kind of model.
         """
-        if model is None and not (PRETRAINED / SHIPPED).is_dir():
-            raise ModelError(
-                "no model that paints ships yet; `timbrel train picture` makes one, and --model (model=) says where"
-            )
         name = os.fspath(model or SHIPPED)
         return cls(load_system(name, PictureSystem), Path(name).name)
 
