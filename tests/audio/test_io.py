@@ -184,6 +184,7 @@ def test_no_list_and_no_script_makes_another_file_be_read(tmp_path):
 def test_an_mp3_of_anything_and_an_mp3_as_it_is(tmp_path, kind):
     io.write_audio(tmp_path / "a.wav", tone(), 44100)
     source = encode(tmp_path / "a.wav", tmp_path / f"a.{kind}")
+    (tmp_path / "made.mp3").write_bytes(b"ID3")  # of a conversion that was killed
     decoders.to_mp3(source, tmp_path / "made.mp3")
     assert soundfile.info(tmp_path / "made.mp3").format == "MP3"
     decoders.to_mp3(tmp_path / "made.mp3", tmp_path / "again.mp3")

@@ -66,6 +66,19 @@ def test_tags_stay_in_any_format(tmp_path, source, suffix):
     assert (kept["title"], kept["artist"]) == ("Étude", "Anna")
 
 
+def test_a_tracks_title_is_not_the_songs(tmp_path):
+    import subprocess
+
+    import imageio_ffmpeg
+
+    soundfile.write(tmp_path / "a.wav", np.zeros((48000, 1)), 48000)
+    tags = ["-metadata", "artist=Anna", "-metadata:s:a:0", "title=Commentary"]
+    program = imageio_ffmpeg.get_ffmpeg_exe()
+    subprocess.run([program, "-v", "error", "-i", tmp_path / "a.wav", *tags, tmp_path / "a.mka"], check=True)
+    with open_audio(tmp_path / "a.mka") as reader:
+        assert dict(reader.metadata().tags) == {"artist": "Anna"}
+
+
 def test_tags_of_what_ffmpeg_reads(tmp_path):
     import subprocess
 

@@ -189,6 +189,8 @@ def test_a_folder_stands_for_what_is_in_it_and_its_tree_is_kept(pipe, capsys):
     assert main(["transfer", "album", "--to", "violin", "--output-dir", "album/made"]) == 0
     assert main(["transfer", "album", "--to", "violin", "--output-dir", "album/made", "--overwrite"]) == 0
     assert sorted(os.listdir("album/made")) == ["b-violin.wav", "deep"]
+    assert main(["transfer", "album/deep", "--to", "violin", "--output-dir", ".", "--overwrite"]) == 0
+    assert os.path.exists("a-violin.wav")
 
 
 def test_what_exists_is_left_if_that_is_asked_for(pipe, capsys):

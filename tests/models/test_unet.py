@@ -5,7 +5,7 @@ import torch
 
 from timbrel.diffusion.schedules import cosine_schedule
 from timbrel.errors import InputError
-from timbrel.models.unet import PictureUNet, PictureUNetConfig, UNet, UNetConfig, with_pictures
+from timbrel.models.unet import BandsUNet, BandsUNetConfig, UNet, UNetConfig, with_pictures
 
 SCHEDULE = cosine_schedule(100, prediction_type="v", zero_terminal_snr=True)
 SMALL = UNetConfig(
@@ -104,8 +104,8 @@ def test_pictures_are_added_to_a_denoiser_that_knows_none():
 @pytest.mark.parametrize("widths", [(8,), (6, 8, 16)])
 def test_over_pictures_any_size_is_kept_and_a_place_hears_its_surroundings(widths):
     torch.manual_seed(0)
-    config = PictureUNetConfig(latent_height=10, report_widths=widths, blocks_per_level=1, embedding_width=8)
-    model = PictureUNet(config, SCHEDULE.alphas_cumprod).eval().requires_grad_(False)
+    config = BandsUNetConfig(latent_height=10, report_widths=widths, blocks_per_level=1, embedding_width=8)
+    model = BandsUNet(config, SCHEDULE.alphas_cumprod).eval().requires_grad_(False)
     torch.nn.init.normal_(model.leave.weight, std=0.1)
     for frames in (1, 12, 37):
         noisy = torch.randn(2, 1, 10, frames)

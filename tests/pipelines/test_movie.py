@@ -92,4 +92,16 @@ def test_what_cannot_be_made_is_refused(pipe, song, tmp_path):
     write_audio(silent, np.zeros((1, RATE), np.float32), RATE)
     with pytest.raises(AudioError, match="silent"):
         movie(pipe, silent, tmp_path / "out.mp4", settings=FAST)
+    write_audio(silent, np.full((1, RATE // 3), 0.5, np.float32), RATE, overwrite=True)
+    with pytest.raises(AudioError, match="shorter than a second"):
+        movie(pipe, silent, tmp_path / "out.mp4", settings=FAST)
     assert not list(tmp_path.glob("*.mp4"))
+
+
+def test_channels_out_of_phase_and_odd_names_make_a_movie(pipe, song, tmp_path):
+    waveform, rate = read_audio(song)
+    write_audio(tmp_path / "take:1.wav", np.concatenate([waveform, -waveform]), rate)
+    movie(pipe, tmp_path / "take:1.wav", tmp_path / "out:1.mp4", settings=FAST)
+    sound, _ = read_audio(tmp_path / "out:1.mp4")
+    assert len(sound) == 2
+    assert np.abs(sound).max() > 0.1

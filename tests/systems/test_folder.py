@@ -117,6 +117,13 @@ def test_compact_weights_take_half_the_room_and_play_alike(single, tmp_path):
         assert float(error) <= 0.005 * float(weight.abs().max()), name
     tensors = load_file(tmp_path / "compact" / "denoiser.safetensors")
     name = next(name for name in tensors if name.endswith(".weight.scale"))
+    for spoilt, said in (
+        ({name: torch.full_like(tensors[name], 3e38)}, "NaN or infinite"),
+        ({name: tensors[name].to(torch.float8_e4m3fn)}, "expected float32"),
+    ):
+        save_file(tensors | spoilt, tmp_path / "compact/denoiser.safetensors")
+        with pytest.raises(ModelError, match=said):
+            load_system(tmp_path / "compact", SingleSystem)
     for spoilt in ({name: tensors[name][:1]}, {}):
         save_file({k: t for k, t in tensors.items() if k != name} | spoilt, tmp_path / "compact/denoiser.safetensors")
         with pytest.raises(ModelError, match="has the shape"):

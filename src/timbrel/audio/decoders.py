@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +32,7 @@ FORMATS = (  # of ffmpeg's demuxers those that hold sound in the file itself
 _ALONE = ["-protocol_whitelist", "file", "-format_whitelist", ",".join(FORMATS)]
 
 
+LATEST_S = 600.0  # that a video's sound may begin after its pictures: silence costs a header nothing
 _SAME_TAGS = ("title", "artist", "album", "comment", "genre", "copyright", "date")
 _TAGS = {name: name for name in _SAME_TAGS} | {"track": "tracknumber"}  # ffmpeg's names -> libsndfile's
 _VORBIS_ORDER = {  # where WAV's channels are among Vorbis's and Opus's of as many
@@ -173,7 +175,10 @@ class Ffmpeg:
             raise AudioError(f"{path} has {self.tracks} sound tracks; expected a track from 1 to that, not {track}")
         self.track = contents.default + 1 if track is None else track
         self.codec = contents.codecs[self.track - 1]
-        filters = f"aresample=async=1,adelay={contents.delays_s[self.track - 1] * 1000:.3f}:all=1"
+        delay_s = contents.delays_s[self.track - 1]
+        if delay_s > LATEST_S:
+            raise AudioError(f"{path} says that its sound begins at {delay_s:.0f} s; expected {LATEST_S:g} s at most")
+        filters = f"aresample=async=1,adelay={delay_s * 1000:.3f}:all=1"
         sound = ["-map", f"0:a:{self.track - 1}", "-c:a", "pcm_f32be", *([] if whole else ["-af", filters])]
         with ExitStack() as undo:
             self._log = undo.enter_context(tempfile.TemporaryFile())
@@ -239,14 +244,25 @@ def ffmpeg_command(path: Path, *, whole: bool = False) -> list[str]:
 
 
 def to_mp3(path: Path, mp3: Path) -> None:
-    """Converts a recording to an mp3 of 192 kbit/s; what is an mp3 already stays as it is.
+    """Converts a recording to an mp3 of 192 kbit/s, in place of what a killed conversion left; what is an mp3 already
+    stays as it is.
 
     Raises:
         AudioError: it cannot be read.
     """
     contents = _contents(path)
     codec = ["copy"] if contents.codecs[contents.default] == "mp3" else ["libmp3lame", "-b:a", "192k"]
-    command = [*ffmpeg_command(path), "-map", f"0:a:{contents.default}", "-c:a", *codec, "-f", "mp3", f"file:{mp3}"]
+    command = [
+        *ffmpeg_command(path),
+        "-y",
+        "-map",
+        f"0:a:{contents.default}",
+        "-c:a",
+        *codec,
+        "-f",
+        "mp3",
+        f"file:{mp3}",
+    ]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:
         raise _unreadable(path, done.stderr)
@@ -266,7 +282,10 @@ def _contents(path: Path) -> _Contents:
     delays = [max(0.0, _number(r"start (-?[\d.]+)", line, begin) - begin) if has_pictures else 0.0 for line in sounds]
     default = next((number for number, line in enumerate(sounds) if "(default)" in line), 0)
     codecs = [line.partition("Audio: ")[2].partition(" ")[0].strip(",") for line in sounds]
-    return _Contents(_duration_s(duration), codecs, default, delays, _tags(lines))
+    file_says = list(takewhile(lambda line: not re.match(r"\s+Duration:", line), lines))
+    alone = not has_pictures and len(sounds) == 1 and not any(re.match(r"\s+Chapter", line) for line in lines)
+    tags = _tags(file_says) or (_tags(lines) if alone else {})  # Ogg's tags are its only track's
+    return _Contents(_duration_s(duration), codecs, default, delays, tags)
 
 
 def _number(pattern: str, text: str, otherwise: float = 0.0) -> float:
@@ -280,7 +299,7 @@ def _duration_s(line: str) -> float | None:
 
 
 def _tags(lines: list[str]) -> dict[str, str]:
-    """Those of libsndfile's names, of the first group that ffmpeg lists: the file's own."""
+    """Those of libsndfile's names; of several the first."""
     pairs = (line.partition(":") for line in lines if line.startswith("    ") and ":" in line)
     tags = {_TAGS.get(name.strip().lower(), ""): value.strip() for name, _, value in reversed(list(pairs))}
     return {name: value for name, value in tags.items() if name and value}

@@ -180,7 +180,8 @@ def _recordings(source: Path, target: str, output_dir: Path | None) -> list[tupl
     from timbrel.data.recordings import only_recordings
 
     place = output_dir or Path(f"{source.resolve().name}-{target}")
-    paths = (path for path in source.rglob("*") if place.absolute() not in path.absolute().parents)
+    inside = source.resolve() in place.resolve().parents  # earlier results are no sources
+    paths = (path for path in source.rglob("*") if not (inside and place.resolve() in path.resolve().parents))
     names = only_recordings(source, paths)
     if not names:
         raise InputError(f"{source} holds no recording; expected a recording, or a folder with some")

@@ -1,6 +1,6 @@
 """Denoisers of one instrument (report 003, section 4.2.1): U-Nets that have no condition.
 
-`PictureUNet` is the report's: it works over bands and time in two dimensions. To `UNet` all bands of a moment are one
+`BandsUNet` is the report's: it works over bands and time in two dimensions. To `UNet` all bands of a moment are one
 vector, as in `TransferDenoiser`: the network sees at once which partials sound together, and a CPU can train it.
 """
 
@@ -143,7 +143,7 @@ class UNet(VelocityNetwork):
 
 
 @dataclass(frozen=True)
-class PictureUNetConfig:
+class BandsUNetConfig:
     """`report_widths`: channels at each level, from all bands and frames to the coarsest. The report has them in a
     figure alone (4.1)."""
 
@@ -171,11 +171,11 @@ class ConvBlock(nn.Module):
         return self.skip(x) + self.conv2(F.silu(self.norm2(y)))
 
 
-class PictureUNet(VelocityNetwork):
+class BandsUNet(VelocityNetwork):
     """As `UNet`, over bands and time. Each level has residual blocks and a strided convolution down, or interpolation
     and a convolution up; what a block found on the way down is put beside what comes up."""
 
-    def __init__(self, config: PictureUNetConfig, alphas_cumprod: Tensor, prediction_type: str = "v") -> None:
+    def __init__(self, config: BandsUNetConfig, alphas_cumprod: Tensor, prediction_type: str = "v") -> None:
         super().__init__(config.latent_channels, config.latent_height, alphas_cumprod, prediction_type)
         if not config.report_widths:
             raise InputError("report_widths is empty; expected the channels of at least one level")

@@ -121,7 +121,7 @@ class Recording:
 
         Raises:
             InputError: a moment that is not in the recording.
-            AudioError: the recording is silent.
+            AudioError: the recording is silent, or has next to no samples.
         """
         scan = self.scan()
         if scan.active_rms < SILENT_RMS:
@@ -133,7 +133,10 @@ class Recording:
             raise InputError(f"start_s is {start_s:g}; expected 0 to below {length_s:.1f}, the recording's length")
         start = round(start_s * self.sample_rate)
         parts = _between(self.blocks(), start, start + round(seconds * self.sample_rate))
-        return resample(np.concatenate([scan.mix(part) for part in parts])[None], self.sample_rate, sample_rate)[0]
+        mono = resample(np.concatenate([scan.mix(part) for part in parts])[None], self.sample_rate, sample_rate)[0]
+        if not len(mono):
+            raise AudioError(f"{self.name or 'the recording'} has {scan.samples} samples; expected some music")
+        return mono
 
     def style_clip(self, sample_rate: int) -> Waveform:
         """The loudest 10 s, as mono [1, samples] at another rate, at the level that models are trained with.

@@ -9,6 +9,8 @@ is a pulse of the zoom; loudness is contrast. Neither pass keeps more than a sce
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -20,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from timbrel.audio.io import check_output
+from timbrel.audio.io import AudioWriter, check_output, open_audio
 from timbrel.errors import AudioError, InputError
 from timbrel.files import whole
 from timbrel.pipelines.listen import Recording, Source
@@ -102,14 +104,18 @@ def movie(
     if settings.size % 2:
         raise InputError(f"size is {settings.size}; expected an even number for a movie")
     course = listen(pipe, recording)
-    with whole(path, overwrite=overwrite) as temporary:
+    with tempfile.TemporaryDirectory() as folder, whole(path, overwrite=overwrite) as temporary:
+        sound, made = Path(folder, "sound.wav"), Path(folder, "movie.mp4")
+        with AudioWriter(sound, recording.sample_rate, recording.channels) as out:
+            for block in recording.blocks():
+                out.write(block)
         writer = imageio_ffmpeg.write_frames(
-            str(temporary),
+            str(made),
             (settings.size, settings.size),
             fps=FPS,
             quality=7,
             macro_block_size=2,
-            audio_path=recording.name,
+            audio_path=str(sound),
             audio_codec="aac",
             ffmpeg_log_level="error",
         )
@@ -123,13 +129,15 @@ def movie(
             raise AudioError(f"{Path(path)} cannot be written: {error}") from error
         finally:
             writer.close()
+        with open_audio(made):  # of a movie that was cut off ffmpeg finds no sound
+            shutil.copyfile(made, temporary)
 
 
 def listen(pipe: PaintPipeline, recording: Recording) -> Course:
     """Hears a recording, 3 s at a time.
 
     Raises:
-        AudioError: it is silent.
+        AudioError: it is silent, or shorter than a second.
     """
     rate = pipe.model.mel.sample_rate
     hop, window = rate // FPS, np.hanning(N_FFT)
@@ -144,6 +152,8 @@ def listen(pipe: PaintPipeline, recording: Recording) -> Course:
         flatness = np.exp(np.log(power).mean(1)) / power.mean(1)
         rows.append(np.stack([flux, np.log(power.mean(1) + 1e-6), 1 - flatness]))
         before, last = padded[-len(before) :], logs[-1]
+    if sum(row.shape[1] for row in rows) < FPS:
+        raise AudioError(f"{recording.name} is shorter than a second; expected more for a movie, or paint a picture")
     onset, level, tonal = np.concatenate(rows, axis=1)
     if level.max() < np.log(1e-5):
         raise AudioError(f"{recording.name} is silent; give one with music in it")
@@ -157,9 +167,9 @@ def listen(pipe: PaintPipeline, recording: Recording) -> Course:
 
 def _chunks(recording: Recording, length: int) -> Iterator[NDArray[np.float32]]:
     """The mono mix at 16 kHz, so many samples at a time; the last as long as it is."""
-    waiting = np.zeros(0, np.float32)
+    waiting, scan = np.zeros(0, np.float32), recording.scan()
     for block in recording.blocks_at(16000):
-        waiting = np.concatenate([waiting, block.mean(0)])
+        waiting = np.concatenate([waiting, scan.mix(block)])
         while len(waiting) >= length:
             yield waiting[:length]
             waiting = waiting[length:]

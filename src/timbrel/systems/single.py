@@ -12,7 +12,7 @@ from timbrel.errors import ModelError
 from timbrel.instruments import names_a_file
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.postfilter import postfilter
-from timbrel.models.unet import PictureUNet, PictureUNetConfig, UNet, UNetConfig
+from timbrel.models.unet import BandsUNet, BandsUNetConfig, UNet, UNetConfig
 from timbrel.systems.base import DiffusionSystem, ScheduleConfig, require_equal
 
 
@@ -22,12 +22,12 @@ class SingleSystem(DiffusionSystem):
 
     parts: ClassVar = {
         "codec": {"mel-autoencoder": MelAutoencoder},
-        "denoiser": {"unet": UNet, "picture-unet": PictureUNet},
+        "denoiser": {"unet": UNet, "bands-unet": BandsUNet},
     }
 
     instrument: str
     codec: MelAutoencoder
-    denoiser: UNet | PictureUNet
+    denoiser: UNet | BandsUNet
 
     @classmethod
     def build(
@@ -35,13 +35,13 @@ class SingleSystem(DiffusionSystem):
         instrument: str,
         mel: MelConfig,
         codec: MelAutoencoder,
-        denoiser: UNetConfig | PictureUNetConfig,
+        denoiser: UNetConfig | BandsUNetConfig,
         schedule: ScheduleConfig,
     ) -> SingleSystem:
         """With fresh weights around a codec."""
         built = schedule.build()
         levels = built.alphas_cumprod, built.prediction_type
-        network = UNet(denoiser, *levels) if isinstance(denoiser, UNetConfig) else PictureUNet(denoiser, *levels)
+        network = UNet(denoiser, *levels) if isinstance(denoiser, UNetConfig) else BandsUNet(denoiser, *levels)
         return cls(instrument=instrument, mel=mel, codec=codec, denoiser=network, schedule_config=schedule)
 
     def settings(self) -> dict[str, Any]:

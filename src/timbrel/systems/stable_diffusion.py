@@ -85,7 +85,7 @@ def vae_factor(vae: Any) -> int:
 
 
 @dataclass(frozen=True)
-class PictureUNetConfig:
+class DiffusersUNetConfig:
     """As `TextUNetConfig`; the height is that of the latents of the square pictures that it was trained on."""
 
     latent_channels: int
@@ -94,7 +94,7 @@ class PictureUNetConfig:
     widths: tuple[int, ...]
 
 
-class PictureUNet(nn.Module):
+class DiffusersUNet(nn.Module):
     """diffusers' UNet2DConditionModel as a denoiser, `model(noisy_latents, timesteps, text) -> prediction`;
     `null_token` [length, token_width] are the tokens of the empty text."""
 
@@ -104,7 +104,7 @@ class PictureUNet(nn.Module):
         super().__init__()
         of = unet.config
         self.unet = unet
-        self.config = PictureUNetConfig(
+        self.config = DiffusersUNetConfig(
             of.in_channels, of.sample_size, of.cross_attention_dim, tuple(of.block_out_channels)
         )
         self.register_buffer("null_token", null_token, persistent=False)
@@ -130,7 +130,7 @@ class StableDiffusion(GenerateSystem):
 
     codec: PictureCodec
     text: CLIPText
-    denoiser: PictureUNet
+    denoiser: DiffusersUNet
     pipeline: Any
 
     @property
@@ -172,7 +172,7 @@ def load_stable_diffusion(source: str | os.PathLike[str], mel: MelConfig | None 
         info=info,
         codec=PictureCodec(pipeline.vae, mel.floor_db, _upscale(pipeline, mel)),
         text=text,
-        denoiser=PictureUNet(pipeline.unet, text.nothing()),
+        denoiser=DiffusersUNet(pipeline.unet, text.nothing()),
         schedule_config=schedule,
         pipeline=pipeline,
     )
@@ -199,7 +199,9 @@ def _load_pipeline(source: str) -> Any:
     if Path(source).is_dir() and (missing := [name for name in LAYOUT if not (Path(source) / name).exists()]):
         raise ModelError(f"{source} has no {', '.join(missing)}; expected {EXPECTED}")
     left_out = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
-    fetch = partial(StableDiffusionPipeline.from_pretrained, requires_safety_checker=False, **left_out)
+    fetch = partial(
+        StableDiffusionPipeline.from_pretrained, requires_safety_checker=False, use_safetensors=True, **left_out
+    )
     try:
         return local_first(fetch, source)
     except Exception as error:  # diffusers raises nearly anything on a folder that is not whole

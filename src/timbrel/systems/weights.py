@@ -22,6 +22,7 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:8]
 
 
+TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int8, torch.uint8, torch.bool)
 SCALE = ".scale"  # after a parameter's name: of its rows, where they are kept as whole numbers
 
 
@@ -97,6 +98,7 @@ def load_weights(path: Path, module: nn.Module) -> None:
     tensors = load_tensors(path)
     for name in [name for name, tensor in tensors.items() if tensor.dtype == torch.int8]:
         tensors[name] = tensors[name] * _over_rows(tensors.pop(name + SCALE), tensors[name])
+        _check_finite(path, name, tensors[name])
     types = {name: t.dtype for name, t in module.state_dict().items()}
     module.load_state_dict({name: t.to(types[name], copy=True) for name, t in tensors.items()}, assign=True)
     module.eval().requires_grad_(False)
@@ -106,7 +108,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a file, which share its memory.
 
     Raises:
-        ModelError: the file cannot be read, or a number in it is not finite.
+        ModelError: the file cannot be read, or holds a type or a number that no weight has.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -114,6 +116,12 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} is broken ({error}); delete it, or make it anew") from error
     for name, tensor in tensors.items():
-        if not bool(tensor.isfinite().all()):
-            raise ModelError(f"{path} is broken: {name!r} holds NaN or infinite numbers; delete it, or make it anew")
+        if tensor.dtype not in TYPES:
+            raise ModelError(f"{path} holds {name!r} as {tensor.dtype}; expected float32, bfloat16 or the like")
+        _check_finite(path, name, tensor)
     return tensors
+
+
+def _check_finite(path: Path, name: str, tensor: Tensor) -> None:
+    if not bool(tensor.isfinite().all()):
+        raise ModelError(f"{path} is broken: {name!r} holds NaN or infinite numbers; delete it, or make it anew")

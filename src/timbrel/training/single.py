@@ -17,7 +17,7 @@ from timbrel.diffusion.samplers import ddim, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
-from timbrel.models.unet import PictureUNetConfig, UNet, UNetConfig, with_pictures
+from timbrel.models.unet import BandsUNetConfig, UNet, UNetConfig, with_pictures
 from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.single import SingleSystem
 from timbrel.systems.weights import fingerprint
@@ -171,7 +171,7 @@ def _new_model(recipe: SingleRecipe, instrument: str, codec: str | Path, store: 
     torch.manual_seed(recipe.seed)
     if recipe.architecture == "report":
         identity = MelAutoencoder(AutoencoderConfig(1, 1, width=1, num_blocks=0, floor_db=store.config.floor_db))
-        pictures = PictureUNetConfig(latent_height=store.config.n_mels, report_widths=recipe.report_widths)
+        pictures = BandsUNetConfig(latent_height=store.config.n_mels, report_widths=recipe.report_widths)
         return SingleSystem.build(instrument, store.config, identity, pictures, schedule_of(recipe))
     mel, loaded = load_codec(codec, MelAutoencoder)
     check_mel(mel, store)

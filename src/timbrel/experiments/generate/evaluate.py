@@ -20,6 +20,7 @@ from timbrel.metrics import heard, sets
 from timbrel.metrics.encoders import load_encoder
 from timbrel.pipelines.generate import SHIPPED, GeneratePipeline
 from timbrel.systems.folder import resolve
+from timbrel.systems.stable_diffusion import is_stable_diffusion
 
 TAKES = 3  # of a class
 
@@ -125,7 +126,7 @@ def _check(run: Run) -> list[str]:
         ontology.find(label)
     settings = dataclasses.asdict(dataclasses.replace(run, out=Path())) | {
         "out": None,
-        "model": sets.digest(*sorted(p for p in resolve(run.model or SHIPPED).iterdir() if p.is_file()))[:8],
+        "model": sets.digest(*_weights(run.model or SHIPPED))[:8],
         "encoders": [load_encoder(*encoder).name for encoder in run.encoders],
         "data": zlib.crc32((Path(run.data) / "manifest.jsonl").read_bytes()),
     }
@@ -134,3 +135,9 @@ def _check(run: Run) -> list[str]:
     if not path.exists():
         train_judge(store, labels, run.seed).save(path)
     return labels
+
+
+def _weights(model: str) -> list[Path]:
+    """The files of a model that say how it sounds."""
+    folder = Path(model) if is_stable_diffusion(model) else resolve(model)
+    return sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from timbrel.data.sounds.windows import SoundWindows
 from timbrel.diffusion.samplers import dpm_solver_pp_2m, guided, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
-from timbrel.models.unet import PictureUNet, PictureUNetConfig
+from timbrel.models.unet import BandsUNet, BandsUNetConfig
 from timbrel.systems.base import ScheduleConfig
 from timbrel.systems.weights import load_weights, save_weights
 from timbrel.training.recipes import Recipe
@@ -29,12 +29,12 @@ SCHEDULE = ScheduleConfig(prediction_type="v")
 NULL_SHARE = 0.1  # of pictures that are trained without their class
 
 
-class Drawer(PictureUNet):
-    """A `PictureUNet` that is told a class: its number, or that of no class, which comes last."""
+class Drawer(BandsUNet):
+    """A `BandsUNet` that is told a class: its number, or that of no class, which comes last."""
 
     def __init__(self, widths: tuple[int, ...], num_classes: int) -> None:
         schedule = SCHEDULE.build()
-        super().__init__(PictureUNetConfig(latent_height=1, report_widths=widths), schedule.alphas_cumprod)
+        super().__init__(BandsUNetConfig(latent_height=1, report_widths=widths), schedule.alphas_cumprod)
         self.classes = nn.Embedding(num_classes + 1, self.config.embedding_width)
 
     def embed(self, timesteps: Tensor, *condition: Tensor) -> Tensor:
