@@ -55,7 +55,7 @@ def test_the_answer_depends_on_what_is_not_masked():
 
 def test_no_condition_is_the_null_token_for_the_samples_that_are_dropped():
     network, tokens, mask = denoiser(), torch.randn(2, 3, 16), torch.tensor([[True, True, False]] * 2)
-    null = network.null(Text(tokens, mask), torch.tensor([True, False]))
+    null = Text(tokens, mask).dropped(network.null_token, torch.tensor([True, False]))
     torch.testing.assert_close(null.tokens[0], network.null_token.expand(3, 16))
     torch.testing.assert_close(null.tokens[1], tokens[1])
     assert null.mask.tolist() == [[True] * 3, [True, True, False]]

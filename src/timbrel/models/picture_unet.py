@@ -97,13 +97,6 @@ class PictureUNet(VelocityNetwork):
         self.leave = nn.Conv2d(width, config.latent_channels, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
 
-    def null(self, text: Text, drop: Tensor | None = None) -> Text:
-        """The learned token in place of a condition, for classifier-free guidance; `drop` [batch] says where (all)."""
-        drop = torch.ones(len(text.mask), dtype=torch.bool) if drop is None else drop
-        drop = drop.to(text.mask.device)
-        tokens = torch.where(drop[:, None, None], self.null_token.to(text.tokens.dtype), text.tokens)
-        return Text(tokens, text.mask | drop[:, None])
-
     def network(self, x: Tensor, timesteps: Tensor, text: Text) -> Tensor:
         weight = text.mask[..., None].to(text.tokens.dtype)
         pooled = (text.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)

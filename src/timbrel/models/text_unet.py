@@ -28,6 +28,10 @@ class Text(NamedTuple):
     tokens: Tensor
     mask: Tensor
 
+    def expanded(self, size: int) -> Text:
+        """A text alone [1, ...] as that of each of so many samples."""
+        return Text(*(part.expand(size, *part.shape[1:]) for part in self))
+
     def dropped(self, null: Tensor, drop: Tensor) -> Text:
         """With no text where `drop` [batch] is True, for classifier-free guidance: with `null` [token_width] or
         [length, token_width] in the place of the tokens."""

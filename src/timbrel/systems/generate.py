@@ -113,10 +113,7 @@ class GenerateSystem(DiffusionSystem):
         return dpm_solver_pp_2m(model, start, self.schedule, timesteps, callback=callback)
 
     def _conditioned(self, text: Text) -> Model:
-        def predict(x: Tensor, t: Tensor) -> Tensor:
-            return self.denoiser(x, t, Text(*(part.expand(len(x), *part.shape[1:]) for part in text)))
-
-        return predict
+        return lambda x, t: self.denoiser(x, t, text.expanded(len(x)))
 
     def latent_shape(self, frames: int) -> tuple[int, int, int]:
         """Latents [c, h, w] of a mel of so many frames: the whole patches that hold them."""

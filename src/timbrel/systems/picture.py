@@ -126,7 +126,4 @@ class PictureSystem(DiffusionSystem):
         return guided(self._conditioned(text), self._conditioned(self.condition("", None)), guidance_scale)
 
     def _conditioned(self, text: Text) -> Model:
-        def predict(x: Tensor, t: Tensor) -> Tensor:
-            return self.denoiser(x, t, Text(*(part.expand(len(x), *part.shape[1:]) for part in text)))
-
-        return predict
+        return lambda x, t: self.denoiser(x, t, text.expanded(len(x)))
