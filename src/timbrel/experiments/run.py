@@ -7,10 +7,11 @@ FOLDER/NAME.json       a row, as soon as it is measured
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from timbrel.data.store import refuse_other_settings
 from timbrel.errors import InputError
@@ -79,6 +80,28 @@ def measure_rows(
 def measure_row(measure: Callable[[], Any], folder: Path, name: str) -> Any:
     """One row, measured in this process with all its threads, unless `folder` has it."""
     return _read(folder, name) if _path(folder, name).exists() else _keep(folder, name, measure())
+
+
+def budget_name(quick: bool, budget: str | None) -> Literal["quick", "cpu", "gpu"]:
+    """How long a report's trainings take: `budget`, or without one "gpu" where CUDA is.
+
+    Raises:
+        InputError: both are given, or `budget` is unknown.
+    """
+    import torch
+
+    if quick and budget:
+        raise InputError(f"quick is a budget of its own, and budget is {budget!r}; give one of them")
+    if budget not in (None, "cpu", "gpu"):
+        raise InputError(f"budget is {budget!r}; expected 'cpu', 'gpu' or None")
+    on_gpu = budget == "gpu" or (budget is None and torch.cuda.is_available())
+    return "quick" if quick else "gpu" if on_gpu else "cpu"
+
+
+def timed_part(part: Callable[[], Result]) -> Result:
+    """A part's figures, and what it took."""
+    begin = time.monotonic()
+    return part() | {"minutes": round((time.monotonic() - begin) / 60, 2)}
 
 
 def _named(measure: Callable[[Job], Any], item: tuple[str, Job]) -> tuple[str, Any]:

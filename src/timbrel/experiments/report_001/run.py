@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from timbrel.data.render import find_library
 from timbrel.data.scores import corpus_scores
 from timbrel.data.store import MelStore
 from timbrel.data.synth import CORE
-from timbrel.errors import InputError, MissingDependencyError
+from timbrel.errors import MissingDependencyError
 from timbrel.experiments.report_001 import budget as budgets
 from timbrel.experiments.report_001 import figures, page
 from timbrel.experiments.report_001.clips import libraries_with
 from timbrel.experiments.report_001.parts import Run, check_data, parts
-from timbrel.experiments.run import Result, check_settings, keep_settings, measure_row
+from timbrel.experiments.run import Result, budget_name, check_settings, keep_settings, measure_row, timed_part
 from timbrel.systems.foreign import load_published_network
 
 
@@ -57,12 +54,7 @@ def reproduce(
         MissingDependencyError: without the extras [train] and [data], TiMidity++ or a sample library.
         InterruptedRunError: stopped while it trained; the same call goes on.
     """
-    if quick and budget:
-        raise InputError(f"quick is a budget of its own, and budget is {budget!r}; give one of them")
-    if budget not in (None, "cpu", "gpu"):
-        raise InputError(f"budget is {budget!r}; expected 'cpu', 'gpu' or None")
-    on_gpu = budget == "gpu" or (budget is None and torch.cuda.is_available())
-    of_run = budgets.QUICK if quick else budgets.GPU if on_gpu else budgets.CPU
+    of_run = {"quick": budgets.QUICK, "cpu": budgets.CPU, "gpu": budgets.GPU}[budget_name(quick, budget)]
     run = Run(Path(out).absolute(), of_run, None if data is None else Path(data), networks, workers, progress)
     _check(run)
     jobs = {**parts(run), "figures": figures.draw}
@@ -71,15 +63,10 @@ def reproduce(
         if progress:
             print(f"part {number} of {len(jobs)}: {name}", file=sys.stderr, flush=True)
         run.forget_checkpoints(but=name)
-        done[name] = measure_row(partial(_timed, part, run), run.out / "parts", name)
+        done[name] = measure_row(partial(timed_part, partial(part, run)), run.out / "parts", name)
     page.write(run.out, of_run, done)
     print(f"the page is {run.out / 'index.html'}")
     return done
-
-
-def _timed(part: Callable[[Run], Result], run: Run) -> Result:
-    begin = time.monotonic()
-    return part(run) | {"minutes": round((time.monotonic() - begin) / 60, 2)}
 
 
 def _check(run: Run) -> None:

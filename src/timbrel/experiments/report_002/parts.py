@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -311,9 +310,3 @@ def sound(run: Run, mel: NDArray | Tensor) -> NDArray:
     config = run.store.config
     picture = torch.as_tensor(np.asarray(mel, np.float32))[None, None]
     return invert_mel(picture, config, length=FRAMES * config.hop_length - 1)[0, 0].numpy()
-
-
-def timed(part: Callable[[Run], Result], run: Run) -> Result:
-    """A part's figures, and what it took."""
-    begin = time.monotonic()
-    return part(run) | {"minutes": round((time.monotonic() - begin) / 60, 2)}

@@ -7,15 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from timbrel.data.sounds.make import SoundsConfig, find_makers
 from timbrel.data.sounds.ontology import Ontology
-from timbrel.errors import InputError, MissingDependencyError
+from timbrel.errors import MissingDependencyError
 from timbrel.experiments.report_002 import budget as budgets
 from timbrel.experiments.report_002 import figures, page
-from timbrel.experiments.report_002.parts import Run, check_data, parts, timed
-from timbrel.experiments.run import Result, check_settings, keep_settings, measure_row
+from timbrel.experiments.report_002.parts import Run, check_data, parts
+from timbrel.experiments.run import Result, budget_name, check_settings, keep_settings, measure_row, timed_part
 
 
 def reproduce(
@@ -44,12 +42,7 @@ def reproduce(
         MissingDependencyError: without the extra [train].
         InterruptedRunError: stopped while it trained; the same call goes on.
     """
-    if quick and budget:
-        raise InputError(f"quick is a budget of its own, and budget is {budget!r}; give one of them")
-    if budget not in (None, "cpu", "gpu"):
-        raise InputError(f"budget is {budget!r}; expected 'cpu', 'gpu' or None")
-    on_gpu = budget == "gpu" or (budget is None and torch.cuda.is_available())
-    of_run = budgets.QUICK if quick else budgets.GPU if on_gpu else budgets.CPU
+    of_run = {"quick": budgets.QUICK, "cpu": budgets.CPU, "gpu": budgets.GPU}[budget_name(quick, budget)]
     run = Run(Path(out).absolute(), of_run, None if data is None else Path(data), workers, progress)
     _check(run)
     jobs = {**parts(run), "figures": figures.draw}
@@ -57,7 +50,7 @@ def reproduce(
     for number, (name, part) in enumerate(jobs.items(), 1):
         if progress:
             print(f"part {number} of {len(jobs)}: {name}", file=sys.stderr, flush=True)
-        done[name] = measure_row(partial(timed, part, run), run.out / "parts", name)
+        done[name] = measure_row(partial(timed_part, partial(part, run)), run.out / "parts", name)
     page.write(run.out, of_run, done)
     print(f"the page is {run.out / 'index.html'}")
     return done
