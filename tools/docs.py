@@ -55,6 +55,7 @@ def blocks() -> dict[tuple[str, str], Block]:
         ("docs/cross-diffusion.md", "stems"): partial(from_csv, "docs/cross-diffusion/stems.csv"),
         ("docs/benchmark.md", "libraries"): libraries,
         ("docs/how-it-works.md", "cost"): partial(from_csv, "docs/how-it-works/cost.csv"),
+        ("docs/onnx.md", "onnx"): partial(from_csv, "docs/onnx/onnx.csv"),
         ("docs/reliability.md", "fuzz"): partial(from_csv, "docs/reliability/fuzz.csv"),
         ("docs/reliability.md", "kill"): partial(from_csv, "docs/reliability/kill.csv"),
         (report_003, "speed"): lambda: report_003_page.speed_table(_json("docs/report-003/speed.json")).markdown(),

@@ -19,6 +19,7 @@ PARTS = {  # what it is -> how it comes, what it unlocks
     "basic-pitch": ("pip install --no-deps basic-pitch", "notes in evaluate"),
     "musicnn": ("pip install --no-deps musicnn", "evaluate distance --encoder musicnn, heard as"),
     "transformers": ("pip install 'timbrel[hub]'", "text encoders and CLAP"),
+    "onnxscript": ("pip install 'timbrel[onnx]'", "export"),
 }
 PROGRAMS = {"timidity": "data synth, evaluate build, reproduce", "espeak-ng": "speech in data sounds"}
 
