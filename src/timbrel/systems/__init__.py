@@ -9,3 +9,6 @@ SYSTEMS = {
     "codec": "timbrel.systems.alone:CodecSystem",
     "features": "timbrel.systems.alone:FeaturesSystem",
 }
+
+HUB = "hf:"
+"""Before the name of what is on the Hugging Face hub: a model USER/NAME, or a file of another network."""

@@ -38,7 +38,7 @@ from timbrel.audio.mel import MelConfig
 from timbrel.bounds import parse
 from timbrel.errors import ModelError, TimbrelError
 from timbrel.files import write_text
-from timbrel.systems import SYSTEMS
+from timbrel.systems import HUB, SYSTEMS
 from timbrel.systems.base import Sampling, StyleTransfer, System
 from timbrel.systems.named import load_instruments, save_instruments
 from timbrel.systems.weights import check_weights, load_weights, save_weights
@@ -160,11 +160,15 @@ def load_codec(folder: str | Path, kind: type[Network]) -> tuple[MelConfig, Netw
 
 
 def resolve(name_or_folder: str | Path) -> Path:
-    """The folder of a shipped model's name, or the folder itself.
+    """The folder of a shipped model's name, the folder itself, or of hf:USER/NAME that of the hub's cache.
 
     Raises:
-        ModelError: neither exists; the shipped names are listed.
+        ModelError: none exists; the shipped names are listed.
     """
+    if str(name_or_folder).startswith(HUB):
+        from timbrel.systems.hub import fetch
+
+        return fetch(str(name_or_folder).removeprefix(HUB), cached=True)
     for folder in (Path(name_or_folder), PRETRAINED / str(name_or_folder)):
         with suppress(OSError):  # a name too long for a file
             if (folder / "config.json").is_file():

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from timbrel.bounds import Width
 from timbrel.errors import InputError, MissingDependencyError, ModelError, TimbrelError
 from timbrel.models.features import LPIPS, VGGish
+from timbrel.systems import HUB
 
-HUB = "hf:"
 VGGISH = "a VGGish state dict: features.0.weight ... embeddings.4.bias, 72,141,184 numbers"
 LPIPS_STATE = (
     "LPIPS's: torchvision's AlexNet or VGG16 (features.0.weight ...) and the heads (lin0.model.1.weight ... "

@@ -19,9 +19,10 @@ from timbrel.audio import vggish
 from timbrel.audio.mel import MelConfig
 from timbrel.errors import InputError
 from timbrel.models.features import LPIPS, FeatureNetwork, VGGish
+from timbrel.systems import HUB
 from timbrel.systems.alone import FeaturesSystem
 from timbrel.systems.folder import load_system
-from timbrel.systems.foreign import HUB, load_published_network
+from timbrel.systems.foreign import load_published_network
 
 Features = Callable[[Tensor], Sequence[Tensor]]
 Adapter = Callable[[Tensor], Tensor]

@@ -1,0 +1,151 @@
+"""A model folder <-> a repository of the Hugging Face hub, which has the folder's files and a card with front matter.
+
+Of a repository nothing but safetensors, JSON and Markdown is fetched, and of those what lies at its top: a file that
+could run code stays where it is. What was fetched is then read like any other model folder, with its checks.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from timbrel.errors import InputError, MissingDependencyError, ModelError, TimbrelError
+from timbrel.files import exists, whole_folder
+from timbrel.systems.folder import PRETRAINED, Description, describe
+from timbrel.systems.foreign import local_first
+
+FILES = ("*.safetensors", "*.json", "*.md")
+NAME = re.compile(r"[\w.-]+/[\w.-]+")
+TASKS = {"transfer": "audio-to-audio", "report_001": "audio-to-audio", "single": "audio-to-audio"}
+TASKS |= {"generate": "text-to-audio"}
+USE = """
+## Use
+
+```bash
+pip install "timbrel[hub]"
+timbrel pull {repository} -o {name}
+timbrel models {name}
+```
+"""
+
+
+def fetch(repository: str, *, revision: str | None = None, cached: bool = False) -> Path:
+    """The folder of a repository's files in the hub's cache on this machine.
+
+    Args:
+        repository: USER/NAME.
+        revision: a branch, tag or commit; None is main.
+        cached: what is there already, if anything, without asking the hub for what is newer.
+
+    Raises:
+        InputError: a name of another form.
+        ModelError: there is no such repository, or no network.
+        MissingDependencyError: the extra [hub] is not installed.
+    """
+    _check(repository)
+    with _hub(repository) as hub:
+        get = partial(hub.snapshot_download, revision=revision, allow_patterns=list(FILES), ignore_patterns=["*/*"])
+        return Path(local_first(get, repository) if cached else get(repository))
+
+
+def pull(repository: str, folder: str | Path, *, revision: str | None = None) -> None:
+    """Copies a model of the hub into a new folder, whole or not at all; arguments and errors as `fetch`.
+
+    Raises:
+        InputError: the folder exists.
+        ModelError: it is no model, or a broken one.
+    """
+    if exists(folder):
+        raise InputError(f"{folder} exists; name a new folder")
+    fetched = fetch(repository, revision=revision)
+    if not (fetched / "config.json").is_file():
+        raise ModelError(f"{repository} has no config.json: it is no model of timbrel's")
+    Path(folder).absolute().parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(folder) as place:
+        _copy(fetched, place)
+        describe(place).load()
+
+
+def push(folder: str | Path, repository: str, *, licence: str | None = None, private: bool = False) -> str:
+    """Puts a model folder on the hub, with a card that says how to use it; makes the repository where there is none.
+
+    Args:
+        folder: a model folder, or the name of a model that ships.
+        repository: USER/NAME.
+        licence: as the hub names it: "mit", "cc-by-4.0". None is that of the folder's card.
+        private: a repository that is made is not public.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        InputError: a name of another form; no licence is known.
+        ModelError: the folder is no model; or the hub refuses it.
+        MissingDependencyError: the extra [hub] is not installed.
+    """
+    _check(repository)
+    described = describe(folder)
+    described.load()
+    with _hub(repository) as hub, TemporaryDirectory(prefix="timbrel-") as folder_of_copy:
+        place = Path(folder_of_copy)
+        _copy(described.folder, place)
+        (place / "README.md").write_text(card(hub, described, repository, licence), encoding="utf-8")
+        api = hub.HfApi(library_name="timbrel")
+        url = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=place, commit_message="timbrel push")
+    return str(url)
+
+
+def card(hub: Any, described: Description, repository: str, licence: str | None) -> str:
+    """The folder's model card, with the front matter that the hub reads, and how to get the model."""
+    path, name = described.folder / "README.md", repository.rpartition("/")[2]
+    info, is_shipped = described.info, described.folder.parent == PRETRAINED
+    plain = f"# {name}\n\n{info.get('purpose', described.name)}\n\nTraining: {info.get('training', 'unknown')}\n"
+    text = path.read_text(encoding="utf-8") if path.exists() else plain
+    written = hub.ModelCard(text if text.startswith("---") else f"---\nlibrary_name: timbrel\n---\n{text}")
+    data = written.data
+    data.license = licence or data.license or ("mit" if is_shipped else None)
+    if data.license is None:
+        raise InputError(f"{described.folder} says no licence; give one as the hub names it, such as --license mit")
+    data.library_name = "timbrel"
+    data.pipeline_tag = data.pipeline_tag or TASKS.get(described.name)
+    data.tags = sorted({*(data.tags or ()), "timbrel", "music", described.name.replace("_", "-")})
+    use = USE.format(repository=repository, name=name)
+    return str(written) + ("" if "timbrel pull" in written.text else use)
+
+
+def _check(repository: str) -> None:
+    if not NAME.fullmatch(repository):
+        raise InputError(f"{repository!r:.100} names no repository of the hub; expected USER/NAME")
+
+
+def _copy(source: Path, place: Path) -> None:
+    for pattern in FILES:
+        for path in source.glob(pattern):
+            shutil.copyfile(path, place / path.name)
+
+
+@contextmanager
+def _hub(repository: str) -> Iterator[Any]:
+    """The package huggingface_hub; its errors, and those of the network, become a ModelError."""
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingDependencyError(f"the hub needs huggingface_hub ({error}): pip install 'timbrel[hub]'") from error
+    try:
+        yield huggingface_hub
+    except TimbrelError:
+        raise
+    except Exception as error:  # of the HTTP library, whichever it is
+        reason = textwrap.shorten(str(error), 200) or type(error).__name__
+        raise ModelError(
+            f"{repository} on the hub cannot be reached ({reason}); expected a repository that this account may use "
+            "(`hf auth login`), and a network, with HF_HUB_OFFLINE unset"
+        ) from error
