@@ -64,14 +64,14 @@ def test_a_result_is_named_after_source_and_target(pipe, capsys):
 
 def test_a_clip_is_a_target_and_options_arrive(pipe):
     flags = "--strength 0.5 --steps 3 --guidance 2 --seed 7 --transpose -5 --sample-rate 48000"
-    flags += " --mix 0.25 --loop --limiter --float --like-source --track 1"
+    flags += " --mix 0.25 --no-intonation --loop --limiter --float --like-source --track 1"
     files = "--picture p.png --model m -o out.flac"
     assert main(["transfer", "a.wav", "--to", "b.wav", *flags.split(), *files.split()]) == 0
     [(source, output, options)] = pipe.calls
     assert (source.name, output.name, pipe.models) == ("a.wav", "out.flac", ["m"])
     assert str(options.pop("picture")) == "p.png"
     settings = {"strength": 0.5, "steps": 3, "guidance": 2.0, "seed": 7, "transpose": -5}
-    settings |= {"mix": 0.25, "loop": True, "limiter": True}
+    settings |= {"mix": 0.25, "intonation": False, "loop": True, "limiter": True}
     assert asdict(options.pop("settings")) == settings
     assert options == {"to": "b.wav", "output_rate": 48000, "subtype": "FLOAT", "like_source": True, "track": 1}
     assert main(["transfer", "a.wav", "--to", "b.wav"]) == 0

@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 from torch import Tensor
 
+from timbrel.audio.intonation import StreamIntonation
 from timbrel.audio.io import StreamResampler, Waveform, as_waveform, check_rate, open_audio, resample
 from timbrel.audio.level import HOP, SILENT_RMS, TARGET_RMS
 from timbrel.audio.pitch import pitch_range
@@ -99,6 +100,13 @@ class Recording:
     def scan(self) -> Scan:
         """Reads the recording through once, for its levels."""
         return scan_blocks(self.blocks(), self.sample_rate)
+
+    def intonation(self, scan: Scan) -> np.ndarray:
+        """Reads the recording through once: cents above the semitones, as `timbrel.audio.intonation` has them."""
+        follower = StreamIntonation(self.sample_rate)
+        for block in self.blocks():
+            follower.push(scan.mix(block))
+        return follower.finish()
 
     def beginning(self, seconds: float, sample_rate: int) -> Waveform:
         """The first seconds of the loudest channel, [samples] at another rate."""

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from timbrel.audio.intonation import steady_and_back
 from timbrel.audio.inversion import StreamInverter
 from timbrel.audio.io import AudioWriter, StreamResampler, Waveform, check_output, check_rate, open_audio
 from timbrel.audio.level import FULL_SCALE, SILENT_RMS, Limiter, Ramps, energy
@@ -89,7 +90,7 @@ class TransferPipeline:
             progress: called with the seconds done and the seconds in all.
             settings: see `TransferSettings`.
             **options: fields of `TransferSettings`, in place of those in `settings`: strength, steps, guidance,
-                transpose, seed, mix, loop, limiter.
+                transpose, seed, mix, intonation, loop, limiter.
 
         Returns:
             The result at the model's sample rate, as long as the source, with its channels and its RMS (unless
@@ -372,8 +373,14 @@ class _Job:
                 f"{self.rate} Hz"
             )
         self.untouched = player.changes_nothing or self.scan.active_rms < SILENT_RMS
-        self.voice = _SourceDynamics(self.scan, player)
+        self.voice = _SourceDynamics(self.scan, self._in_tune(player))
         self.energy, self.peak = 0.0, 0.0  # of the blocks so far
+
+    def _in_tune(self, player: _Player) -> _Player | _SourceIntonation:
+        if self.untouched or not self.settings.intonation:
+            return player
+        cents = self.source.intonation(self.scan)
+        return _SourceIntonation(cents, self.samples, player) if cents.any() else player
 
     def length(self, rate: int) -> int:
         """Samples of the source, without what is around a loop, at another rate."""
@@ -464,7 +471,7 @@ class _SourceDynamics:
     """A stage around the player, which works on mono at one level: blocks [channels, n] of the source in, blocks of the
     result out, with the source's loud and soft passages and its stereo image."""
 
-    def __init__(self, scan: Scan, player: _Player) -> None:
+    def __init__(self, scan: Scan, player: _Player | _SourceIntonation) -> None:
         self._scan, self._player = scan, player
         self._waiting = Queue(scan.channels)  # the source, until the result of the same moment is there
         self._image = StereoImage(scan)
@@ -488,6 +495,22 @@ class _SourceDynamics:
         mono = mono / self._scan.gain(self._given, len(mono), self._player.sample_rate)
         self._given += len(mono)
         return self._image.apply(mono.astype(np.float32), source)
+
+
+class _SourceIntonation:
+    """A stage around the player, which works on what is in tune and steady: its result has the source's tuning, vibrato
+    and slides."""
+
+    def __init__(self, cents: np.ndarray, samples: int, player: _Player) -> None:
+        self._player, self.sample_rate = player, player.sample_rate
+        self._steady, self._back = steady_and_back(cents, samples, player.sample_rate)
+
+    def push(self, mono: Waveform) -> Waveform:
+        return self._back.push(self._player.push(self._steady.push(mono)))
+
+    def finish(self) -> Waveform:
+        rest = [self._player.push(self._steady.finish()), self._player.finish()]
+        return np.concatenate([*map(self._back.push, rest), self._back.finish()])
 
 
 class _Player:
