@@ -175,6 +175,88 @@ def real(
     )
 
 
+def listen(
+    out: Annotated[Path, Positional, arg(metavar="OUT")],
+    *,
+    benchmark: Path = Path("benchmark"),
+    model: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="(default: default)")] = None,
+    outputs: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None,
+    rows: Annotated[
+        tuple[str, ...], arg(metavar="ROW...", help_behavior_hint="(default: the model's, transcribed)")
+    ] = (),
+    per_direction: Annotated[int, arg(metavar="N")] = 1,
+    seed: int = 0,
+    workers: Number = None,
+) -> None:
+    """Make a listening test (MUSHRA): a page that works without a server, with the benchmark's triplets by system, a
+    hidden reference and a low-passed anchor.
+
+    For example, after timbrel evaluate build benchmark:
+
+        timbrel evaluate listen listening
+        timbrel evaluate listen listening --outputs theirs --rows model-clip outputs --per-direction 2
+
+    Send the folder OUT/page to listeners: they open index.html, and send back the file that it saves. OUT/key.json
+    stays with you.
+
+    Args:
+        out: The new folder.
+        benchmark: The folder that `timbrel evaluate build` made.
+        model: A model that ships or a model folder.
+        outputs: What another program made of the benchmark, as for `timbrel evaluate outputs`.
+        rows: What is compared: rows of the benchmark's table, seven at most.
+        per_direction: Triplets of each of the 12 directions; a triplet takes about a minute.
+        seed: Another seed, another order.
+        workers: Processors to use.
+    """
+    from timbrel.experiments.listening.build import build
+
+    key = build(
+        benchmark,
+        out,
+        model=model,
+        outputs=outputs,
+        rows=rows,
+        per_direction=per_direction,
+        seed=seed,
+        workers=workers,
+    )
+    print(f"{out}/page/index.html: {len(key['trials'])} trials of {', '.join(key['systems'].values())}")
+
+
+def listened(
+    answers: Annotated[tuple[Path, ...], Positional, arg(metavar="ANSWERS...", help_behavior_hint="(required)")],
+    *,
+    test: Path = Path("listening"),
+    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
+) -> None:
+    """Turn the answers of a listening test into means with intervals.
+
+    For example:
+
+        timbrel evaluate listened answers-*.json --test listening
+
+    A listener who rates the hidden reference under 90 in more than 15 % of the trials does not count (ITU-R BS.1534-3).
+
+    Args:
+        answers: The files that listeners saved.
+        test: The folder that `timbrel evaluate listen` made.
+        out: Also write the figures here.
+    """
+    import json
+
+    from timbrel.audio.io import check_output
+    from timbrel.experiments.listening.answers import evaluate, remarks, results_table
+    from timbrel.files import write_text
+
+    if out is not None:
+        check_output(out, suffixes=[".json"], overwrite=True)
+    results = evaluate(answers, test)
+    print("\n".join([results_table(results).text(), "", *remarks(results)]))
+    if out is not None:
+        write_text(out, json.dumps(results, indent=1) + "\n")
+
+
 def generate(
     data: Annotated[Path, Positional, arg(metavar="DATA")],
     model: Annotated[str | None, Positional, arg(metavar="[MODEL]", help_behavior_hint="(default: generate)")] = None,

@@ -81,6 +81,8 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "evaluate model": evaluate.model,
     "evaluate outputs": evaluate.outputs,
     "evaluate beyond": evaluate.beyond,
+    "evaluate listen": evaluate.listen,
+    "evaluate listened": evaluate.listened,
     "evaluate real": evaluate.real,
     "evaluate generate": evaluate.generate,
     "evaluate distance": evaluate.distance,

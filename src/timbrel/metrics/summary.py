@@ -76,5 +76,24 @@ def ratio_interval(
     return Summary(ratio, float(result.confidence_interval.low), float(result.confidence_interval.high), len(above))
 
 
+def crossed_interval(values: ArrayLike, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> Summary:
+    """Mean of values [listeners, clips] with its bootstrap interval: listeners and clips are drawn anew together, as
+    other listeners would have heard other clips.
+
+    >>> crossed_interval([[2, 2], [2, 2], [2, 2]])
+    Summary(mean=2.0, low=2.0, high=2.0, clips=6)
+    """
+    grid = np.asarray(values, np.float64)
+    validate(grid.reshape(-1))
+    rng = np.random.default_rng(seed)
+    means = [
+        grid[rng.integers(0, len(grid), len(grid))][:, rng.integers(0, grid.shape[1], grid.shape[1])].mean()
+        for _ in range(resamples)
+    ]
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return Summary(float(grid.mean()), float(low), float(high), grid.size)
+
+
 def _ratio(above: NDArray, below: NDArray, axis: int = -1) -> NDArray:
     return above.mean(axis) / below.mean(axis)
