@@ -4,10 +4,10 @@ download, and then the same command again.
     python benchmarks/kill.py [--moments 20] [--seconds 7200] [--out docs/reliability/kill.csv]
 
 After the signal each finished file is whole, and no process goes on. The same command then ends with the same bytes as
-one that was never stopped, and leaves no temporary file. `synth` needs TiMidity++ and the soundfonts.
+one that was never stopped, and leaves no temporary file. `--out` is written after each signal, and what it counts
+already is not done again. `synth` needs TiMidity++ and the soundfonts.
 """
 
-import argparse
 import csv
 import os
 import shutil
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tyro
 
 from timbrel.audio.io import write_audio
 from timbrel.data.prepare import prepare
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-OUTCOMES = ("killed", "half-written", "left running", "other bytes", "stray files")
+OUTCOMES = ("runs", "killed", "half-written", "left running", "other bytes", "stray files")
 GRACE_S = 30.0
 
 
@@ -79,19 +80,23 @@ def commands(top: Path) -> dict[str, Command]:
     server.daemon_threads = True
     server.files = {f"/{path.name}": path.read_bytes() for path in (top / "recordings").rglob("*.wav")}
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    rows = [f"oboe,{name[1:-4]},http://127.0.0.1:{server.server_port}{name}" for name in sorted(server.files)]
+    rows = [f"oboe,{name[1:-4]},http://127.0.0.1:{server.server_port}{name}" for name in sorted(server.files)[:3]]
     (top / "list.csv").write_text("\n".join(["label,title,url", *rows]))
-    model = ["--steps", "12", "--batch-size", "2", "--frames", "64", "--checkpoint-every-s", "0.5", "--log-every", "4"]
-    training = ["train", "autoencoder", "default", "--data", f"{top}/data", "--out", "OUT", "--validate-every", "6"]
+    network = ["--steps", "30", "--batch-size", "2", "--frames", "64", "--width", "8"]
+    marks = ["--checkpoint-every-s", "0.5", "--validate-every", "15", "--log-every", "5"]
+    groups = ["--num-groups", "2", "--num-others", "0", "--degraded-per-group", "0", "--composed-share", "1"]
     return {
         "transfer": Command(["transfer", f"{top}/song.wav", "--to", "violin", "-o", "OUT/result.wav"], ("result.wav",)),
         "data prepare": Command(
             ["data", "prepare", f"{top}/recordings", "OUT", "--workers", "2"], ("mels/*.npy", "manifest.jsonl")
         ),
         "data synth": Command(
-            ["data", "synth", "OUT", "--num-groups", "3", "--workers", "2", "--composed-share", "1"], ("mels/*.npy",)
+            ["data", "synth", "OUT", *groups, "--mel.n-mels", "64", "--workers", "2"], ("mels/*.npy",)
         ),
-        "train": Command([*training, *model], ("model/*.safetensors",)),
+        "train": Command(
+            ["train", "autoencoder", "tiny", "--data", f"{top}/data", "--out", "OUT", *network, *marks],
+            ("model/*.safetensors",),
+        ),
         "data download": Command(
             ["data", "download", f"{top}/list.csv", "OUT", "--allow-private"], ("*/*.mp3", "sources.json")
         ),
@@ -131,16 +136,25 @@ def _living(session: int) -> bool:
     return any(not state.startswith(b"Z") for state in states)
 
 
-def trial(command: Command, number: signal.Signals, moment_s: float, whole: dict[str, bytes], out: Path) -> set[str]:
-    """What was wrong after a signal at a moment; and "killed", if the signal came in time."""
+def trial(
+    command: Command, number: signal.Signals, share: float, times: list[float], whole: dict[str, bytes], out: Path
+) -> set[str]:
+    """What was wrong after a signal at a share of what the command takes; and "killed", if the signal came in time.
+
+    `times` has what it took so far. The machine may have become faster: then it is done again, a few times at most.
+    """
     wrong = set()
-    process = start(command, out)
-    with suppress(subprocess.TimeoutExpired):
-        process.communicate(timeout=moment_s)
-    if process.poll() is None:
-        wrong.add("killed")
-        process.send_signal(number)
-        process.communicate()
+    for _ in range(4):
+        shutil.rmtree(out, ignore_errors=True)
+        started, process = time.monotonic(), start(command, out)
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=share * times[-1])
+        if process.poll() is None:
+            wrong.add("killed")
+            process.send_signal(number)
+            process.communicate()
+            break
+        times.append(time.monotonic() - started)
     if is_left_running(process.pid):
         wrong.add("left running")
     found = results(command, out)
@@ -154,39 +168,51 @@ def trial(command: Command, number: signal.Signals, moment_s: float, whole: dict
     return wrong
 
 
-def main() -> int:
-    parser: Any = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--moments", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=7200.0)
-    parser.add_argument("--out", type=Path)
-    wanted = parser.parse_args()
-    begin, rng = time.monotonic(), np.random.default_rng(0)
-    counts: dict[tuple[str, str], Counter[str]] = {}
+Counts = dict[tuple[str, str], Counter[str]]  # of a command and a signal
+
+
+def read_counts(path: Path) -> Counts:
+    with path.open(newline="") as file:
+        rows = [(row.pop("command"), row.pop("signal"), row) for row in csv.DictReader(file)]
+    return {(name, number): Counter({kind: int(count) for kind, count in row.items()}) for name, number, row in rows}
+
+
+def write_counts(path: Path, counts: Counts) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["command", "signal", *OUTCOMES])
+        writer.writerows([*key, *(count[kind] for kind in OUTCOMES)] for key, count in counts.items())
+
+
+def main(moments: int = 20, seconds: float = 7200.0, out: Path = Path("kill.csv")) -> int:
+    end = time.monotonic() + seconds
+    counts = defaultdict(Counter, read_counts(out) if out.exists() else {})
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
         made = commands(top)
-        wholes, times = {}, {}
+        wholes: dict[str, dict[str, bytes]] = {}
+        times: dict[str, list[float]] = {}
         for name, command in made.items():
-            out, started = top / name, time.monotonic()
-            process = start(command, out)
+            started = time.monotonic()
+            process = start(command, top / name)
             said = process.communicate()[1].decode(errors="replace")
-            wholes[name], times[name] = results(command, out), time.monotonic() - started
+            wholes[name], times[name] = results(command, top / name), [time.monotonic() - started]
             if process.returncode or not wholes[name]:
                 raise SystemExit(f"{name} fails: {said}")
-        for moment, number, (name, command) in product(range(wanted.moments), SIGNALS, made.items()):
-            if time.monotonic() - begin > wanted.seconds:
+        for moment, number, (place, (name, command)) in product(range(moments), SIGNALS, enumerate(made.items())):
+            count = counts[name, number.name]
+            if count["runs"] > moment:
+                continue
+            if time.monotonic() > end:
                 break
-            wrong = trial(command, number, rng.uniform(0.05, 0.95) * times[name], wholes[name], top / "out")
-            count = counts.setdefault((name, number.name), Counter())
+            share = np.random.default_rng([moment, number, place]).uniform(0.05, 0.95)
+            wrong = trial(command, number, share, times[name], wholes[name], top / "out")
             count.update(wrong | {"runs"})
+            write_counts(out, counts)
             if wrong - {"killed"}:
                 print(f"{name}, {number.name}, moment {moment}: {', '.join(sorted(wrong))}", flush=True)
-            shutil.rmtree(top / "out")
-    rows = [[*key, count["runs"], *(count[kind] for kind in OUTCOMES)] for key, count in counts.items()]
-    file = wanted.out.open("w", newline="") if wanted.out else sys.stdout
-    csv.writer(file, lineterminator="\n").writerows([["command", "signal", "runs", *OUTCOMES], *rows])
-    return 1 if any(count[kind] for count in counts.values() for kind in OUTCOMES[1:]) else 0
+    return 1 if any(count[kind] for count in counts.values() for kind in OUTCOMES[2:]) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tyro.cli(main, description=__doc__))

@@ -252,7 +252,8 @@ def test_what_is_joined_is_read_to_its_end(tmp_path, suffix):
     once = encode(tmp_path / "a.wav", tmp_path / f"a.{suffix}").read_bytes()
     (tmp_path / f"twice.{suffix}").write_bytes(2 * once)
     assert sounds_until(tmp_path / f"a.{suffix}")[0] == pytest.approx(2, abs=0.001)
-    assert sounds_until(tmp_path / f"twice.{suffix}")[0] == pytest.approx(4, abs=0.1)
+    with pytest.warns(UserWarning, match="more sound follows"):
+        assert sounds_until(tmp_path / f"twice.{suffix}")[0] == pytest.approx(4, abs=0.1)
 
 
 def test_a_header_that_says_less_than_there_is_is_not_believed(tmp_path):
@@ -260,21 +261,32 @@ def test_a_header_that_says_less_than_there_is_is_not_believed(tmp_path):
     data = bytearray((tmp_path / "a.wav").read_bytes())
     struct.pack_into("<I", data, 40, 88200)  # as where 4 GB wrap, or a recorder was switched off
     (tmp_path / "less.wav").write_bytes(data)
-    assert sounds_until(tmp_path / "less.wav")[0] == 4
+    with pytest.warns(UserWarning, match=r"seems to end after 1\.00 s; more sound follows"):
+        assert sounds_until(tmp_path / "less.wav")[0] == 4
     soundfile.write(tmp_path / "a.flac", tone(1, 176400).T, 44100)
     data = bytearray((tmp_path / "a.flac").read_bytes())
     number = int.from_bytes(data[18:26], "big")
     data[18:26] = (number >> 36 << 36 | 44100).to_bytes(8, "big")
     (tmp_path / "less.flac").write_bytes(data)
-    assert sounds_until(tmp_path / "less.flac")[0] == 4
+    with pytest.warns(UserWarning, match=r"seems to end after 1\.00 s"):
+        assert sounds_until(tmp_path / "less.flac")[0] == 4
 
 
-def test_a_file_that_is_far_larger_than_its_sound_is_said(tmp_path):
-    io.write_audio(tmp_path / "a.mp3", tone(), 44100)
-    with (tmp_path / "a.mp3").open("ab") as file:
-        file.write(bytes(100_000))
-    with pytest.warns(UserWarning, match="most of the file"):
-        assert sounds_until(tmp_path / "a.mp3")[0] == 0.5
+@pytest.mark.parametrize("suffix", ["mp3", "ogg", "flac"])
+def test_a_file_that_is_far_larger_than_its_sound_is_said(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    io.write_audio(path, tone(), 44100)
+    with path.open("ab") as file:
+        file.write(100_000 * b"junk")
+    with pytest.warns(UserWarning, match="much of the file"):
+        assert sounds_until(path)[0] == 0.5
+
+
+def test_wavs_that_are_joined_are_said(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(1, 44100).T, 44100)
+    (tmp_path / "two.wav").write_bytes(2 * (tmp_path / "a.wav").read_bytes())
+    with pytest.warns(UserWarning, match=r"two.wav: 88244 bytes follow .* they are not read"):
+        assert sounds_until(tmp_path / "two.wav")[0] == 1
 
 
 def test_tags_behind_the_sound_are_no_sound(tmp_path, recwarn):
@@ -360,6 +372,17 @@ def test_a_surround_wav_names_its_channels(tmp_path, channels, mask):
     kind = struct.unpack_from("<H", data, 20)[0]
     assert (struct.unpack_from("<I", data, 40)[0] if kind == 0xFFFE else None) == mask
     assert io.read_audio(tmp_path / "a.wav")[0].shape == (channels, 22050)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "m4a"])
+def test_speakers_that_a_source_names_stay(tmp_path, suffix):
+    io.write_audio(tmp_path / "a.wav", np.tile(tone(1, 4800, 48000)[:1], (3, 1)), 48000)
+    named = encode(tmp_path / "a.wav", tmp_path / f"b.{suffix}", "-af", "channelmap=channel_layout=2.1")
+    with io.open_audio(named) as reader:
+        metadata = reader.metadata()
+    with io.AudioWriter(tmp_path / "c.wav", 48000, 3, metadata=metadata) as writer:
+        writer.write(np.zeros((3, 100), "f4"))
+    assert struct.unpack_from("<I", (tmp_path / "c.wav").read_bytes(), 40)[0] == 0xB
 
 
 @pytest.mark.parametrize(

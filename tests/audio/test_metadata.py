@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from timbrel.audio.io import AudioWriter, open_audio
+from timbrel.audio.metadata import append_chunks
 
 TONE = np.full((1, 1000), 0.25, np.float32)
 BEXT = bytes(338) + struct.pack("<Q", 96000) + bytes(256)
@@ -47,7 +48,52 @@ def test_places_move_with_the_sample_rate(tmp_path):
     assert struct.unpack_from("<Q", kept[b"bext"], 338)[0] == 192000
     assert struct.unpack_from("<2I", kept[b"smpl"], 44) == (200, 1600)
     assert struct.unpack_from("<I", kept[b"cue "], 8)[0] == struct.unpack_from("<I", kept[b"cue "], 24)[0] == 800
+    assert struct.unpack_from("<I", kept[b"smpl"], 8)[0] == 11338  # ns a sample
     assert kept[b"acid"] == ACID
+
+
+def test_root_notes_move_with_the_music(tmp_path):
+    with open_audio(chunked(tmp_path / "a.wav", CHUNKS | {b"acid": b"\2" + ACID[1:]})) as reader:
+        metadata = reader.metadata()
+    chunks = metadata.transposed(-12.25).chunks
+    assert struct.unpack_from("<II", chunks[b"smpl"], 12) == (47, 3 << 30)
+    assert struct.unpack_from("<H", chunks[b"acid"], 4)[0] == 48
+    assert metadata.transposed(300).chunks[b"smpl"][12:16] == struct.pack("<I", 127)
+    assert metadata.transposed(0) == metadata
+
+
+def aiff(path, *chunks):
+    soundfile.write(path, TONE.T, 48000)
+    data = bytearray(path.read_bytes())
+    for name, content in chunks:
+        data += struct.pack(">4sI", name, len(content)) + content + bytes(len(content) % 2)
+    struct.pack_into(">I", data, 4, len(data) - 8)
+    path.write_bytes(data)
+    return path
+
+
+def test_the_markers_and_loop_of_an_aiff_stay(tmp_path):
+    marks = struct.pack(">H", 2) + struct.pack(">HIB", 1, 100, 5) + b"start" + struct.pack(">HIB", 2, 801, 3) + b"end"
+    instrument = struct.pack(">6BhHHHHHH", 60, 0, 0, 127, 1, 127, 0, 1, 1, 2, 0, 0, 0)
+    source = aiff(tmp_path / "a.aiff", (b"MARK", marks), (b"INST", instrument))
+    kept = copied(source, tmp_path / "b.wav").chunks
+    loop = struct.pack("<9I", 0, 0, 20833, 60, 0, 0, 0, 1, 0) + struct.pack("<6I", 0, 0, 100, 800, 0, 0)
+    assert kept[b"smpl"] == loop
+    assert [struct.unpack_from("<I", kept[b"cue "], at)[0] for at in (0, 8, 32)] == [2, 100, 801]
+    assert b"start\0" in kept[b"LIST"]
+    assert dict(copied(aiff(tmp_path / "c.aiff", (b"MARK", marks[:12])), tmp_path / "d.wav").chunks) == {}
+
+
+def test_an_rf64_keeps_them_too(tmp_path):
+    with open_audio(chunked(tmp_path / "a.wav", CHUNKS)) as reader:
+        metadata = reader.metadata()
+    soundfile.write(tmp_path / "b.wav", TONE.T, 48000, format="RF64")
+    append_chunks(tmp_path / "b.wav", metadata, 48000)
+    data = (tmp_path / "b.wav").read_bytes()
+    assert struct.unpack_from("<Q", data, 20)[0] == len(data) - 8
+    with open_audio(tmp_path / "b.wav") as reader:
+        assert dict(reader.metadata().chunks) == CHUNKS
+        assert np.concatenate(list(reader.blocks(512)), axis=1).shape == (1, 1000)
 
 
 @pytest.mark.parametrize("broken", [b"", b"\1", bytes(20)])

@@ -18,7 +18,9 @@ def test_stems_and_mix_are_written_under_their_names(tiny_singles, tmp_path, mon
     assert said.err == ""
     assert main(command) == 2
     assert "violin-guitar/violin.wav exists" in capsys.readouterr().err
-    assert main([*command, "--overwrite", "--seed", "3", "-o", "violin-guitar"]) == 0
+    command[1:3] = ["Violon", "GUITAR"]
+    assert main([*command, "--overwrite", "--seed", "3"]) == 0
+    assert os.listdir() == ["violin-guitar"]
 
 
 def test_what_is_wrong_is_said_before_anything_is_made(tiny_singles, tmp_path, monkeypatch, capsys):
@@ -26,6 +28,7 @@ def test_what_is_wrong_is_said_before_anything_is_made(tiny_singles, tmp_path, m
     for words, said in (
         ("duet violin", "1 instruments are named; expected at least 2"),
         ("duet violin lute", "no model of 'lute', only of guitar"),
+        ("duet voilin guitar", "did you mean 'violin'?"),
         ("duet violin guitar --split 50", "split is 50; expected a whole number, 0 to 49"),
         ("duet violin guitar --seconds 0", "seconds is 0.0"),
     ):

@@ -26,6 +26,7 @@ def test_what_is_wrong_is_said_before_the_work(song, tiny_painter, capsys):
     for words, message in (
         (["-o", "out.jpg"], "expected one of .png"),
         (["-n", "0"], "num_pictures is 0"),
+        (["--movie", "a.mp4", "-n", "2", "--start", "3"], "-n 2, --start 3.0 is of pictures, and --movie paints"),
         (["--model", "nowhere"], "'nowhere' is neither"),
     ):
         assert main(["paint", str(song), *words]) == 2

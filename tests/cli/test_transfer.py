@@ -65,10 +65,10 @@ def test_a_result_is_named_after_source_and_target(pipe, capsys):
 def test_a_clip_is_a_target_and_options_arrive(pipe):
     flags = "--strength 0.5 --steps 3 --guidance 2 --seed 7 --transpose -5 --sample-rate 48000"
     flags += " --mix 0.25 --no-intonation --loop --limiter --float --like-source --track 1"
-    files = "--picture p.png --model m -o out.flac"
+    files = "--picture p.png --model m -o out.wav"
     assert main(["transfer", "a.wav", "--to", "b.wav", *flags.split(), *files.split()]) == 0
     [(source, output, options)] = pipe.calls
-    assert (source.name, output.name, pipe.models) == ("a.wav", "out.flac", ["m"])
+    assert (source.name, output.name, pipe.models) == ("a.wav", "out.wav", ["m"])
     assert str(options.pop("picture")) == "p.png"
     settings = {"strength": 0.5, "steps": 3, "guidance": 2.0, "seed": 7, "transpose": -5}
     settings |= {"mix": 0.25, "intonation": False, "loop": True, "limiter": True}
@@ -236,8 +236,11 @@ def test_standard_input_and_output(pipe, monkeypatch, capsys):
     before = sorted(os.listdir())
     assert main(["transfer", "-", "--to", "violin", "-o", "-"]) == 0
     assert soundfile.read(io.BytesIO(out.buffer.getvalue()))[0].shape == (4410, 2)
-    assert "-> " in capsys.readouterr().err
+    assert "standard input -> standard output (" in capsys.readouterr().err
     assert sorted(os.listdir()) == before
+    monkeypatch.setattr(sys, "stdin", Standard(b"no music"))
+    assert main(["transfer", "-", "--to", "violin", "-o", "-"]) == 2
+    assert "timbrel: standard input (8 bytes) is no recording" in capsys.readouterr().err
 
 
 def test_a_track_that_is_chosen_by_itself_is_said(pipe, tmp_path, capsys):
@@ -248,6 +251,23 @@ def test_a_track_that_is_chosen_by_itself_is_said(pipe, tmp_path, capsys):
     assert main(["transfer", "two.mka", "--to", "violin", "--track", "2", "--overwrite"]) == 0
     assert capsys.readouterr().err == ""
     assert main(["transfer", "two.mka", "--to", "violin", "--track", "3", "--overwrite"]) == 2
+    assert main(["transfer", "a.wav", "--to", "two.mka"]) == 0
+    assert "two.mka has 2 sound tracks; 1 is read, make a recording of another one" in capsys.readouterr().err
+
+
+def test_floats_go_into_a_wav_alone(pipe, capsys):
+    assert main(["transfer", "a.wav", "--to", "violin", "--float", "-o", "out.flac"]) == 2
+    assert "out.flac would have FLOAT samples, which flac lacks: write a .wav" in capsys.readouterr().err
+    assert pipe.models == []
+
+
+def test_a_warning_is_said_once(pipe, capsys):
+    with open("a.wav", "rb") as file:
+        data = file.read()
+    with open("two.wav", "wb") as file:
+        file.write(2 * data)
+    assert main(["transfer", "two.wav", "--to", "violin"]) == 0
+    assert capsys.readouterr().err.count("timbrel: two.wav: 26504 bytes follow the recording") == 1
 
 
 def test_a_terminal_shows_a_bar(pipe, capsys, monkeypatch):

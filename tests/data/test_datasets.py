@@ -129,3 +129,11 @@ def test_stores_that_cannot_train_are_refused(tmp_path, aligned):
         Windows(aligned, "train", 32, 200)
     with pytest.raises(InputError, match="freepats"):
         Windows(make_store(tmp_path / "own", [("piano", "g1", "freepats", "train", False)]), "train", 32, 32)
+
+
+def test_a_phrase_is_its_recordings_one_after_the_other(tmp_path):
+    windows = Windows(make_store(tmp_path, 2 * [("piano", None, None, "train", False)]), "train", 150, 150)
+    [phrase] = windows.entries
+    window = windows.window(phrase, 100, 150)
+    assert window[:, 0].tolist() == 20 * [0] + 120 * [1] + 10 * [0]
+    assert window[:, 2].tolist() == [*range(100, 120), *range(120), *(10 * [0])]

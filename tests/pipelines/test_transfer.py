@@ -439,6 +439,10 @@ def test_how_loud_a_result_may_be_is_said_and_a_limiter_helps(pipe, tmp_path):
     floating = read_audio(tmp_path / "out.wav")[0]
     assert abs(rms_db(floating) - rms_db(source)) < 0.01
     assert np.abs(floating).max() > 1
+    pipe.transfer_file(tmp_path / "in.wav", tmp_path / "b.wav", to="violin", subtype="FLOAT", limiter=True)
+    assert np.abs(read_audio(tmp_path / "b.wav")[0]).max() < 0.9
+    with pytest.raises(InputError, match="limiter is set, which needs the whole result"):
+        pipe.stream(source, "violin", sample_rate=RATE, limiter=True)
 
 
 def test_a_result_is_like_its_source_if_that_is_asked_for(pipe, tmp_path):

@@ -6,6 +6,7 @@ script: formats and protocols have white lists.
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import struct
@@ -21,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 import soundfile
 
-from timbrel.errors import AudioError
+from timbrel.errors import AudioError, warn
 
 FORMATS = (  # of ffmpeg's demuxers those that hold sound in the file itself
     *("aac", "ac3", "ac4", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "dtshd", "dv", "eac3"),
@@ -35,6 +36,7 @@ _ALONE = ["-protocol_whitelist", "file", "-format_whitelist", ",".join(FORMATS)]
 LATEST_S = 600.0  # that a video's sound may begin after its pictures: silence costs a header nothing
 _SAME_TAGS = ("title", "artist", "album", "comment", "genre", "copyright", "date")
 _TAGS = {name: name for name in _SAME_TAGS} | {"track": "tracknumber"}  # ffmpeg's names -> libsndfile's
+_SPEAKERS = {"2.1": 0x00B, "4.0": 0x107, "5.0(side)": 0x607, "5.1(side)": 0x60F}  # of ffmpeg's names
 _VORBIS_ORDER = {  # where WAV's channels are among Vorbis's and Opus's of as many
     3: (0, 2, 1),
     5: (0, 2, 1, 3, 4),
@@ -70,17 +72,31 @@ class Sndfile:
         self.subtype: str | None = sound.subtype
         self.tags: dict[str, str] = sound.copy_metadata()
         self._is_reordered = sound.format == "OGG"
+        self._before = 0  # where the last read began in the file
 
     def read(self, frames: int) -> np.ndarray:
+        self._before = self._file.tell()
         samples = self._sound.read(frames, dtype="float32", always_2d=True)
         return from_vorbis_order(samples) if self._is_reordered else samples
 
+    @property
+    def speakers(self) -> int | None:
+        """Of a WAV that says where its channels belong: bits of WAVEFORMATEXTENSIBLE, 4 of the centre, 8 of bass."""
+        for name, place, size in chunks(self._file) if self._sound.format in ("WAVEX", "RF64") else ():
+            if name == b"fmt " and size >= 40:
+                self._file.seek(place + 20)
+                return int.from_bytes(self._file.read(4), "little")
+        return None
+
     def bytes_left(self) -> int:
-        """How many bytes of the file follow what was read, of a kind of file that may be joined or mis-headed."""
+        """How many bytes of the file follow what was read, once a read gave nothing or failed, of a kind of file that
+        may be joined or mis-headed."""
         if self._sound.format in ("WAV", "WAVEX"):
             return _bytes_beyond_chunks(self._file)
-        position = self._file.tell()
-        return self._file.seek(0, os.SEEK_END) - position if self._sound.format in ("MP3", "OGG", "FLAC") else 0
+        if self._sound.format not in ("MP3", "OGG", "FLAC"):
+            return 0
+        left = self._file.seek(0, os.SEEK_END) - self._before
+        return max(left, _bytes_beyond_pages(self._file)) if self._sound.format == "OGG" else left
 
     def close(self) -> None:
         self._sound.close()
@@ -100,6 +116,8 @@ def open_sndfile(path: Path) -> Sndfile | None:
     try:
         sound = _ForwardOnly(file)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix that soundfile takes for headerless
+        if rest := _bytes_beyond_chunks(file):
+            warn(f"{path}: {rest} bytes follow the recording in it, as where files are joined; they are not read")
         file.close()
         return None
     if sound.frames > 0:
@@ -109,13 +127,17 @@ def open_sndfile(path: Path) -> Sndfile | None:
     return None
 
 
-def riff_chunks(file: IO[bytes], position: int = 12) -> Iterator[tuple[bytes, int, int]]:
-    """Name, place and size of each chunk of a WAV from `position`, up to one that is none or is not whole."""
-    end = file.seek(0, os.SEEK_END)
+def chunks(file: IO[bytes], order: str = "<") -> Iterator[tuple[bytes, int, int]]:
+    """Name, place and size of each chunk of a WAV, up to one that is none or is not whole; `order` ">" of an AIFF."""
+    position, end, long = 12, file.seek(0, os.SEEK_END), 2**32 - 1
     while position + 8 <= end:
         file.seek(position)
-        name, size = struct.unpack("<4sI", file.read(8))
-        if not name.isascii() or not name.decode().isprintable() or position + 8 + size > end:
+        name, size = struct.unpack(f"{order}4sI", file.read(8))
+        if name == b"ds64":  # of an RF64: the size that the chunk of its samples has no room for
+            long = int.from_bytes(file.read(16)[8:], "little")
+        elif name == b"data" and size == 2**32 - 1:
+            size = long
+        if name == b"RIFF" or not name.isascii() or not name.decode().isprintable() or position + 8 + size > end:
             return
         yield name, position + 8, size
         position += 8 + size + size % 2
@@ -124,10 +146,18 @@ def riff_chunks(file: IO[bytes], position: int = 12) -> Iterator[tuple[bytes, in
 def _bytes_beyond_chunks(file: IO[bytes]) -> int:
     """How much of a WAV follows its samples and is no chunk."""
     names, end = [], 12
-    for name, place, size in riff_chunks(file):
+    for name, place, size in chunks(file):
         names.append(name)
         end = place + size + size % 2
     return max(0, file.seek(0, os.SEEK_END) - end) if b"data" in names else 0
+
+
+def _bytes_beyond_pages(file: IO[bytes]) -> int:
+    """How much of an Ogg follows its last page."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        page = data.rfind(b"OggS")
+        segments = data[page + 27 : page + 27 + sum(data[page + 26 : page + 27])]  # the last page may be cut
+        return max(0, len(data) - (page + 27 + len(segments) + sum(segments)))
 
 
 # ffmpeg ---------------------------------------------------------------------------------------------
@@ -140,6 +170,7 @@ class _Contents:
     Attributes:
         duration_s: None where nothing is said.
         codecs: of each sound track.
+        speakers: of each sound track, as `Sndfile.speakers`; None where they are those of its number of channels.
         default: the track that the file marks as default, from 0; the first where none is marked.
         delay_s: of each sound track, after the start of the pictures; 0 where there are none.
         tags: title, artist and the like.
@@ -147,6 +178,7 @@ class _Contents:
 
     duration_s: float | None
     codecs: list[str]
+    speakers: list[int | None]
     default: int
     delays_s: list[float]
     tags: dict[str, str]
@@ -174,7 +206,7 @@ class Ffmpeg:
         if track is not None and not 1 <= track <= self.tracks:
             raise AudioError(f"{path} has {self.tracks} sound tracks; expected a track from 1 to that, not {track}")
         self.track = contents.default + 1 if track is None else track
-        self.codec = contents.codecs[self.track - 1]
+        self.codec, self.speakers = contents.codecs[self.track - 1], contents.speakers[self.track - 1]
         delay_s = contents.delays_s[self.track - 1]
         if delay_s > LATEST_S:
             raise AudioError(f"{path} says that its sound begins at {delay_s:.0f} s; expected {LATEST_S:g} s at most")
@@ -204,12 +236,10 @@ class Ffmpeg:
         return self._process.stdout
 
     def holds(self, frames: int) -> bool:
-        """Whether so many samples are left; fewer are thrown away."""
+        """Whether so many samples are left."""
         size = frames * self.channels * 4
         self._ahead = self._pipe.read(size)
-        if len(self._ahead) < size:
-            self._ahead = b""
-        return bool(self._ahead)
+        return len(self._ahead) == size
 
     def read(self, frames: int) -> np.ndarray:
         size = frames * self.channels * 4
@@ -282,10 +312,11 @@ def _contents(path: Path) -> _Contents:
     delays = [max(0.0, _number(r"start (-?[\d.]+)", line, begin) - begin) if has_pictures else 0.0 for line in sounds]
     default = next((number for number, line in enumerate(sounds) if "(default)" in line), 0)
     codecs = [line.partition("Audio: ")[2].partition(" ")[0].strip(",") for line in sounds]
+    speakers = [next(filter(None, map(_SPEAKERS.get, line.split(", "))), None) for line in sounds]
     file_says = list(takewhile(lambda line: not re.match(r"\s+Duration:", line), lines))
     alone = not has_pictures and len(sounds) == 1 and not any(re.match(r"\s+Chapter", line) for line in lines)
     tags = _tags(file_says) or (_tags(lines) if alone else {})  # Ogg's tags are its only track's
-    return _Contents(_duration_s(duration), codecs, default, delays, tags)
+    return _Contents(_duration_s(duration), codecs, speakers, default, delays, tags)
 
 
 def _number(pattern: str, text: str, otherwise: float = 0.0) -> float:

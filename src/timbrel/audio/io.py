@@ -92,8 +92,8 @@ class AudioReader:
             raise
 
     def metadata(self) -> Metadata:
-        """Tags, and where a WAV belongs in a song."""
-        return read_metadata(self.path, self._decoder.tags, self.sample_rate)
+        """Tags, where a WAV or AIFF belongs in a song, and where its channels belong."""
+        return read_metadata(self.path, self._decoder.tags, self.sample_rate, self._decoder.speakers)
 
     def _check_header(self) -> None:
         """What follows costs memory and time by these numbers: a damaged header must not decide over them."""
@@ -151,23 +151,28 @@ class AudioReader:
                 part = self._decoder.read(frames)
                 goes_on = not len(part) and self._has_more(self._decoder.bytes_left())
             except soundfile.LibsndfileError:  # damaged here: ffmpeg leaves the spot out and goes on
-                part, goes_on = np.empty((0, self.channels), np.float32), self._go_on_with_ffmpeg() is not None
+                part = np.empty((0, self.channels), np.float32)
+                goes_on = self._has_more(self._decoder.bytes_left(), is_damaged=True)
             if not goes_on:
                 return part
         return self._decoder.read(frames)
 
-    def _has_more(self, left: int) -> bool:
-        """Whether sound follows where the header says that it ends, in so many bytes: joined files, wrapped sizes."""
-        if left < _TAIL:
+    def _has_more(self, left: int, *, is_damaged: bool = False) -> bool:
+        """Whether sound follows, in so many bytes, where the header says that it ends (joined files, wrapped sizes), or
+        where the file is damaged."""
+        if left < _TAIL and not is_damaged:
             return False
-        decoder = self._go_on_with_ffmpeg()
-        if decoder is not None and decoder.holds(round(_REST_S * self.sample_rate)):
+        at, decoder = self._position, self._go_on_with_ffmpeg()
+        rest = round(_REST_S * self.sample_rate)
+        if decoder is not None and decoder.holds(rest):
+            if not is_damaged:
+                warn(f"{self.path} seems to end after {at / self.sample_rate:.2f} s; more sound follows, and is read")
             return True
-        if left > self._size / 2:
-            warn(
-                f"{self.path}: {left} bytes, most of the file, follow the sound that was read; none can be read of them"
-            )
-        return False
+        if left > self._size / 3:
+            warn(f"{self.path}: {left} bytes, much of the file, follow the sound that was read; they hold none")
+        if decoder is not None and not is_damaged:
+            decoder.read(rest)  # a decoder's padding
+        return is_damaged and decoder is not None
 
     def _go_on_with_ffmpeg(self) -> Ffmpeg | None:
         """Lets ffmpeg read on from where the reader is, if it can read the file."""
@@ -255,6 +260,7 @@ def check_output(
     suffixes: Sequence[str] = OUTPUT_SUFFIXES,
     sample_rate: int | None = None,
     channels: int | None = None,
+    subtype: str | None = None,
 ) -> Path:
     """Checks early that `path` can be written, as `AudioWriter` does too.
 
@@ -262,17 +268,19 @@ def check_output(
         overwrite: `path` may exist.
         inputs: files that `path` must not be, even with `overwrite`.
         suffixes: what `path` may end in.
-        sample_rate, channels: which the format must be able to hold; None is not checked.
+        sample_rate, channels, subtype: which the format must be able to hold; None is not checked. A subtype is
+            libsndfile's name of a type of samples, such as "FLOAT".
 
     Raises:
-        InputError: another suffix; an existing file or an input; a rate or channel count that the format lacks.
+        InputError: another suffix; an existing file or an input; a rate, channel count or subtype that the format
+            lacks.
         AudioError: the folder is missing or not writable, or `path` is a folder.
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes:
         raise InputError(f"{path} has the suffix {path.suffix!r}; expected one of {', '.join(suffixes)} to write")
     if path.suffix.lower() in _WRITERS:
-        _check_format(path, sample_rate, channels)
+        _check_format(path, sample_rate, channels, subtype)
     for source in inputs:
         if _same_file(path, source):
             raise InputError(f"{path} is an input; expected another name: an input is never overwritten")
@@ -352,10 +360,13 @@ class AudioWriter:
 
     def _close(self) -> None:
         self._file.close()
-        if self._format["format"] == "WAVEX" and self.channels in _SPEAKERS:
+        speakers = self.metadata.speakers or 0
+        if speakers.bit_count() != self.channels:
+            speakers = _SPEAKERS.get(self.channels, 0)
+        if self._format["format"] == "WAVEX" and speakers:
             with self._temporary.open("r+b") as file:
                 file.seek(_MASK_PLACE)
-                file.write(struct.pack("<I", _SPEAKERS[self.channels]))
+                file.write(struct.pack("<I", speakers))
         append_chunks(self._temporary, self.metadata, self.sample_rate)
 
     def _open(self) -> None:
@@ -411,8 +422,10 @@ def write_audio(path: PathLike, waveform: Waveform | Tensor, sample_rate: int, *
         writer.write(waveform)
 
 
-def _check_format(path: Path, rate: int | None, channels: int | None) -> None:
+def _check_format(path: Path, rate: int | None, channels: int | None, subtype: str | None) -> None:
     kind = path.suffix.lower()
+    if subtype is not None and not soundfile.check_format(_WRITERS[kind]["format"], subtype):
+        raise InputError(f"{path} would have {subtype} samples, which {kind[1:]} lacks: write a .wav instead")
     most_channels = {".mp3": 2, ".flac": 8}.get(kind, 255)
     if channels is not None and not 1 <= channels <= most_channels:
         raise InputError(

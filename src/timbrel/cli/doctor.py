@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import platform
 import shutil
+from collections.abc import Iterator, Mapping
+
+from timbrel.errors import TimbrelError
 
 CORE = ("torch", "numpy", "scipy", "soundfile", "soxr", "imageio-ffmpeg", "safetensors", "tyro")
 PARTS = {  # what it is -> how it comes, what it unlocks
@@ -20,40 +24,65 @@ PARTS = {  # what it is -> how it comes, what it unlocks
     "musicnn": ("pip install --no-deps musicnn", "evaluate distance --encoder musicnn, heard as"),
     "transformers": ("pip install 'timbrel[hub]'", "text encoders and CLAP"),
     "onnxscript": ("pip install 'timbrel[onnx]'", "export"),
+    "diffusers": ("pip install 'timbrel[hub]'", "paint and train over Stable Diffusion"),
+    "huggingface-hub": ("pip install 'timbrel[hub]'", "models and weights named OWNER/REPO"),
 }
 PROGRAMS = {"timidity": "data synth, evaluate build, reproduce", "espeak-ng": "speech in data sounds"}
 
 
-def doctor() -> None:
+def doctor() -> int:
     """Say what is installed: versions, devices, and optional parts with what they unlock.
 
     For example:
 
         timbrel doctor
     """
-    import imageio_ffmpeg
-    import torch
-
     import timbrel
-    from timbrel.parallel import processors
 
+    states = {name: _state(name) for name in CORE}
     print(f"timbrel {timbrel.__version__}, Python {platform.python_version()}, {platform.platform()}")
-    print("  " + ", ".join(f"{name} {_version(name) or 'MISSING'}" for name in CORE))
-    try:
-        print(f"  ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}: {imageio_ffmpeg.get_ffmpeg_exe()}")
-    except RuntimeError as error:
-        print(f"  ffmpeg MISSING, which m4a, webm and videos need: {error}")
-    print(f"  cpu: {processors()} processors, {torch.get_num_threads()} threads")
-    for number in range(torch.cuda.device_count()):
-        print(f"  cuda: {torch.cuda.get_device_name(number)}")
-    if torch.backends.mps.is_available():
-        print("  mps: Apple GPU")
+    print("  " + ", ".join(f"{name} {state}" for name, state in states.items()))
+    for line in (*_ffmpeg(states), *_devices(states)):
+        print(line)
     for name, (command, use) in PARTS.items():
         found = _version(name)
         print(f"  {name} {found}: {use}" if found else f"  no {name} ({use}): {command}")
     for name, use in PROGRAMS.items():
         place = shutil.which(name)
         print(f"  {name} {place}: {use}" if place else f"  no {name} ({use}): the system's package")
+    return TimbrelError.exit_code if any(state.startswith(("MISSING", "BROKEN")) for state in states.values()) else 0
+
+
+def _ffmpeg(states: Mapping[str, str]) -> Iterator[str]:
+    if states["imageio-ffmpeg"][0].isdigit():
+        import imageio_ffmpeg
+
+        try:
+            yield f"  ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}: {imageio_ffmpeg.get_ffmpeg_exe()}"
+        except RuntimeError as error:
+            yield f"  ffmpeg MISSING, which m4a, webm and videos need: {error}"
+
+
+def _devices(states: Mapping[str, str]) -> Iterator[str]:
+    if states["torch"][0].isdigit():
+        import torch
+
+        from timbrel.parallel import processors
+
+        yield f"  cpu: {processors()} processors, {torch.get_num_threads()} threads"
+        for number in range(torch.cuda.device_count()):
+            yield f"  cuda: {torch.cuda.get_device_name(number)}"
+        if torch.backends.mps.is_available():
+            yield "  mps: Apple GPU"
+
+
+def _state(package: str) -> str:
+    """Its version, or what is wrong with it."""
+    try:
+        importlib.import_module(package.replace("-", "_"))
+    except Exception as error:
+        return f"BROKEN ({type(error).__name__}: {error})" if _version(package) else "MISSING"
+    return _version(package) or "MISSING"
 
 
 def _version(package: str) -> str | None:

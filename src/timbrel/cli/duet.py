@@ -42,9 +42,11 @@ def duet(
     """
     from timbrel.pipelines.duet import DuetPipeline
     from timbrel.pipelines.stems import stem_paths
+    from timbrel.systems.listing import single_models
 
     begin = time.monotonic()
-    instruments = tuple(spelled(name) or name for name in instruments)
+    known = single_models(models)
+    instruments = tuple(spelled(name, known) or name for name in instruments)
     folder = output_dir or Path("-".join(instruments))
     stem_paths(folder, instruments, overwrite=overwrite)  # what is in the way is named before any work begins
     with progress_bar(folder.name) as progress:

@@ -52,7 +52,10 @@ def paint(
 
     begin = time.monotonic()
     if movie is not None:
-        _movie(song, movie, output, settings, overwrite, model)
+        given = {"-o": output, "-n": num_pictures if num_pictures != 1 else None, "--start": start_s}
+        if misplaced := [f"{flag} {value}" for flag, value in given.items() if value is not None]:
+            raise InputError(f"{', '.join(misplaced)} is of pictures, and --movie paints the whole song: leave one out")
+        _movie(song, movie, settings, overwrite, model)
         print(f"{song} -> {movie} ({time.monotonic() - begin:.1f} s)")
         return
     check_whole("num_pictures", num_pictures, 1, MOST_TAKES)
@@ -67,14 +70,10 @@ def paint(
     print(f"{song} -> {', '.join(map(str, paths))} ({time.monotonic() - begin:.1f} s)")
 
 
-def _movie(
-    song: Path, path: Path, output: Path | None, settings: PaintFlags, overwrite: bool, model: str | None
-) -> None:
+def _movie(song: Path, path: Path, settings: PaintFlags, overwrite: bool, model: str | None) -> None:
     from timbrel.pipelines.movie import movie
     from timbrel.pipelines.picture import PaintPipeline
 
-    if output is not None:
-        raise InputError(f"--output is {output} and --movie {path}; expected one of them")
     with progress_bar(song.name) as progress, plain_warnings():
         movie(PaintPipeline.load(model), song, path, overwrite=overwrite, progress=progress, settings=settings)
 

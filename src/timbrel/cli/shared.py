@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -78,9 +79,16 @@ def progress_bar(name: str) -> Iterator[Progress]:
 
 
 @contextmanager
-def plain_warnings() -> Iterator[None]:
-    """Warnings of the package are lines of the command's own, without the place in the code."""
+def plain_warnings(say: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Warnings of the package are lines of the command's own, each once, without the place in the code."""
+    said = set()
+
+    def show(message: Warning | str, *_: object) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            (say or partial(print, file=sys.stderr))(f"timbrel: {message}")
+
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: print(f"timbrel: {message}", file=sys.stderr)
+        warnings.showwarning = show  # type: ignore[assignment]
         yield

@@ -10,15 +10,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, TextIO
 
 from tyro.conf import Positional, arg
 
 from timbrel.cli.shared import FLAGS, MethodFlags, TransferFlags, plain_warnings, progress_bar
-from timbrel.errors import InputError, TimbrelError
+from timbrel.errors import InputError, TimbrelError, warn
 from timbrel.files import exists
 
 DEFAULTS, MAIN = TransferFlags(), MethodFlags()
@@ -71,25 +72,36 @@ def transfer(
         skip_existing: Leave results that exist, and make the others.
         method: Which model plays.
     """
-    with _standard_streams(sources, output) as (given, wanted, say):
+    with _standard_streams(sources, output) as (given, wanted, say, complain), plain_warnings(complain):
         jobs = _plan(given, to, wanted, output_dir)
         if len(jobs) > 1 and picture:
             raise InputError(
                 f"{len(jobs)} sources are given, and --picture, which names one file; make a call for each"
             )
         inputs = [source for source, _ in jobs]
+        subtype = "FLOAT" if floating else None
         if picture:
             _check_output(picture, inputs, to, overwrite, suffixes=[".png"])
         if _is_clip(to):
-            _check_source(Path(to))
+            _check_source(Path(to), hint="make a recording of another one to name that")
         if skip_existing:
             jobs = [job for job in jobs if not exists(job[1])]
 
         def check(source: Path, output: Path) -> None:
             channels = _check_source(source, track)
-            _check_output(output, inputs, to, overwrite, sample_rate=sample_rate, channels=channels)
+            of_file: dict[str, object] = {"sample_rate": sample_rate, "channels": channels, "subtype": subtype}
+            _check_output(output, inputs, to, overwrite, **of_file)
 
-        ready = [job for job in jobs if _succeeds(check, *job)]
+        def succeeds(work: Callable[[Path, Path], None], source: Path, output: Path) -> bool:
+            """Does one file's part of the work; False, and a message, where it fails."""
+            try:
+                work(source, output)
+            except (TimbrelError, OSError) as error:
+                complain(f"timbrel: {error}")
+                return False
+            return True
+
+        ready = [job for job in jobs if succeeds(check, *job)]
         done = len(inputs) - len(jobs)
         if ready:
             from timbrel.pipelines.cross import load_method
@@ -101,13 +113,13 @@ def transfer(
                 begin = time.monotonic()
                 auto = settings.transpose == "auto"
                 semitones = pipe.find_transposition(source, to, track=track) if auto else settings.transpose
-                with progress_bar(source.name) as progress, plain_warnings():
+                with progress_bar(source.name) as progress:
                     pipe.transfer_file(
                         source,
                         output,
                         to=to,
                         output_rate=sample_rate,
-                        subtype="FLOAT" if floating else None,
+                        subtype=subtype,
                         like_source=like_source,
                         track=track,
                         overwrite=overwrite,
@@ -118,29 +130,36 @@ def transfer(
                 moved = f"{semitones:+g} semitones, " if semitones else ""
                 say(f"{source} -> {output} ({moved}{time.monotonic() - begin:.1f} s)")
 
-            done += sum(_succeeds(run, *job) for job in ready)
+            done += sum(succeeds(run, *job) for job in ready)
         if len(inputs) > 1:
             say(f"{done} of {len(inputs)} done")
         return 0 if done == len(inputs) else TimbrelError.exit_code
 
 
+Say = Callable[[str], None]
+
+
 @contextmanager
 def _standard_streams(
     sources: Sequence[Path], output: Path | None
-) -> Iterator[tuple[Sequence[Path], Path | None, Callable[[str], None]]]:
-    """Puts files in the place of standard input and output; yields sources, output, and a function that prints."""
+) -> Iterator[tuple[Sequence[Path], Path | None, Say, Say]]:
+    """Puts files in the place of standard input and output; yields sources, output, and functions that print what is
+    done and what is wrong."""
     is_piped = output == STANDARD
     with TemporaryDirectory(prefix="timbrel-") as folder:
         heard, made = Path(folder, "stdin"), Path(folder, "stdout.wav")
+
+        def show(text: str, stream: TextIO) -> None:
+            for path, name in ((heard, "standard input"), (made, "standard output")):
+                text = text.replace(str(path), name)
+            print(text, file=stream, flush=True)
+
         if STANDARD in sources:
-            with heard.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
+            with heard.open("wb") as copy:
+                shutil.copyfileobj(sys.stdin.buffer, copy)
         files = [heard if source == STANDARD else source for source in sources]
-        yield (
-            files,
-            made if is_piped else output,
-            lambda text: print(text, file=sys.stderr if is_piped else sys.stdout, flush=True),
-        )
+        say, complain = partial(show, stream=sys.stderr if is_piped else sys.stdout), partial(show, stream=sys.stderr)
+        yield files, made if is_piped else output, say, complain
         if made.exists():
             with made.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)
@@ -210,16 +229,13 @@ def _is_clip(to: str) -> bool:
     return bool(Path(to).suffix) or Path(to).name != to
 
 
-def _check_source(path: Path, track: int | None = None) -> int:
+def _check_source(path: Path, track: int | None = None, hint: str = "another one with --track") -> int:
     """Its number of channels. Says which track is read of several."""
     from timbrel.audio.io import open_audio
 
     with open_audio(path, track=track) as reader:
         if reader.tracks > 1 and track is None:
-            print(
-                f"timbrel: {path} has {reader.tracks} sound tracks; {reader.track} is read, another one with --track",
-                file=sys.stderr,
-            )
+            warn(f"{path} has {reader.tracks} sound tracks; {reader.track} is read, {hint}")
         return reader.channels
 
 
@@ -227,13 +243,3 @@ def _check_output(path: Path, sources: Sequence[Path], to: str, overwrite: bool,
     from timbrel.audio.io import check_output
 
     check_output(path, overwrite=overwrite, inputs=[*sources, Path(to)], **expected)  # type: ignore[arg-type]
-
-
-def _succeeds(work: Callable[[Path, Path], None], source: Path, output: Path) -> bool:
-    """Does one file's part of the work; False, and a message, where it fails."""
-    try:
-        work(source, output)
-    except (TimbrelError, OSError) as error:
-        print(f"timbrel: {error}", file=sys.stderr)
-        return False
-    return True

@@ -17,6 +17,7 @@ from timbrel.data.splits import refuse_held_out
 from timbrel.data.store import Entry, MelStore, dequantise, quantise
 from timbrel.errors import InputError
 
+OPEN_MELS = 4096  # that are mapped into memory at once
 OTHER_RECORDING_SHARE = 0.85  # of references, where the target's instrument has another recording
 
 
@@ -55,17 +56,16 @@ class Windows:
             if not entry.degraded:
                 self.voices[entry.label, entry.library].append(entry)
         self.alone = [e for e in self.targets if not self._others(e)]
-        joined = {f"{phrase[0].id}-phrase": phrase for phrase in self.phrases}
-
-        def levels(entry: Entry) -> np.ndarray:
-            parts = joined.get(entry.id, [entry])
-            return store.levels(entry) if len(parts) == 1 else np.concatenate([store.levels(part) for part in parts])
-
-        self._levels = functools.lru_cache(maxsize=None)(levels)
+        self._parts = {f"{phrase[0].id}-phrase": phrase for phrase in self.phrases}
+        self._levels = functools.lru_cache(maxsize=OPEN_MELS)(store.levels)
 
     def window(self, entry: Entry, start: int, frames: int) -> np.ndarray:
         """uint8 [frames, n_mels]; past the end it is silent."""
-        levels = np.array(self._levels(entry)[start : start + frames])
+        pieces = []
+        for part in self._parts.get(entry.id, [entry]):
+            pieces.append(self._levels(part)[max(start, 0) : max(start + frames, 0)])
+            start -= part.frames
+        levels = np.concatenate(pieces)
         return np.pad(levels, ((0, frames - len(levels)), (0, 0)))
 
     def single(self, rng: np.random.Generator, batch_size: int) -> Tensor:

@@ -44,7 +44,7 @@ from timbrel.errors import AudioError, InputError
 EDGE_S = 0.1  # silence kept before the first and after the last sound
 REST_S = 1.0  # silence kept of a longer one between two sounds
 ENOUGH_S = 3.2  # of a recording that training can use alone, by the recipes that ship
-COMPARED = 640  # frames, from the beginning of recordings that may be copies
+COMPARED, POOL = 640, 16  # frames: the beginning of recordings that may be copies, and what a codec does not move
 PIECE_S = 600.0  # longest mel in the store
 
 
@@ -140,21 +140,34 @@ def _entries(jobs: Sequence[_Job], pool: Pool) -> dict[str, list[Entry]]:
 
 
 def _copies(entries: Mapping[str, list[Entry]], jobs: Sequence[_Job]) -> dict[str, str]:
-    """Each recording that has the sound of another one of its label, also in another format -> that other one."""
-    out, floor = (jobs[0].out, jobs[0].config.floor_db) if jobs else (Path(), 0.0)
-    heard: dict[str, list[tuple[str, int, np.ndarray]]] = defaultdict(list)  # label -> source, frames, dB in short
+    """Each recording that has the sound of another one, also in another format or of another label -> that other one.
+
+    Whole recordings are compared where their beginnings are alike."""
+    heard: list[tuple[str, int, np.ndarray]] = []  # source, frames, the beginning
     copies = {}
     for source, parts in sorted(entries.items()):
-        frames, levels = sum(part.frames for part in parts), load_levels(out, parts[0].id)[:COMPARED]
-        pooled = np.array([part.mean(axis=0) for part in np.array_split(levels, -(-len(levels) // 16))]) * -floor / 255
-        pooled = pooled.astype(np.float16)  # there may be many
-        for other, count, before in heard[label_of(source)]:
-            if abs(count - frames) < 32 and _sounds_alike(pooled, before):
+        frames, beginning = sum(part.frames for part in parts), _pooled(jobs[0], parts[:1], COMPARED)
+        for other, count, before in heard:
+            if (
+                abs(count - frames) < 2 * POOL
+                and _sounds_alike(beginning, before)
+                and _sounds_alike(_pooled(jobs[0], parts), _pooled(jobs[0], entries[other]))
+            ):
                 copies[source] = other
                 break
         else:
-            heard[label_of(source)].append((source, frames, pooled))
+            heard.append((source, frames, beginning.astype(np.float16)))  # there may be many
     return copies
+
+
+def _pooled(job: _Job, parts: Sequence[Entry], frames: int | None = None) -> np.ndarray:
+    """Levels in dB above the floor, of the first frames of each part: means over `POOL` frames, [n, n_mels]."""
+    pools = []
+    for part in parts:
+        levels = load_levels(job.out, part.id)[:frames]
+        count = max(1, len(levels) // POOL)
+        pools += [pool.mean(axis=0) for pool in np.array_split(levels[: POOL * count], count)]
+    return np.array(pools) * -job.config.floor_db / 255
 
 
 def _sounds_alike(one: np.ndarray, other: np.ndarray) -> bool:

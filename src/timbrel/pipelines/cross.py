@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 
 from timbrel.errors import ModelError
-from timbrel.instruments import spelled
 from timbrel.pipelines.settings import Method
 from timbrel.pipelines.transfer import TransferPipeline, check_device, load
 from timbrel.systems.cross import START, STEPS, CrossSystem
@@ -60,7 +59,7 @@ def load_method(method: Method, instruments: Sequence[str], *, steps: int | None
     try:
         return {
             name: load_cross(
-                spelled(name) or name,
+                name,
                 start=method.start,
                 forward_steps=method.forward_steps,
                 steps=steps,

@@ -120,7 +120,10 @@ class TransferPipeline:
         The loudness of the whole result is not known when the first block leaves. So the gain follows the ratio of the
         source's and the result's energy so far, and a block that would clip is turned down.
         """
-        job = self._job(Recording.of(source, sample_rate), to, sample_rate, replace(settings, **options), progress)
+        settings = replace(settings, **options)
+        if settings.limiter:
+            raise InputError("limiter is set, which needs the whole result; expected a call, or transfer_file")
+        job = self._job(Recording.of(source, sample_rate), to, sample_rate, settings, progress)
         return job.closed(job.levelled(), self.sample_rate)
 
     def transfer_file(
@@ -146,7 +149,8 @@ class TransferPipeline:
         Args:
             output: the file to write; its suffix says the format. After an error it is not there.
             output_rate: its sample rate in Hz; None is the model's.
-            subtype: libsndfile's name of its samples' type; of "FLOAT" nothing is clipped or turned down.
+            subtype: libsndfile's name of its samples' type; of "FLOAT" nothing is clipped or turned down, but by a
+                limiter.
             like_source: the source's sample rate and type of samples, where the format has them.
             track: of the source's sound tracks, from 1; None is the one that it marks as default, or the first.
             overwrite: replace an existing output. An input is never overwritten.
@@ -158,18 +162,19 @@ class TransferPipeline:
         recording = Recording.of(source, None, track)
         with open_audio(source, track=track) as reader:
             metadata = reader.metadata()
-            if like_source:
-                output_rate, subtype = output_rate or reader.sample_rate, subtype or reader.subtype
-        rate = self.sample_rate if output_rate is None else check_rate("output_rate", output_rate)
+            like = (reader.sample_rate, reader.subtype) if like_source else (self.sample_rate, None)
+        rate = like[0] if output_rate is None else check_rate("output_rate", output_rate)
         channels = recording.channels
-        output = check_output(output, overwrite=overwrite, inputs=inputs, sample_rate=rate, channels=channels)
+        of_file: dict[str, Any] = {"sample_rate": rate, "channels": channels, "subtype": subtype}
+        output = check_output(output, overwrite=overwrite, inputs=inputs, **of_file)
         job = self._job(recording, to, sample_rate, replace(settings, **options), progress)
         try:
             # The gain needs the whole result, which waits in a nameless file on the output's disk.
             with tempfile.TemporaryFile(dir=output.parent) as spool:
                 for block in job.blocks():
                     spool.write(np.ascontiguousarray(block.T).tobytes())
-                writer = AudioWriter(output, rate, channels, overwrite=overwrite, subtype=subtype, metadata=metadata)
+                of_file |= {"subtype": subtype or like[1], "metadata": metadata.transposed(job.transpose)}
+                writer = AudioWriter(output, **of_file, overwrite=overwrite)
                 blocks = job.finished(partial(_spooled, spool, channels), rate, is_bounded=writer.is_bounded)
                 with writer:
                     _write_exactly(writer, blocks, job.length(rate))
@@ -372,6 +377,7 @@ class _Job:
                 f"the source has {self.scan.samples} samples at {self.scan.sample_rate} Hz; expected enough for one at "
                 f"{self.rate} Hz"
             )
+        self.transpose = player.transpose
         self.untouched = player.changes_nothing or self.scan.active_rms < SILENT_RMS
         self.voice = _SourceDynamics(self.scan, self._in_tune(player))
         self.energy, self.peak = 0.0, 0.0  # of the blocks so far
@@ -407,6 +413,7 @@ class _Job:
             rate: in Hz.
             is_bounded: what is beyond full scale would clip.
         """
+        is_bounded |= self.settings.limiter
         loud = self._as_loud(made) if is_bounded else self._times(made, self._wanted_gain())
         return self.closed(flow(loud, StreamResampler(self.rate, rate, self.scan.channels)), rate)
 
@@ -524,7 +531,7 @@ class _Player:
         self._windows = Windows(model.mel, frames, overlap, transpose)
         self._fade = CrossFade(overlap)
         self._inverter = StreamInverter(model.mel, seed=seed)
-        self._is_moved = transpose != 0  # then the result has other phases than the source
+        self.transpose = transpose  # in semitones; but for 0 the result has other phases than the source
         self.changes_nothing = strength == 0 and transpose == 0
         self.sample_rate = model.mel.sample_rate
 
@@ -545,7 +552,7 @@ class _Player:
 
     def _inverted(self, windows: list[Window], mels: list[Tensor]) -> Tensor:
         samples = np.concatenate([window.samples for window in windows])
-        source = None if self._is_moved else torch.from_numpy(samples)[None, None]
+        source = None if self.transpose else torch.from_numpy(samples)[None, None]
         return self._inverter.push(torch.cat(mels, dim=-1), source)[0, 0]
 
     def _transferred(self, window: Window) -> Tensor:

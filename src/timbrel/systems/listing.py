@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from timbrel.errors import InputError, ModelError
+from timbrel.instruments import nearest, spelled
 from timbrel.systems import folder as folders
 from timbrel.systems.folder import describe, load_system, read_config
 from timbrel.systems.single import SingleSystem
@@ -83,24 +84,28 @@ def single_models(folder: str | os.PathLike[str] | None = None) -> dict[str, lis
 
 
 def load_single_models(instruments: Sequence[str], folder: str | os.PathLike[str] | None = None) -> list[SingleSystem]:
-    """The instruments' models, as `single_models` finds them; all are looked up before one is read.
+    """The instruments' models, as `single_models` has them; all are looked up before one is read. Names are those that
+    `instruments.spelled` understands.
 
     Raises:
         ModelError: an instrument has none (those that exist are listed) or several, or one is broken.
     """
     singles = single_models(folder)
-    if missing := [name for name in instruments if name not in singles]:
+    names = [spelled(name, singles) or name for name in instruments]
+    if missing := [name for name in names if name not in singles]:
+        meant = nearest(missing[0], singles)
         raise ModelError(
             f"there is no model of {' or '.join(map(repr, missing))}, only of {', '.join(sorted(singles)) or 'nothing'}"
-            "; `timbrel train single` makes one, and --models (models=) says in which folder they are"
+            f"{f' (did you mean {meant!r}?)' if meant else ''}; `timbrel train single` makes one, and --models "
+            "(models=) says in which folder they are"
         )
-    for name in instruments:
+    for name in names:
         if len(singles[name]) > 1:
             raise ModelError(
                 f"{' and '.join(map(str, singles[name]))} are all models of {name!r}; expected one: name the folder of "
                 "one, or move the others away"
             )
-    return [load_system(singles[name][0], SingleSystem) for name in instruments]
+    return [load_system(singles[name][0], SingleSystem) for name in names]
 
 
 def _places(folder: str | os.PathLike[str] | None) -> list[Path]:

@@ -96,6 +96,16 @@ def test_a_run_on_mels_judges_what_the_pipeline_inverts(store, tiny_generator, t
     assert [list(sound["embeddings"]) for sound in measured] == [[judge.classifier.name]]
 
 
+def test_what_would_be_ignored_is_refused(store, tmp_path):
+    for options, said in (
+        ({"encoder": "vggish", "on_mels": True}, "nothing to hear"),
+        ({"weights": "w"}, "no encoder"),
+    ):
+        with pytest.raises(InputError, match=said):
+            module.evaluate(store, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
 def sound(taken_for, at, nearest_db=30.0):
     return {"taken_for": [taken_for], "embeddings": {"ear": [at]}, "nearest_db": nearest_db}
 

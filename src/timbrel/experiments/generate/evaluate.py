@@ -64,6 +64,10 @@ def evaluate(
         ModelError: as loading the model and the encoder.
         MissingDependencyError: as `load_encoder`.
     """
+    if on_mels and encoder:
+        raise InputError(f"encoder is {encoder!r}, which listens, and on_mels makes nothing to hear: leave one out")
+    if weights and not encoder:
+        raise InputError(f"weights is {str(weights)!r}, and no encoder is named; expected one beside it")
     run = Run(
         Path(out),
         str(data),

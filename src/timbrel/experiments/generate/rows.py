@@ -245,4 +245,10 @@ def take_path(out: Path, label: str, number: int) -> Path:
 
 
 def file_name(label: str) -> str:
-    return label.replace(" ", "-").replace("/", "-")
+    """Another for each label.
+
+    >>> file_name("acoustic guitar"), file_name("a/b"), file_name("a-b")
+    ('acoustic-guitar', 'a-b-07f4401c', 'a-b-35c2229e')
+    """
+    name = label.replace(" ", "-").replace("/", "-")
+    return name if name.replace("-", " ") == label else f"{name}-{zlib.crc32(label.encode()):08x}"
