@@ -6,7 +6,6 @@ A case is read in blocks, its levels are taken, and it is written again. It may 
 traceback, take over 20 s or over 1 GB, or leave a file. Prints what did, with the seed of the case.
 """
 
-import argparse
 import csv
 import os
 import shutil
@@ -19,11 +18,11 @@ import traceback
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
 import torch
+import tyro
 
 import timbrel
 from timbrel.audio.io import AudioWriter, open_audio, write_audio
@@ -187,22 +186,17 @@ def run(cases: int, seconds: float) -> dict[str, Counter[str]]:
     return counts
 
 
-def main() -> int:
-    parser: Any = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=2000)
-    parser.add_argument("--seconds", type=float, default=3600.0)
-    parser.add_argument("--out", type=Path)
-    wanted = parser.parse_args()
+def main(cases: int = 2000, seconds: float = 3600.0, out: Path | None = None) -> int:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    counts = run(wanted.cases, wanted.seconds)
+    counts = run(cases, seconds)
     total: Counter[str] = sum(counts.values(), Counter())
     rows = [[kind, count.total(), *(count[name] for name in OUTCOMES)] for kind, count in counts.items()]
     rows.append(["**all**", total.total(), *(total[name] for name in OUTCOMES)])
-    file = wanted.out.open("w", newline="") if wanted.out else sys.stdout
+    file = out.open("w", newline="") if out else sys.stdout
     csv.writer(file, lineterminator="\n").writerows([["", "cases", *OUTCOMES], *rows])
     return 1 if sum(total[name] for name in OUTCOMES[2:]) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tyro.cli(main, description=__doc__))

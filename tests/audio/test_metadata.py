@@ -112,6 +112,18 @@ def test_tags_stay_in_any_format(tmp_path, source, suffix):
     assert (kept["title"], kept["artist"]) == ("Étude", "Anna")
 
 
+@pytest.mark.parametrize(("suffix", "name", "order"), [("wav", b"id3 ", "<"), ("aiff", b"ID3 ", ">")])
+def test_id3_tags_in_a_chunk_stay(tmp_path, suffix, name, order):
+    frames = b"".join(frame + struct.pack(">IH", 5, 0) + b"\3Anna" for frame in (b"TPE1", b"TALB"))
+    tag = b"ID3\3\0\0" + bytes([0, 0, 0, len(frames)]) + frames
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, TONE.T, 48000)
+    data = bytearray(path.read_bytes()) + struct.pack(f"{order}4sI", name, len(tag)) + tag
+    struct.pack_into(f"{order}I", data, 4, len(data) - 8)
+    path.write_bytes(data)
+    assert dict(copied(path, tmp_path / "b.wav").tags) == {"artist": "Anna", "album": "Anna"}
+
+
 def test_a_tracks_title_is_not_the_songs(tmp_path):
     import subprocess
 

@@ -298,6 +298,11 @@ def to_mp3(path: Path, mp3: Path) -> None:
         raise _unreadable(path, done.stderr)
 
 
+def ffmpeg_tags(path: Path) -> dict[str, str]:
+    """Title, artist and the like, by libsndfile's names; AudioError where there is no sound."""
+    return _contents(path).tags
+
+
 def _contents(path: Path) -> _Contents:
     """Raises AudioError where there is no sound."""
     said = subprocess.run(ffmpeg_command(path), stdin=subprocess.DEVNULL, capture_output=True, check=False).stderr

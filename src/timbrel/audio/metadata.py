@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-from timbrel.audio.decoders import chunks
+from timbrel.audio.decoders import chunks, ffmpeg_tags
 
 TAGS = ("title", "artist", "album", "comment", "genre", "copyright", "date", "tracknumber", "license")
 _PLACES = {  # of sample numbers in a chunk: the first, the distance to the next of that kind, and their layout
@@ -62,6 +62,9 @@ def read_metadata(path: Path, tags: Mapping[str, str], sample_rate: int, speaker
             content = _contents(file, "<", *_PLACES)
         elif kind == b"FORM":
             content = _from_aiff(_contents(file, ">", b"MARK", b"INST"), sample_rate)
+        order = ">" if kind == b"FORM" else "<"
+        if kind in (b"RIFF", b"FORM") and any(name.upper() == b"ID3 " for name, _, _ in chunks(file, order)):
+            tags = ffmpeg_tags(path) | dict(tags)  # libsndfile has those of other chunks
     known = {name: tags[name][:1000] for name in TAGS if tags.get(name)}
     return Metadata(known, content, sample_rate, speakers)
 
