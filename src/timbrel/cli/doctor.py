@@ -22,6 +22,7 @@ PARTS = {  # what it is -> how it comes, what it unlocks
     "onnxruntime": ("pip install 'timbrel[metrics]'", "the transcriber in evaluate"),
     "basic-pitch": ("pip install --no-deps basic-pitch", "notes in evaluate"),
     "musicnn": ("pip install --no-deps musicnn", "evaluate distance --encoder musicnn, heard as"),
+    "gradio": ("pip install 'timbrel[web]'", "timbrel web"),
     "transformers": ("pip install 'timbrel[hub]'", "text encoders and CLAP"),
     "onnxscript": ("pip install 'timbrel[onnx]'", "export"),
     "diffusers": ("pip install 'timbrel[hub]'", "paint and train over Stable Diffusion"),

@@ -32,6 +32,7 @@ from timbrel.cli import (
     reproduce,
     train,
     transfer,
+    web,
 )
 from timbrel.errors import TimbrelError
 
@@ -50,6 +51,7 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "inpaint": generate.inpaint,
     "extend": generate.extend,
     "paint": paint.paint,
+    "web": web.web,
     "models": models.models,
     "export": export.export,
     "push": hub.push,

@@ -1,0 +1,119 @@
+"""The same by HTTP: endpoints of gradio, for its client and for curl (docs/web.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import gradio as gr
+from gradio import FileData
+
+from timbrel import AccompanySettings, DuetSettings, GenerateSettings, Method, PaintSettings, TransferSettings
+from timbrel.errors import TimbrelError
+from timbrel.web.jobs import Job, Jobs
+from timbrel.web.sounds import Take
+from timbrel.web.tasks import Studio
+
+
+def add(studio: Studio, jobs: Jobs) -> None:
+    """Adds the endpoints to the page that is being made."""
+
+    def done(work: Callable[[Job], Any]) -> Any:
+        """The result of a job, when it is its turn."""
+        steps = jobs.run(f"api {uuid4()}", work)
+        try:
+            while True:
+                next(steps)
+        except StopIteration as end:
+            return end.value
+        except (TimbrelError, OSError) as error:
+            raise gr.Error(studio.folder.told(error), print_exception=False) from error
+
+    def stems(takes: list[Take]) -> list[FileData]:
+        return [_file(sound.path) for sound in takes[0].sounds if sound.title != "Source"]
+
+    def instruments() -> list[str]:
+        """The names that `sound` takes."""
+        return studio.instruments
+
+    def transfer(
+        music: FileData,
+        sound: str = "",
+        clip: FileData | None = None,
+        strength: float = 1.0,
+        transpose: str | float = 0,
+        mix: float = 1.0,
+        seed: int = 0,
+        loop: bool = False,
+        like_source: bool = True,
+    ) -> FileData:
+        """Plays `music` on the instrument `sound`, or with the sound of `clip`."""
+        target = Path(_path(clip)) if clip else sound
+        moved = transpose if transpose == "auto" else float(transpose)
+        settings = {"strength": strength, "transpose": moved, "mix": mix, "seed": seed, "loop": loop}
+
+        def work(job: Job) -> Path:
+            checked = TransferSettings(**settings)  # type: ignore[arg-type]
+            return studio.transfer_file(job, _path(music), target, checked, like_source=like_source)[0]
+
+        return _file(done(work))
+
+    def duet(instruments: list[str], seconds: float = 10.0, split: int = 5, seed: int = 0) -> list[FileData]:
+        """Music that instruments make up together: each alone, and the mix last."""
+        return stems(
+            done(lambda job: studio.duet(job, instruments, DuetSettings(seconds=seconds, split=split, seed=seed)))
+        )
+
+    def accompany(
+        voice: FileData, instruments: list[str], level_db: float = -6.0, seed: int = 0, method: str = "default"
+    ) -> list[FileData]:
+        """Instruments that follow a voice: each alone, and the mix with the voice last."""
+
+        def work(job: Job) -> list[Take]:
+            settings = AccompanySettings(level_db=level_db, seed=seed)
+            return studio.accompany(job, _path(voice), instruments, settings, Method(method))  # type: ignore[arg-type]
+
+        return stems(done(work))
+
+    def generate(prompt: str, seconds: float = 10.0, seed: int = 0, loop: bool = False) -> FileData:
+        """Sound from a text."""
+        made = done(lambda job: studio.generate(job, prompt, seconds, 1, loop, GenerateSettings(seed=seed)))
+        return stems(made)[0]
+
+    def inpaint(music: FileData, start_s: float, end_s: float, prompt: str = "", seed: int = 0) -> FileData:
+        """A part of a recording made anew."""
+
+        def work(job: Job) -> list[Take]:
+            return studio.inpaint(job, _path(music), (start_s, end_s), prompt, GenerateSettings(seed=seed))
+
+        return stems(done(work))[0]
+
+    def extend(music: FileData, seconds: float, prompt: str = "", before: bool = False, seed: int = 0) -> FileData:
+        """A recording that goes on from its end, or begins earlier."""
+
+        def work(job: Job) -> list[Take]:
+            return studio.extend(job, _path(music), seconds, prompt, before, GenerateSettings(seed=seed))
+
+        return stems(done(work))[0]
+
+    def paint(music: FileData, prompt: str = PaintSettings.prompt, size: int = 512, seed: int = 0) -> FileData:
+        """A picture of 30 s of music."""
+
+        def work(job: Job) -> list[Path]:
+            return studio.paint(job, _path(music), 1, PaintSettings(prompt=prompt, size=size, seed=seed))
+
+        return _file(done(work)[0])
+
+    for function in (instruments, transfer, duet, accompany, generate, inpaint, extend, paint):
+        gr.api(function, api_name=function.__name__, concurrency_limit=None)
+
+
+def _path(file: Any) -> str:
+    """Of an upload, as a client names it; `Folder.uploaded` checks it before it is opened."""
+    return str(file["path"] if isinstance(file, dict) else file.path)
+
+
+def _file(path: Path) -> FileData:
+    return FileData(path=str(path), orig_name=path.name)

@@ -1,0 +1,245 @@
+"""Files of the page: uploads that are checked, results under names that say what they are, and their spectrograms."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import struct
+import threading
+import time
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from timbrel.audio.io import Waveform, open_audio, read_audio
+from timbrel.audio.level import SILENT_RMS, loudness
+from timbrel.audio.mel import MelConfig, mel_spectrogram
+from timbrel.errors import InputError, TimbrelError
+from timbrel.pipelines.listen import Recording
+
+DAY_S = 86_400
+COLUMNS = 1600  # of a spectrogram's picture, at most
+RANGE_DB = 80
+SHOWN = MelConfig()
+MIDI_S = 600.0  # no longer recording is transcribed
+TICKS_A_SECOND = 960
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A recording on the page.
+
+    Attributes:
+        path: of its file.
+        title: what the page calls it.
+        duration_s: its length.
+        rms: of what sounds.
+        picture: path of its spectrogram.
+    """
+
+    path: Path
+    title: str
+    duration_s: float
+    rms: float
+    picture: Path
+
+
+@dataclass(frozen=True)
+class Take:
+    """A result, with what it came from, to be heard one against the other.
+
+    Attributes:
+        label: what the list of takes calls it.
+        sounds: the source, if there is one, and what was made.
+        settings: all that makes it again.
+        notes: what the API warned of.
+    """
+
+    label: str
+    sounds: tuple[Sound, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of its zip, without the suffix."""
+        return self.sounds[-1].path.stem if len(self.sounds) < 3 else self.label
+
+
+class Folder:
+    """The temporary files of a server, each in a folder of its own with a name that cannot be guessed; see `sweep`.
+
+    Args:
+        place: where they are.
+        most_minutes: how long an upload may be.
+    """
+
+    def __init__(self, place: Path, most_minutes: float) -> None:
+        self.place, self.most_minutes = place, most_minutes
+
+    def new(self, name: str) -> Path:
+        """A path for a new file of that name."""
+        folder = self.place / "results" / secrets.token_hex(16)
+        folder.mkdir(parents=True)
+        return folder / name
+
+    def uploaded(self, path: str | os.PathLike[str]) -> Path:
+        """The path of an upload, and nothing else that a client names.
+
+        Raises:
+            InputError: it is none, or too long. AudioError: it cannot be read.
+        """
+        file = Path(path).resolve()
+        if self.place.resolve() not in file.parents or not file.is_file():
+            raise InputError(
+                f"{Path(path).name!r:.100} is no upload of this page, or older than a day: upload it again"
+            )
+        with open_audio(file) as reader:
+            if reader.frames is not None and reader.frames > 60 * self.most_minutes * reader.sample_rate:
+                raise InputError(
+                    f"{file.name} is {reader.frames / reader.sample_rate / 60:.0f} minutes long; expected at most "
+                    f"{self.most_minutes:g}: cut it, or use the command `timbrel`"
+                )
+        return file
+
+    def told(self, error: BaseException) -> str:
+        """What an error says, without the places of the server's files."""
+        return re.sub(re.escape(str(self.place)) + r"/(?:results/)?[0-9a-f]+/", "", str(error))
+
+    def sound(self, path: Path, title: str) -> Sound:
+        """What the page shows of a recording."""
+        recording, picture = Recording.of(path, None), self.new("spectrogram.png")
+        samples = 0
+
+        def counted() -> Iterator[Waveform]:
+            nonlocal samples
+            for block in recording.blocks():
+                samples += block.shape[1]
+                yield block
+
+        rms = loudness(counted())
+        draw(recording, picture)
+        return Sound(path, title, samples / recording.sample_rate, rms, picture)
+
+    def zip(self, take: Take) -> Path:
+        """Sounds, what is heard as MIDI where basic-pitch is installed, a picture and the settings, in one file."""
+        path = self.new(f"{take.name}.zip")
+        with zipfile.ZipFile(path, "w") as file:
+            for sound in take.sounds:
+                file.write(sound.path, sound.path.name)
+            made = take.sounds[-1]
+            file.write(made.picture, f"{made.path.stem}.png")
+            if (midi := transcription(made)) is not None:
+                file.writestr(f"{made.path.stem}.mid", midi)
+            file.writestr("settings.json", json.dumps(take.settings, indent=2) + "\n")
+        return path
+
+    def zip_files(self, name: str, paths: Iterable[Path]) -> Path:
+        path = self.new(name)
+        with zipfile.ZipFile(path, "w") as file:
+            for one in paths:
+                file.write(one, one.name)
+        return path
+
+
+def sweep(place: Path, *, older_than_s: float = DAY_S) -> None:
+    """Removes files that nobody has touched for so long, and folders that are empty then."""
+    limit = time.time() - older_than_s
+    for folder, _, names in os.walk(place, topdown=False):
+        for name in names:
+            with suppress(OSError):
+                if os.lstat(os.path.join(folder, name)).st_mtime < limit:
+                    os.unlink(os.path.join(folder, name))
+        with suppress(OSError):
+            if os.stat(folder).st_mtime < limit:
+                os.rmdir(folder)
+
+
+def sweep_hourly(place: Path) -> None:
+    """`sweep` now and every hour, until the process ends."""
+
+    def work() -> None:
+        while True:
+            sweep(place)
+            time.sleep(3600)
+
+    threading.Thread(target=work, daemon=True).start()
+
+
+def gains(sounds: Sequence[Sound]) -> list[float]:
+    """Of each, at most 1: with them all are as loud as the softest."""
+    softest = min((sound.rms for sound in sounds if sound.rms >= SILENT_RMS), default=0.0)
+    return [min(1.0, softest / sound.rms) if sound.rms >= SILENT_RMS else 1.0 for sound in sounds]
+
+
+def draw(recording: Recording, path: Path, config: MelConfig = SHOWN) -> None:
+    """A mel spectrogram as a PNG without axes: as wide as there are frames, at most `COLUMNS`."""
+    from matplotlib import colormaps
+    from PIL import Image
+
+    image = Image.fromarray(np.concatenate(list(_levels(recording, config)), axis=1)[::-1])
+    if image.width > COLUMNS:
+        image = image.resize((COLUMNS, image.height), Image.Resampling.BOX)
+    below_db = (np.asarray(image).max() - np.asarray(image, np.float32)) / 2
+    shades = (255 * (1 - below_db / RANGE_DB)).clip(0, 255).astype(np.uint8)
+    image = Image.fromarray(shades).convert("P")
+    image.putpalette((colormaps["magma"](np.arange(256))[:, :3] * 255).astype(np.uint8).tobytes())
+    image.save(path, "PNG", optimize=True)
+
+
+def _levels(recording: Recording, config: MelConfig) -> Iterator[np.ndarray]:
+    """[n_mels, frames] in half decibels above -100 dB as uint8, block by block, each with its surroundings."""
+    beside = config.n_fft // config.hop_length  # frames
+    silence = np.zeros(beside * config.hop_length, np.float32)
+    blocks = chain((block.mean(0) for block in recording.blocks_at(config.sample_rate)), [silence])
+    before = silence
+    for block, after in pairwise(blocks):
+        heard = np.concatenate([before, block, after[: len(silence)], silence])
+        mel = mel_spectrogram(torch.from_numpy(heard)[None, None], config)[0, 0]
+        frames = mel[:, beside : beside + max(1, len(block) // config.hop_length)]
+        yield ((frames.numpy() + 100) * 2).clip(0, 255).astype(np.uint8)
+        before = block[-len(silence) :]
+
+
+def transcription(sound: Sound) -> bytes | None:
+    """A MIDI file of the notes that are heard; None without basic-pitch, or of a long recording."""
+    from timbrel.metrics import notes
+    from timbrel.metrics.spectral import prepare
+
+    if not notes.available() or sound.duration_s > MIDI_S:
+        return None
+    with suppress(TimbrelError):  # no onnxruntime
+        return midi(notes.transcribe(prepare(*read_audio(sound.path))))
+    return None
+
+
+def midi(notes: np.ndarray) -> bytes:
+    """A MIDI file (format 0, 120 beats a minute) of notes [notes, 4]: start_s, end_s, pitch, amplitude in [0, 1]."""
+    events = []
+    for start, end, pitch, amplitude in notes:
+        events.append((round(start * TICKS_A_SECOND), bytes([0x90, int(pitch), 1 + round(126 * min(1, amplitude))])))
+        events.append((round(end * TICKS_A_SECOND), bytes([0x80, int(pitch), 0])))
+    track, now = b"", 0
+    for tick, event in sorted(events):
+        track += _varint(max(0, tick - now)) + event
+        now = max(now, tick)
+    track += b"\x00\xff\x2f\x00"
+    header = struct.pack(">4sIHHH", b"MThd", 6, 0, 1, TICKS_A_SECOND // 2)
+    return header + struct.pack(">4sI", b"MTrk", len(track)) + track
+
+
+def _varint(number: int) -> bytes:
+    """A number in MIDI's groups of seven bits."""
+    groups = [number & 0x7F]
+    while number := number >> 7:
+        groups.append(0x80 | (number & 0x7F))
+    return bytes(reversed(groups))

@@ -1,0 +1,97 @@
+"""One server and one browser for all tests of the page."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+RATE = 16000
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory):
+    """Recordings: short ones, a long one, and one that is broken."""
+    folder = tmp_path_factory.mktemp("clips")
+
+    def tones(name, seconds, hertz, rate=RATE):
+        time = np.arange(round(seconds * rate)) / rate
+        wave = 0.3 * np.sin(2 * np.pi * hertz * time) * np.exp(-3 * (time % 0.5))
+        soundfile.write(folder / name, wave, rate, subtype="PCM_16")
+        return folder / name
+
+    (folder / "broken.wav").write_bytes(b"RIFF0000WAVEfmt and no more")
+    return SimpleNamespace(
+        song=tones("song.wav", 1.5, 440),
+        other=tones("other tune.wav", 1.2, 330),
+        stereo_rate=tones("track.wav", 1.3, 392, 48000),
+        long=tones("long.wav", 60, 440),
+        endless=tones("endless.wav", 300, 440, 8000),
+        broken=folder / "broken.wav",
+    )
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, tiny_model_folder):
+    """A server on one processor, so that jobs wait for each other."""
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install 'timbrel[web]'")
+    home = tmp_path_factory.mktemp("home")
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "XDG_DATA_HOME": str(home / "data"),
+    }
+    args = ["web", "--no-browser", "--port", "0", "--model", str(tiny_model_folder), "--most-minutes", "4"]
+    code = f"""
+import os, sys
+from timbrel.cli.main import main
+os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
+sys.exit(main({args}))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+    found = re.match(r"(http://127\.0\.0\.1:\d+)", process.stdout.readline())
+    assert found, "the server ended before it began"
+    yield SimpleNamespace(url=found[1], home=home, model=tiny_model_folder)
+    process.terminate()
+    assert process.wait(20) == 143
+    assert not list((home / "cache").rglob("*.wav")), "its files are left behind"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'timbrel[dev]'")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium: apt-get install --no-install-recommends chromium")
+    with api.sync_playwright() as playwright:
+        options = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(server, browser):
+    """Makes pages of visitors, each with a session of its own; no page may ask another machine for anything."""
+    contexts, hosts, errors = [], set(), []
+
+    def visit(**options):
+        contexts.append(browser.new_context(accept_downloads=True, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(30_000)
+        page.on("request", lambda request: hosts.add(request.url.split("/")[2]) if "//" in request.url else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(server.url)
+        page.get_by_role("tab", name="Transfer").wait_for()
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert {host for host in hosts if host} <= {server.url.removeprefix("http://")}
+    assert not errors

@@ -1,0 +1,75 @@
+"""The interface for programs, and what it refuses."""
+
+import json
+
+import pytest
+import soundfile
+
+from timbrel.cli.main import main
+
+httpx = pytest.importorskip("httpx", reason="gradio is not installed: pip install 'timbrel[web]'")
+
+UPLOADED = {"meta": {"_type": "gradio.FileData"}}
+
+
+def call(server, name, **values):
+    """As curl does it: the event that a call ends with."""
+    event = httpx.post(f"{server.url}/gradio_api/call/v2/{name}", json=values, timeout=60).json()["event_id"]
+    return httpx.get(f"{server.url}/gradio_api/call/{name}/{event}", timeout=60).text
+
+
+@pytest.fixture
+def song(server, clips):
+    with clips.song.open("rb") as file:
+        [path] = httpx.post(f"{server.url}/gradio_api/upload", files={"files": file}, timeout=60).json()
+    return {"path": path, **UPLOADED}
+
+
+def test_a_result_drops_back_onto_its_track(server, clips):
+    client = pytest.importorskip("gradio_client")
+    made = client.Client(server.url, verbose=False).predict(
+        client.handle_file(clips.stereo_rate), sound="violin", seed=3, api_name="/transfer"
+    )
+    source, result = soundfile.info(clips.stereo_rate), soundfile.info(made)
+    assert (result.frames, result.samplerate, result.subtype) == (source.frames, source.samplerate, source.subtype)
+    assert made.endswith("track-violin.wav")
+
+
+def test_curl_uploads_calls_and_fetches(server, song):
+    said = call(server, "transfer", music=song, sound="violin")
+    assert said.startswith("event: complete")
+    [made] = json.loads(said.split("data: ")[1])
+    assert httpx.get(made["url"]).content[:4] == b"RIFF"
+    assert "piano" in call(server, "instruments")
+
+
+@pytest.mark.parametrize("meta", [{}, UPLOADED])
+@pytest.mark.parametrize("place", ["music", "clip"])
+def test_no_path_of_a_client_is_opened(server, clips, song, meta, place):
+    wrong = {"path": str(clips.song), **meta}
+    given = {"music": wrong, "sound": "violin"} if place == "music" else {"music": song, "clip": wrong}
+    said = call(server, "transfer", **given)
+    assert said.startswith("event: error")
+
+
+def test_a_sound_is_a_name_and_no_path(server, clips, song):
+    for sound in (str(clips.song), song["path"]):
+        assert "is no instrument" in call(server, "transfer", music=song, sound=sound)
+    assert "did you mean" in call(server, "transfer", music=song, sound="voilin")
+
+
+def test_nothing_is_fetched_from_elsewhere(server, clips):
+    address = f"{server.url}/favicon.ico".replace("127.0.0.1", "localhost")
+    for meta in ({}, UPLOADED):
+        assert call(server, "transfer", music={"path": address, **meta}, sound="violin").startswith("event: error")
+    assert httpx.get(f"{server.url}/gradio_api/file={address}").status_code == 403
+    assert httpx.get(f"{server.url}/gradio_api/file={clips.song}").status_code == 403
+    assert httpx.get(server.url, headers={"Host": "elsewhere.example"}).status_code == 400
+    assert "default-src 'self'" in httpx.get(server.url, timeout=60).headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("flags", [["--host", "0.0.0.0"], ["--share"]])
+def test_others_are_let_in_by_a_password_only(flags, capsys, monkeypatch):
+    monkeypatch.delenv("TIMBREL_PASSWORD", raising=False)
+    assert main(["web", *flags]) == 2
+    assert "there is no password" in capsys.readouterr().err

@@ -1,0 +1,155 @@
+"""The page in a real browser."""
+
+import json
+import zipfile
+
+import pytest
+
+from timbrel.cli.main import main
+
+
+def put(page, path, slot="#music"):
+    page.locator(f"{slot} input[type=file]").set_input_files(path)
+    page.locator(f"{slot} [aria-label='Clear'], {slot} [title='Clear']").first.wait_for()
+
+
+def transfer(page):
+    page.get_by_role("button", name="Transfer", exact=True).click()
+
+
+def result(page):
+    """The last lane's title and file name."""
+    lane = page.locator(".tb-lane").last
+    lane.wait_for()
+    return lane.locator(".tb-tag").inner_text().split("\n")
+
+
+def test_a_transfer_is_heard_compared_and_downloaded(visit, server, clips, tmp_path):
+    page = visit()
+    transfer(page)
+    page.get_by_text("Choose some music first").wait_for()
+    put(page, clips.song)
+    transfer(page)
+    assert result(page) == ["B", "Result", "song-violin.wav"]
+    assert page.locator(".tb-spectrogram img").evaluate_all("all => all.every(one => one.naturalWidth > 20)")
+
+    sounds = "[...document.querySelectorAll('.tb-lane audio')]"
+    page.wait_for_function(f"{sounds}.every(one => one.readyState >= 2)")
+    assert page.evaluate(f"{sounds}.map(one => one.muted)") == [True, False]
+    page.keyboard.press("b")
+    assert page.evaluate(f"{sounds}.map(one => one.muted)") == [False, True]
+    assert page.locator(".tb-heard").inner_text().startswith("A")
+    gains = page.locator(".tb-lane").evaluate_all("all => all.map(one => Number(one.dataset.gain))")
+    assert max(gains) == 1
+    page.locator(".tb-spectrogram").first.click(position={"x": 200, "y": 20})
+    times = page.evaluate(f"{sounds}.map(one => one.currentTime)")
+    width = page.locator(".tb-spectrogram").first.bounding_box()["width"]
+    assert times == pytest.approx([1.5 * 200 / width] * 2, abs=0.02)
+    page.keyboard.press("Space")
+    page.wait_for_function(f"!{sounds}[0].paused && {sounds}[0].currentTime > {times[0]} + 0.05")
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="song-violin.wav").click()
+    assert download.value.suggested_filename == "song-violin.wav"
+    model, own = str(server.model), tmp_path / "song-violin.wav"
+    assert (
+        main(["transfer", str(clips.song), "--to", "violin", "--transpose", "auto", "--model", model, "-o", str(own)])
+        == 0
+    )
+    assert download.value.path().read_bytes() == own.read_bytes()
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="All of it as one zip").click()
+    assert download.value.suggested_filename == "song-violin.zip"
+    with zipfile.ZipFile(download.value.path()) as file:
+        assert {"song.wav", "song-violin.wav", "song-violin.png", "settings.json"} <= set(file.namelist())
+        assert file.read("song-violin.wav") == own.read_bytes()
+        settings = json.loads(file.read("settings.json"))
+    assert (settings["task"], settings["sound"], settings["settings"]["seed"]) == ("transfer", "violin", 0)
+
+
+def test_one_waits_for_the_other_and_stop_ends_the_work(visit, clips):
+    first, second = visit(), visit()
+    put(first, clips.long)
+    first.get_by_role("button", name="More").click()
+    first.get_by_role("spinbutton", name="Takes").fill("8")
+    put(second, clips.other)
+    transfer(first)
+    first.get_by_text("take 1 of 8").wait_for()
+    transfer(second)
+    second.get_by_text("Waiting, number 1 in the queue").wait_for()
+    first.get_by_role("button", name="Stop").click()
+    first.get_by_text("Stopped.").wait_for(timeout=3000)
+    assert first.locator(".tb-lane").count() == 0
+    assert result(second) == ["B", "Result", "other tune-violin.wav"]
+    assert second.get_by_role("button", name="Transfer", exact=True).is_enabled()
+
+
+def test_two_takes_from_a_clip_are_kept_to_go_back_to(visit, clips):
+    page = visit()
+    put(page, clips.song)
+    page.get_by_label("A recording").check()
+    put(page, clips.other, "#clip")
+    page.get_by_role("button", name="More").click()
+    page.get_by_role("spinbutton", name="Takes").fill("2")
+    transfer(page)
+    assert result(page)[2] == "song-other tune.wav"
+    page.get_by_label("other tune, seed 1").check()
+    page.locator(".tb-player[aria-label='other tune, seed 1']").wait_for()
+
+
+def test_errors_are_the_apis_own_and_no_end(visit, clips):
+    page = visit()
+    put(page, clips.broken)
+    transfer(page)
+    alert = page.get_by_role("alert")
+    alert.filter(has_text="broken.wav").wait_for()
+    assert alert.inner_text().startswith("broken.wav ")
+    page.get_by_role("button", name="Clear").first.click()
+    put(page, clips.endless)
+    transfer(page)
+    alert.filter(has_text="endless.wav is 5 minutes long; expected at most 4").wait_for()
+
+
+def test_a_batch_goes_on_after_a_broken_file(visit, clips):
+    page = visit(viewport={"width": 390, "height": 800}, color_scheme="dark")
+    page.get_by_role("button", name="Several files at once").click()
+    page.locator("input[type=file][multiple]").first.set_input_files([clips.song, clips.broken, clips.other])
+    page.locator("tr.file", has_text="broken").first.wait_for()
+    page.get_by_role("button", name="Transfer them all").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="violin.zip").click()
+    with zipfile.ZipFile(download.value.path()) as file:
+        assert sorted(file.namelist()) == ["other tune-violin.wav", "song-violin.wav"]
+    assert page.locator(".tb-batch .tb-error").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_an_instrument_of_ones_own_is_added_played_and_removed(visit, clips):
+    page = visit()
+    page.get_by_role("tab", name="Instruments").click()
+    page.get_by_label("Name").fill("my-flute")
+    page.locator("input[type=file][multiple]").last.set_input_files([clips.other])
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.locator(".tb-names li", has_text="my-flute").wait_for()
+    page.get_by_role("tab", name="Transfer").click()
+    page.get_by_label("Instrument", exact=True).click()
+    page.get_by_role("option", name="my-flute").click()
+    put(page, clips.song)
+    transfer(page)
+    assert result(page)[2] == "song-my-flute.wav"
+
+
+def test_a_gap_is_chosen_by_dragging(visit, clips):
+    page = visit()
+    page.get_by_role("tab", name="Fill a gap").click()
+    put(page, clips.song, "#gapped")
+    spectrogram = page.locator(".tb-select")
+    box = spectrogram.bounding_box()
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 30, steps=4)
+    page.mouse.up()
+    start, end = (float(page.locator(f"#{name} input").input_value()) for name in ("gap-start", "gap-end"))
+    assert (start, end) == pytest.approx((0.375, 0.75), abs=0.02)
+    assert not page.locator(".tb-span").is_hidden()

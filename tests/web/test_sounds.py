@@ -1,0 +1,103 @@
+"""Files of the page."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from timbrel.audio.io import write_audio
+from timbrel.errors import AudioError, InputError
+from timbrel.web.sounds import COLUMNS, DAY_S, Folder, Sound, Take, gains, midi, sweep
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "web").mkdir()
+    return Folder(tmp_path / "web", most_minutes=0.1)
+
+
+def tone(path, seconds, amplitude=0.3):
+    wave = amplitude * np.sin(2 * np.pi * 440 * np.arange(round(seconds * 44100)) / 44100)
+    write_audio(path, wave[None].astype(np.float32), 44100)
+    return path
+
+
+def test_an_upload_is_a_file_of_the_folder_and_no_longer_than_it_may_be(folder, tmp_path):
+    inside, outside = tone(folder.new("song.wav"), 1), tone(tmp_path / "outside.wav", 1)
+    assert folder.uploaded(inside) == inside
+    (folder.place / "link.wav").symlink_to(outside)
+    for path in (outside, folder.place / "link.wav", folder.place / ".." / "outside.wav", folder.place, "song.wav"):
+        with pytest.raises(InputError, match="is no upload"):
+            folder.uploaded(path)
+    with pytest.raises(InputError, match=r"long.wav is 0 minutes long; expected at most 0.1"):
+        folder.uploaded(tone(folder.new("long.wav"), 7))
+
+
+def test_errors_name_files_and_not_where_they_are(folder):
+    broken = folder.new("my song.wav")
+    broken.write_bytes(b"nothing")
+    with pytest.raises(AudioError) as error:
+        folder.uploaded(broken)
+    assert str(folder.place) in str(error.value)
+    assert folder.told(error.value).startswith("my song.wav ")
+
+
+@pytest.mark.parametrize("seconds", [0.02, 1.0, 3.2])
+def test_a_spectrogram_shows_the_tone_where_it_is_and_no_seams(folder, seconds):
+    sound = folder.sound(tone(folder.new("tone.wav"), seconds), "Source")
+    image = np.asarray(Image.open(sound.picture).convert("L"), float)
+    assert image.shape[0] == 256
+    assert image.shape[1] == max(1, round(seconds * 44100) // 1024)
+    assert sound.duration_s == pytest.approx(seconds, abs=1e-3)
+    rows = image.mean(1).argsort()[-4:]
+    assert (rows > 200).all(), "440 Hz is low in the picture"
+    if seconds > 1:
+        middle = image[:, 4:-6]
+        assert np.abs(np.diff(middle, axis=1)).max() < 40, "blocks join without a stripe"
+
+
+def test_a_long_recording_has_a_picture_of_bounded_width(folder):
+    sound = folder.sound(tone(folder.new("tone.wav"), 40), "Source")
+    assert Image.open(sound.picture).width == COLUMNS
+
+
+def test_all_are_as_loud_as_the_softest(folder):
+    loud, soft, silent = (folder.sound(tone(folder.new("a.wav"), 1, a), "") for a in (0.4, 0.1, 0.0))
+    assert gains([loud, soft, silent]) == pytest.approx([0.25, 1, 1], rel=1e-3)
+
+
+def test_files_go_after_a_day(tmp_path):
+    old, new = tmp_path / "server-1" / "a" / "old.wav", tmp_path / "server-2" / "new.wav"
+    for path in (old, new):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+    day_ago = time.time() - DAY_S - 60
+    for path in (old, old.parent, old.parent.parent):
+        os.utime(path, (day_ago, day_ago))
+    sweep(tmp_path)
+    assert new.exists()
+    assert not old.exists()
+
+
+def test_midi_is_what_another_program_reads(tmp_path):
+    pretty_midi = pytest.importorskip("pretty_midi")
+    (tmp_path / "a.mid").write_bytes(midi(np.array([[0.5, 1.0, 60, 0.5], [0.25, 2.0, 64, 1.0], [1.0, 1.5, 60, 0.1]])))
+    notes = sorted(pretty_midi.PrettyMIDI(str(tmp_path / "a.mid")).instruments[0].notes, key=lambda note: note.start)
+    assert [(n.start, n.end, n.pitch, n.velocity) for n in notes] == [
+        (0.25, 2.0, 64, 127),
+        (0.5, 1.0, 60, 64),
+        (1.0, 1.5, 60, 14),
+    ]
+
+
+def test_a_zip_has_the_settings_too(folder):
+    import zipfile
+
+    sound = folder.sound(tone(folder.new("song-violin.wav"), 1), "Result")
+    take = Take("violin", (sound,), {"seed": 4})
+    with zipfile.ZipFile(folder.zip(take)) as file:
+        assert {"song-violin.wav", "song-violin.png", "settings.json"} <= set(file.namelist())
+        assert b'"seed": 4' in file.read("settings.json")
+    assert isinstance(sound, Sound)
