@@ -17,7 +17,8 @@ LAYERS = [  # a part may import itself and those in the lines above it
     {"training", "metrics"},
     {"experiments"},
     {"timbrel"},  # the public API
-    {"cli", "web"},
+    {"web"},
+    {"cli"},
     {"__main__"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
