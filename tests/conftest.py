@@ -134,6 +134,27 @@ def tiny_clip(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_clap(tmp_path_factory):
+    """A folder with a tiny CLAP, of the fused kind, where chance lurks most."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    text = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    audio = {
+        "patch_embeds_hidden_size": 8,
+        "hidden_size": 64,
+        "depths": [1, 1, 1, 1],
+        "num_attention_heads": [1, 1, 1, 1],
+        "enable_fusion": True,
+        "fusion_type": "aff_2d",
+    }
+    config = transformers.ClapConfig(text_config=text | {"vocab_size": 50}, audio_config=audio, projection_dim=12)
+    folder = tmp_path_factory.mktemp("clap")
+    transformers.ClapModel(config).save_pretrained(folder)
+    transformers.ClapFeatureExtractor(truncation="fusion").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_system(folder, tiny_transfer_model())

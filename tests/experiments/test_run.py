@@ -3,7 +3,7 @@ import json
 import pytest
 
 from timbrel.errors import InputError
-from timbrel.experiments.run import keep_settings, measure_row, measure_rows
+from timbrel.experiments.run import keep_settings, measure_row, measure_rows, run_parts
 
 
 def test_rows_are_measured_once_and_come_in_order(tmp_path):
@@ -48,3 +48,15 @@ def test_other_settings_are_refused_and_the_first_stay(tmp_path):
     with pytest.raises(InputError, match="was made with clips 10; now clips is 11"):
         keep_settings(tmp_path / "new", {"clips": 11})
     assert json.loads((tmp_path / "new" / "settings.json").read_text()) == {"clips": 10}
+
+
+def test_parts_run_in_order_once_and_say_their_minutes(tmp_path, capsys):
+    seen = []
+    parts = {name: lambda run, name=name: seen.append((name, run)) or {"of": name} for name in ("first", "second")}
+    done = run_parts(parts, "a run", tmp_path)
+    assert {name: part["of"] for name, part in done.items()} == {"first": "first", "second": "second"}
+    assert all(part["minutes"] >= 0 for part in done.values())
+    assert "part 2 of 2: second" in capsys.readouterr().err
+    assert run_parts(parts, "a run", tmp_path, progress=False) == done
+    assert seen == [("first", "a run"), ("second", "a run")]
+    assert capsys.readouterr().err == ""

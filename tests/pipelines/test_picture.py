@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from timbrel.errors import AudioError, InputError
-from timbrel.pipelines.picture import PaintPipeline, enlarge
+from timbrel.pipelines.picture import DEFAULTS, PaintPipeline, enlarge
 
 RATE = 22050
 
@@ -30,6 +31,13 @@ def test_pictures_are_the_same_alone_and_together_and_differ(pipe):
     assert (pictures[0].pixels != pictures[1].pixels).any()
 
 
+def test_a_batch_of_latents_is_each_alone(pipe):
+    heard = [pipe.model.hear(torch.from_numpy(song(hz))) for hz in (220, 700)]
+    both = pipe.latents(heard, DEFAULTS, [4, 9])
+    for k, seed in enumerate((4, 9)):
+        torch.testing.assert_close(both[k : k + 1], pipe.latents([heard[k]], DEFAULTS, [seed]), atol=1e-3, rtol=1e-3)
+
+
 def test_music_prompt_and_place_count(pipe):
     options = {"sample_rate": RATE, "size": 128, "guidance_scale": 5.0}
     long = np.concatenate([song(220, 40), np.random.default_rng(0).normal(0, 0.1, 40 * RATE).astype(np.float32)])
@@ -37,6 +45,19 @@ def test_music_prompt_and_place_count(pipe):
     assert (first != last).any()
     np.testing.assert_array_equal(pipe(song(220, 30), **options)[0].pixels, first)
     assert (pipe(long, start_s=0, prompt="a ship", **options)[0].pixels != first).any()
+
+
+def test_a_pictures_colours_are_put_on_what_is_painted(pipe, tmp_path):
+    Image.fromarray(np.random.default_rng(0).normal((200, 90, 40), 12, (20, 20, 3)).astype(np.uint8)).save(
+        tmp_path / "warm.png"
+    )
+    options = {"sample_rate": RATE, "size": 128}
+    [plain] = pipe(song(220), **options)
+    [warm] = pipe(song(220), style_of=str(tmp_path / "warm.png"), **options)
+    np.testing.assert_allclose(warm.pixels.mean((0, 1)), (200, 90, 40), atol=4)
+    assert (plain.about["style_of"], warm.about["style_of"]) == (None, "warm.png")
+    with pytest.raises(InputError, match=r"gone\.png cannot be read as a picture"):
+        pipe(song(220), style_of=str(tmp_path / "gone.png"), **options)
 
 
 def test_a_png_says_how_it_was_made(pipe, tmp_path):

@@ -84,5 +84,5 @@ def test_clip_is_a_text_encoder_that_a_folder_names(tiny_generator, tiny_clip, t
 def test_another_width_or_no_clip_is_refused(tiny_clip, tmp_path):
     with pytest.raises(ModelError, match="has tokens of 16; expected 32"):
         CLIPText(CLIPTextConfig(str(tiny_clip), 32)).read(["a harp"])
-    with pytest.raises(ModelError, match="cannot be read as a text model"):
+    with pytest.raises(ModelError, match="cannot be read as CLIP"):
         CLIPText(CLIPTextConfig(str(tmp_path), 32)).read(["a harp"])

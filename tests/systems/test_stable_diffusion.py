@@ -112,6 +112,15 @@ def test_a_part_that_is_missing_is_named(tiny_stable_diffusion, tmp_path):
         load_stable_diffusion(copy, MEL)
 
 
+def test_another_pipeline_is_named(tiny_stable_diffusion, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_stable_diffusion, folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionXLPipeline"}))
+    with pytest.raises(ModelError, match="_class_name 'StableDiffusionXLPipeline' in model_index"):
+        load_stable_diffusion(folder, MEL)
+
+
 def test_a_broken_settings_file_is_named(tiny_stable_diffusion, tmp_path):
     copy = changed(tiny_stable_diffusion, tmp_path, "unet")
     for text in ("{", '{"mel": {}}', '{"mel": {"n_mels": "many"}, "info": {}}'):

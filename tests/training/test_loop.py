@@ -136,6 +136,47 @@ def test_loss_falls_and_everything_is_written(undisturbed):
     assert list((undisturbed / "tensorboard").glob("events*"))
 
 
+def test_a_batch_in_parts_is_the_same_step(tmp_path):
+    for parts in (1, 4):
+        assert fit(Toy(Recipe(steps=6, accumulation=parts)), tmp_path / str(parts))
+    whole, parted = (weights(tmp_path / parts) for parts in ("1", "4"))
+    for name, value in whole.items():
+        torch.testing.assert_close(parted[name], value, msg=name)
+    for one, other in zip(metrics(tmp_path / "1"), metrics(tmp_path / "4"), strict=True):
+        assert one.get("double") == pytest.approx(other.get("double"))
+    with pytest.raises(InputError, match="1 processes with accumulation 3 cannot share: give a multiple of 3"):
+        fit(Toy(Recipe(accumulation=3)), tmp_path / "3")
+    with pytest.raises(InputError, match="expected 1 with discriminators"):
+        fit(Adversarial(Recipe(accumulation=2)), tmp_path / "2")
+
+
+class Watched(Toy):
+    """Its validations say what they are told to, the last one again and again."""
+
+    def __init__(self, recipe, figures):
+        super().__init__(recipe)
+        self.figures = figures
+
+    def validate(self):
+        super().validate()
+        return {"loss": self.figures.pop(0) if len(self.figures) > 1 else self.figures[0]}
+
+
+def test_the_best_validation_is_kept(tmp_path):
+    recipe = Recipe(steps=30, keep_best=True)
+    assert fit(Watched(recipe, [3.0, 1.0, 2.0]), tmp_path / "all")
+    assert fit(Watched(dataclasses.replace(recipe, max_minutes=None), [3.0, 1.0]), tmp_path / "again")
+    assert fit(Watched(Recipe(steps=30), [3.0, 1.0, 2.0]), tmp_path / "last")
+    best, again, last = (load_file(tmp_path / run / "model" / "net.safetensors") for run in ("all", "again", "last"))
+    assert torch.equal(best["1.weight"], again["1.weight"])  # of step 20
+    assert not torch.equal(best["1.weight"], last["1.weight"])  # of step 30
+
+
+def test_a_ratio_of_one_keeps_the_rate(tmp_path):
+    assert fit(Toy(Recipe(min_learning_rate_ratio=1.0, warmup_steps=0)), tmp_path)
+    assert {r["learning_rate"] for r in metrics(tmp_path) if "learning_rate" in r} == {0.1}
+
+
 def test_model_folder_has_the_ema_weights(undisturbed):
     state, model = weights(undisturbed), load_file(undisturbed / "model" / "net.safetensors")
     for name, tensor in model.items():

@@ -1,6 +1,7 @@
 """The two stages of pictures on a small set: a few steps, measured, saved, and painted from."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from timbrel.data.paint.store import ENCODER, load_music, save_music, save_pictu
 from timbrel.errors import InputError
 from timbrel.models.musicnn import Musicnn
 from timbrel.pipelines.picture import PaintPipeline
+from timbrel.systems.folder import load_system
+from timbrel.systems.picture import PictureSystem
 from timbrel.systems.weights import save_weights
 from timbrel.training.loop import fit
 from timbrel.training.picture import PictureCodecStage, PictureStage
@@ -109,5 +112,20 @@ def test_what_is_missing_is_named(data, codec, tmp_path):
     save_pictures(tmp_path, ((draw_picture("quilt", k), k, 0) for k in range(17)))
     for name in ("music.safetensors", ENCODER):
         (tmp_path / name).write_bytes((data / name).read_bytes())
-    with pytest.raises(InputError, match="no music of Heavy metal"):
+    with pytest.raises(InputError, match="no label has both music and pictures of the validation half"):
         PictureStage.prepare(PAINT, tmp_path, codec=codec)
+
+
+def test_an_experiment_goes_on_from_a_model_with_a_new_embedder(data, tiny_painter, tmp_path):
+    recipe = find_recipe(PICTURE_RECIPES, "experiment-1", precision="fp32", num_workers=0, epochs=2, accumulation=2)
+    stage = PictureStage.prepare(recipe, data, init_from=tiny_painter)
+    known = load_system(tiny_painter, PictureSystem)
+    assert (stage.recipe.steps, stage.recipe.validate_every) == (10, 5)  # of 36 clips, 8 a step
+    assert set(stage.modules) == {"embedder"}
+    fresh, old = (painter.embedder.state_dict()["project.0.weight"] for painter in (stage.model, known))
+    assert not torch.equal(fresh, old)
+    assert fit(stage, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "validation/error" in line] == [5, 10]
+    model = load_system(tmp_path / "model", PictureSystem)
+    torch.testing.assert_close(model.denoiser.enter.weight, known.denoiser.enter.weight)

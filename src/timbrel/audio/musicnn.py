@@ -13,6 +13,15 @@ PATCH_S = 3.0
 CONFIG = MelConfig(sample_rate=SAMPLE_RATE, n_fft=512, hop_length=256, n_mels=96, norm="slaney")
 
 
+def moments(waveform: Tensor) -> Tensor:
+    """Music [samples] at 16 kHz, at any level -> what the network sees of its whole moments of 3 s [n, 187, 96]. What
+    is shorter than a moment is repeated."""
+    length = round(PATCH_S * SAMPLE_RATE)
+    waveform = waveform / waveform.abs().max().clamp_min(1e-4)
+    whole = waveform.repeat(-(-length // len(waveform)))
+    return log_mel_patches(whole[: len(whole) // length * length].view(-1, length))
+
+
 def log_mel_patches(windows: Tensor) -> Tensor:
     """Windows of 3 s [n, 48000] at 16 kHz, of music whose peak is 1 -> what the network sees [n, 187, 96]."""
     power = stft(windows, CONFIG).abs().square() * (CONFIG.n_fft / 4) ** 2  # of a Hann window without scaling

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -250,27 +250,46 @@ def paint(
     works: Annotated[int, arg(metavar="N")] = 48,
     procedural: Annotated[int, arg(metavar="N")] = 400,
     workers: Workers = None,
+    music: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
+    encoder: Literal["musicnn", "timbrel-features", "ast", "clap"] = "musicnn",
+    weights: Annotated[str, arg(metavar="FOLDER|OWNER/REPO", help_behavior_hint="(default: the encoder's)")] = "",
+    size: Annotated[int, arg(metavar="N")] = 128,
 ) -> None:
     """Make a set of music and pictures in the 18 labels of report 004, to train what paints.
 
     For example:
 
         timbrel data paint paintings data/paint
+        timbrel data paint my-pictures data/mine --music my-music
+        timbrel data paint my-pictures data/mine --music my-music --encoder ast --size 512
 
-    Needs the extra [data], TiMidity++, soundfonts and musicnn, which hears the music.
+    The first makes the music, and needs the extra [data], TiMidity++, soundfonts and musicnn. The others read folders
+    that are named as the labels: my-pictures/Heavy metal/*.jpg and my-music/Heavy metal/*.mp3. The third is for a
+    painter over Stable Diffusion.
 
     Args:
         paintings: A folder with STYLE/*.jpg for each of six styles: art-nouveau, baroque, impressionism,
-            post-impressionism, romanticism and symbolism.
+            post-impressionism, romanticism and symbolism; with --music a folder with LABEL/*.jpg.
         out: The folder for the set.
         works: Pieces of music for each label; 30 s of each are heard.
         procedural: Pictures for each label that has no paintings.
         workers: Processes at work.
+        music: A folder with LABEL/* recordings, instead of music that is made.
+        encoder: What hears the recordings of --music.
+        weights: The encoder's.
+        size: Pixels of the sides of the pictures of --music.
     """
     from timbrel.data.paint.make import make_set
     from timbrel.metrics.heard import load_musicnn
 
-    make_set(out, paintings, load_musicnn(), works=works, procedural=procedural, workers=workers)
+    if music is None:
+        make_set(out, paintings, load_musicnn(), works=works, procedural=procedural, workers=workers)
+    else:
+        from timbrel.data.paint.folders import read_set
+        from timbrel.systems.ears import load_ear
+
+        ear = load_ear(encoder, weights)
+        read_set(out, paintings, music, ear.hear, ear.sample_rate, ear=(ear.kind, ear.source), size=size)
     print(f"the set is in {out}")
 
 

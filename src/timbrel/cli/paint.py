@@ -32,9 +32,10 @@ def paint(
 
         timbrel paint song.mp3 -o out.png
         timbrel paint song.mp3 -n 4 --seed 7 --start 60
+        timbrel paint song.mp3 --style-of mine.jpg
         timbrel paint song.mp3 --movie song.mp4
 
-    The second writes song-7.png to song-10.png: the number is the seed that paints the picture again. The third paints
+    The second writes song-7.png to song-10.png: the number is the seed that paints the picture again. The last paints
     the whole song, in time with it.
 
     Args:

@@ -44,6 +44,7 @@ class GenerateFlags(GenerateSettings):
 @dataclass(frozen=True)
 class PaintFlags(PaintSettings):
     prompt: Annotated[str, arg(metavar="TEXT")] = PaintSettings.prompt
+    style_of: Annotated[str | None, arg(metavar="PICTURE", help_behavior_hint="")] = None
     num_inference_steps: Annotated[int | None, arg(name="steps", metavar="N", help_behavior_hint=MODEL_S)] = None
     guidance_scale: Annotated[float | None, arg(name="guidance", metavar="X", help_behavior_hint=MODEL_S)] = None
 

@@ -154,23 +154,28 @@ def picture(
     recipe: Annotated[recipes.PictureRecipe, choice(recipes.PICTURE_RECIPES)],
     run: Flags,
     *,
-    codec: Annotated[str, arg(metavar="FOLDER")],
+    codec: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
+    init_from: Annotated[str | None, arg(metavar="NAME|FOLDER|OWNER/REPO", help_behavior_hint="")] = None,
 ) -> int:
-    """Train a model that paints pictures from music by a recipe, over a codec.
+    """Train a model that paints pictures from music by a recipe, over a codec or on from another model.
 
     For example:
 
         timbrel train picture default --data data/paint --codec runs/picture-codec/model --out runs/picture
         timbrel paint song.mp3 --model runs/picture/model
+        timbrel train picture experiment-1 --data data/mine --init-from stable-diffusion-v1-4 --out runs/report
 
-    It logs and goes on as `timbrel train autoencoder` does.
+    Experiment 1 of the report trains the embedder alone, experiment 2 everything. It logs and goes on as `timbrel train
+    autoencoder` does.
 
     Args:
         recipe: The recipe's fields; they are written into the model.
         run: The run.
         codec: The picture codec to work over.
+        init_from: Start from this model: a folder, the name of a shipped model, or Stable Diffusion 1.x: a folder in
+            diffusers' layout, or OWNER/REPO on the Hugging Face hub.
     """
-    return train(recipe, run, codec=codec)
+    return train(recipe, run, codec=codec, init_from=init_from)
 
 
 def single(

@@ -7,6 +7,7 @@ FOLDER/NAME.json       a row, as soon as it is measured
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,6 +20,7 @@ from timbrel.files import write_text
 from timbrel.parallel import answers
 
 Job = TypeVar("Job")
+Run = TypeVar("Run")
 Result = dict[str, Any]
 """JSON."""
 
@@ -98,10 +100,24 @@ def budget_name(quick: bool, budget: str | None) -> Literal["quick", "cpu", "gpu
     return "quick" if quick else "gpu" if on_gpu else "cpu"
 
 
-def timed_part(part: Callable[[], Result]) -> Result:
-    """A part's figures, and what it took."""
+def run_parts(parts: Mapping[str, Callable[[Run], Result]], run: Run, out: Path, *, progress: bool = True) -> Result:
+    """A report's parts one after the other: of each that OUT/parts lacks, its figures and the minutes that it took.
+
+    Args:
+        parts: functions of the run by name, each of which may need those before it.
+        progress: a line on stderr for each part.
+    """
+    done = {}
+    for number, (name, part) in enumerate(parts.items(), 1):
+        if progress:
+            print(f"part {number} of {len(parts)}: {name}", file=sys.stderr, flush=True)
+        done[name] = measure_row(partial(_timed, part, run), out / "parts", name)
+    return done
+
+
+def _timed(part: Callable[[Run], Result], run: Run) -> Result:
     begin = time.monotonic()
-    return part() | {"minutes": round((time.monotonic() - begin) / 60, 2)}
+    return part(run) | {"minutes": round((time.monotonic() - begin) / 60, 2)}
 
 
 def _named(measure: Callable[[Job], Any], item: tuple[str, Job]) -> tuple[str, Any]:

@@ -122,11 +122,11 @@ class ClapEncoder:
             raise MissingDependencyError(f"CLAP needs transformers ({error}): pip install 'timbrel[hub]'") from error
         source = DEFAULT_CLAP if model is None else str(model)
         self.device = _device()
-        network = _from_hub(ClapModel, source)
+        network = from_hub(ClapModel, source)
         model_name = Path(source).name if Path(source).is_dir() else source
         self.name = f"clap:{model_name}:{fingerprint(network)}"
         self.network = network.eval().requires_grad_(False).to(self.device)
-        self.extractor = _from_hub(ClapFeatureExtractor, source)
+        self.extractor = from_hub(ClapFeatureExtractor, source)
         self.sample_rate = int(self.extractor.sampling_rate)
 
     def embed(self, waveform: NDArray) -> NDArray:
@@ -210,12 +210,12 @@ def _in_batches(network: Callable[[Tensor], Tensor], windows: NDArray) -> NDArra
     return np.concatenate(embeddings)
 
 
-def _from_hub(kind: Any, source: str) -> Any:
+def from_hub(kind: Any, source: str, name: str = "CLAP", default: str = DEFAULT_CLAP) -> Any:
     try:
         return local_first(kind.from_pretrained, source)
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(
-            f"{source!r} cannot be read as a CLAP model ({reason}); expected a folder with one, or a hub id, say "
-            f"{DEFAULT_CLAP!r}, that is on this machine or can be fetched"
+            f"{source!r} cannot be read as a {name} model ({reason}); expected a folder with one, or a hub id, say "
+            f"{default!r}, that is on this machine or can be fetched"
         ) from error

@@ -12,10 +12,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,8 +27,12 @@ from timbrel.audio.io import AudioWriter, check_output, open_audio
 from timbrel.errors import AudioError, InputError
 from timbrel.files import whole
 from timbrel.pipelines.listen import Recording, Source
+from timbrel.pipelines.palette import Palette
 from timbrel.pipelines.picture import DEFAULTS, PaintPipeline, enlarge
 from timbrel.pipelines.settings import PaintSettings, Progress
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FPS = 25
 SCENE_S, NEAR_S = 8.0, 2.0  # a scene's length, and how far from that the onset may be where it ends
@@ -139,12 +144,12 @@ def listen(pipe: PaintPipeline, recording: Recording) -> Course:
     Raises:
         AudioError: it is silent, or shorter than a second.
     """
-    rate = pipe.model.mel.sample_rate
+    rate = pipe.model.sample_rate
     hop, window = rate // FPS, np.hanning(N_FFT)
     before, last = np.zeros(N_FFT - hop, np.float32), np.zeros(N_FFT // 2 + 1)
     rows, moments = [], []
-    for chunk in _chunks(recording, 3 * rate):
-        moments.append(pipe.model.hear(torch.from_numpy(chunk)))
+    for chunk in _chunks(recording, rate):
+        moments.append(pipe.model.hear(torch.from_numpy(chunk)).mean(0, keepdim=True))
         padded = np.concatenate([before, chunk, np.zeros(-len(chunk) % hop, np.float32)])
         power = np.abs(np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::hop] * window)) ** 2 + 1e-9
         logs = np.log(power + 1e-4)
@@ -165,10 +170,11 @@ def listen(pipe: PaintPipeline, recording: Recording) -> Course:
     )
 
 
-def _chunks(recording: Recording, length: int) -> Iterator[NDArray[np.float32]]:
-    """The mono mix at 16 kHz, so many samples at a time; the last as long as it is."""
+def _chunks(recording: Recording, rate: int) -> Iterator[NDArray[np.float32]]:
+    """The mono mix at a rate, 3 s at a time; the last as long as it is."""
+    length = 3 * rate
     waiting, scan = np.zeros(0, np.float32), recording.scan()
-    for block in recording.blocks_at(16000):
+    for block in recording.blocks_at(rate):
         waiting = np.concatenate([waiting, scan.mix(block)])
         while len(waiting) >= length:
             yield waiting[:length]
@@ -182,11 +188,29 @@ def _unit(values: NDArray[np.float64], percentile: float) -> NDArray[np.float64]
 
 
 def frames(pipe: PaintPipeline, course: Course, settings: PaintSettings) -> Iterator[NDArray[np.uint8]]:
-    """The frames of a movie, one after the other: uint8 [size, size, 3]."""
-    pulse, scenes = course.pulse, course.scenes
-    large = round(MARGIN * settings.size)
+    """The frames of a movie, one after the other: uint8 [size, size, 3]. The next pictures are decoded meanwhile."""
+    from PIL import Image
+
+    pulse = course.pulse
+    with ThreadPoolExecutor(1) as pool:
+        pictures = _pictures(pipe, course, settings)
+        (start, shown), waiting = next(pictures), pool.submit(next, pictures, None)
+        while (found := waiting.result()) is not None:
+            waiting = pool.submit(next, pictures, None)
+            stop, following = found
+            for k in range(start, stop):
+                mixed = Image.blend(shown, following, (k - start) / (stop - start))
+                yield _frame(mixed, float(pulse[k]), float(course.loudness[k]), settings.size)
+            start, shown = found
+
+
+@torch.inference_mode()
+def _pictures(pipe: PaintPipeline, course: Course, settings: PaintSettings) -> Iterator[tuple[int, Image.Image]]:
+    """Frames' numbers, `DECODED` apart, the first and the last among them, and the pictures there."""
+    scenes, large = course.scenes, round(MARGIN * settings.size)
+    palette = None if settings.style_of is None else Palette.read(settings.style_of)
     here = _latents(pipe, course, settings, 0, scenes[0])
-    shown = _picture(pipe, here, large)
+    yield 0, _picture(pipe, here, large, palette)
     for number, (first, end) in enumerate(pairwise(scenes)):
         there = _latents(pipe, course, settings, number + 1, end)
         way = np.cumsum(course.tonal[first:end] + 0.05)
@@ -194,11 +218,7 @@ def frames(pipe: PaintPipeline, course: Course, settings: PaintSettings) -> Iter
         for start in range(first, end, DECODED):
             stop = min(start + DECODED, end)
             share = float(way[stop - 1 - first])
-            following = _picture(pipe, _between(here, there, share * share * (3 - 2 * share)), large)
-            for k in range(start, stop):
-                mixed = shown + (k - start) / (stop - start) * (following - shown)
-                yield _frame(mixed, float(pulse[k]), float(course.loudness[k]), settings.size)
-            shown = following
+            yield stop, _picture(pipe, _between(here, there, share * share * (3 - 2 * share)), large, palette)
         here = there
 
 
@@ -206,7 +226,7 @@ def _latents(pipe: PaintPipeline, course: Course, settings: PaintSettings, numbe
     """Of the picture of the music around a frame."""
     middle = frame / FPS
     moments = course.features[int(max(0.0, middle - AROUND_S) // 3) : int((middle + AROUND_S) // 3) + 1]
-    return pipe.latents(moments, settings, settings.seed + number)
+    return pipe.latents([moments], settings, [settings.seed + number])
 
 
 def _between(here: Tensor, there: Tensor, share: float) -> Tensor:
@@ -216,16 +236,18 @@ def _between(here: Tensor, there: Tensor, share: float) -> Tensor:
     return mixed * (size / mixed.std().clamp_min(1e-3))
 
 
-def _picture(pipe: PaintPipeline, latents: Tensor, size: int) -> NDArray[np.float32]:
-    return enlarge(pipe.levels(latents), size).astype(np.float32)
+def _picture(pipe: PaintPipeline, latents: Tensor, size: int, palette: Palette | None) -> Image.Image:
+    from PIL import Image
+
+    return Image.fromarray(enlarge(pipe.levels(latents, palette), size))
 
 
-def _frame(picture: NDArray[np.float32], pulse: float, loudness: float, size: int) -> NDArray[np.uint8]:
+def _frame(picture: Image.Image, pulse: float, loudness: float, size: int) -> NDArray[np.uint8]:
     """The middle of a picture, nearer at a pulse and with more contrast where it is loud."""
     from PIL import Image
 
     contrast = 1 + CONTRAST * (2 * loudness - 1)
-    lit = ((picture - 128) * contrast + 128 + 14 * pulse).clip(0, 255).astype(np.uint8)
-    margin = len(picture) * (1 - 1 / MARGIN) / 2 * (0.5 + pulse * PULSE / (MARGIN - 1))
-    box = (margin, margin, len(picture) - margin, len(picture) - margin)
-    return np.asarray(Image.fromarray(lit).resize((size, size), Image.Resampling.BILINEAR, box))
+    levels = ((np.arange(256) - 128) * contrast + 128 + 14 * pulse).clip(0, 255).astype(int).tolist()
+    margin = picture.width * (1 - 1 / MARGIN) / 2 * (0.5 + pulse * PULSE / (MARGIN - 1))
+    box = (margin, margin, picture.width - margin, picture.width - margin)
+    return np.asarray(picture.point(levels * 3).resize((size, size), Image.Resampling.BILINEAR, box))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,14 +20,18 @@ from torch import Tensor
 
 from timbrel import files
 from timbrel.audio.io import check_output
+from timbrel.data.paint.labels import EXCERPT_S
 from timbrel.diffusion.samplers import dpm_solver_pp_2m, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import AudioError, InputError, warn
+from timbrel.models.text_unet import Text
 from timbrel.pipelines.listen import Recording, Source
+from timbrel.pipelines.palette import Palette
 from timbrel.pipelines.settings import MOST_SEED, MOST_TAKES, PaintSettings, check_whole
 from timbrel.systems.base import Sampling
 from timbrel.systems.folder import load_system
-from timbrel.systems.picture import CLIP_S, PictureSystem
+from timbrel.systems.picture import PictureSystem
+from timbrel.systems.stable_painter import is_stable_painter, load_stable_painter
 
 DEFAULTS = PaintSettings()
 SHIPPED = "picture"
@@ -83,10 +87,13 @@ class PaintPipeline:
         """From a model folder, or the name of a model that ships.
 
         Raises:
-            ModelError: the folder is missing, broken or holds another kind of model.
+            ModelError: the folder is missing, broken or holds another kind of model; Stable Diffusion or the audio
+                encoder that it points to cannot be read.
+            MissingDependencyError: it is over Stable Diffusion, and the extra [hub] is not installed.
         """
         name = os.fspath(model or SHIPPED)
-        return cls(load_system(name, PictureSystem), Path(name).name)
+        system = load_stable_painter(name) if is_stable_painter(name) else load_system(name, PictureSystem)
+        return cls(system, Path(name).name)
 
     def __call__(self, source: Source, **options: Any) -> list[Picture]:
         """Paints pictures from music: the same arguments as `pictures`, and all pictures as a list."""
@@ -119,17 +126,17 @@ class PaintPipeline:
             Each picture as soon as it is made.
 
         Raises:
-            InputError: a prompt without a word that is known, or a value out of range.
+            InputError: a prompt without a word that is known, a value out of range, or `style_of` is no picture.
             AudioError: the recording cannot be read, or is silent.
         """
         settings = replace(settings, **options)
+        palette = None if settings.style_of is None else Palette.read(settings.style_of)
         num_pictures = check_whole("num_pictures", num_pictures, 1, MOST_TAKES)
         check_whole("seed", settings.seed + num_pictures - 1, 0, MOST_SEED)
         recording, prompt = Recording.of(source, sample_rate), self._prompt(settings.prompt)
-        heard = recording.excerpt(start_s, CLIP_S, self.model.mel.sample_rate)
-        features = self.model.hear(torch.from_numpy(heard))
+        features = self.hear(recording, start_s)
         for seed in range(settings.seed, settings.seed + num_pictures):
-            levels = self.levels(self.latents(features, settings, seed))
+            levels = self.levels(self.latents([features], settings, [seed]), palette)
             about = {
                 "model": self.name,
                 "music": Path(recording.name).name,
@@ -138,21 +145,35 @@ class PaintPipeline:
                 "steps": self._steps(settings),
                 "guidance": self._guidance(settings),
                 "size": settings.size,
+                "style_of": settings.style_of and Path(settings.style_of).name,
             }
             yield Picture(enlarge(levels, settings.size), about)
 
     @torch.inference_mode()
-    def latents(self, features: Tensor | None, settings: PaintSettings, seed: int) -> Tensor:
-        """Latents [1, c, h, w] of a picture of music, as `model.hear` gives it [moments, width], or of none."""
-        model = self.model.model(self.model.condition(settings.prompt.strip(), features), self._guidance(settings))
+    def hear(self, recording: Recording, start_s: float | None = None) -> Tensor:
+        """What the model hears of 30 s of a recording [moments, width]; None is its middle.
+
+        Raises:
+            AudioError: as `pictures`.
+        """
+        return self.model.hear(torch.from_numpy(recording.excerpt(start_s, EXCERPT_S, self.model.sample_rate)))
+
+    @torch.inference_mode()
+    def latents(self, features: Sequence[Tensor | None], settings: PaintSettings, seeds: Sequence[int]) -> Tensor:
+        """Latents [n, c, h, w] of n pictures of music, as `hear` gives it, or all of none; each with its own seed."""
+        texts = [self.model.condition(settings.prompt.strip(), music) for music in features]
+        text = Text(*(torch.cat(parts) for parts in zip(*texts, strict=True)))
         timesteps = inference_timesteps(self.model.schedule, self._steps(settings))
-        noise = seeded_noise(self.model.latent_shape, [seed])
+        noise = seeded_noise(self.model.latent_shape, list(seeds))
+        model = self.model.model(text, self._guidance(settings))
         return dpm_solver_pp_2m(model, noise, self.model.schedule, timesteps)
 
     @torch.inference_mode()
-    def levels(self, latents: Tensor) -> NDArray[np.float32]:
-        """Latents [1, c, h, w] as a picture of the model's own size [128, 128, 3], levels 0 to 255."""
-        return ((self.model.decode(latents)[0].permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
+    def levels(self, latents: Tensor, palette: Palette | None = None) -> NDArray[np.float32]:
+        """Latents [1, c, h, w] as a picture of the model's own size [128, 128, 3], levels 0 to 255, in the colours of a
+        palette."""
+        levels = ((self.model.decode(latents)[0].permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
+        return levels if palette is None else palette.put_on(levels)
 
     def _steps(self, settings: PaintSettings) -> int:
         return settings.num_inference_steps or self._sampling.steps

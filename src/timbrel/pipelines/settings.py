@@ -139,6 +139,7 @@ class PaintSettings:
         guidance_scale: How strongly music and prompt count: 1 as learned, more exaggerates them; None is the model's
             own value.
         seed: The same seed gives the same picture. Of several pictures each has the seed after that of the one before.
+        style_of: A picture's file, whose colours the painted ones get: its mean and covariance of colours.
 
     Raises:
         InputError: a value is out of range, or no whole number where one is expected.
@@ -149,6 +150,7 @@ class PaintSettings:
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     seed: int = 0
+    style_of: str | None = None
 
     def __post_init__(self) -> None:
         check_range("guidance_scale", 1 if self.guidance_scale is None else self.guidance_scale, 0, MOST_GUIDANCE)

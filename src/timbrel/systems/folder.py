@@ -159,6 +159,13 @@ def load_codec(folder: str | Path, kind: type[Network]) -> tuple[MelConfig, Netw
     return mel, cast(Any, alone.load()).codec
 
 
+def is_model(name_or_folder: str | Path) -> bool:
+    """Whether there is a model folder, or a shipped model, of that name."""
+    with suppress(ModelError):
+        return resolve(name_or_folder).is_dir()
+    return False
+
+
 def resolve(name_or_folder: str | Path) -> Path:
     """The folder of a shipped model's name, the folder itself, or of hf:USER/NAME that of the hub's cache.
 

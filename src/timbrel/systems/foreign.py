@@ -123,7 +123,7 @@ class CLIPText(nn.Module):
 
     def _load(self) -> list[Any]:
         if not self._loaded:
-            network, tokenizer = _from_transformers(self.config.source, "CLIPTextModel", "CLIPTokenizer")
+            network, tokenizer = from_transformers(self.config.source, "CLIPTextModel", "CLIPTokenizer")
             if network.config.hidden_size != self.width:
                 raise ModelError(
                     f"{self.config.source} has tokens of {network.config.hidden_size}; expected {self.width}, the "
@@ -133,7 +133,7 @@ class CLIPText(nn.Module):
         return self._loaded
 
 
-def _from_transformers(source: str, *names: str) -> list[Any]:
+def from_transformers(source: str, *names: str, kind: str = "CLIP") -> list[Any]:
     """Classes of transformers by name, each loaded from a folder or the hub."""
     try:
         import transformers
@@ -144,8 +144,8 @@ def _from_transformers(source: str, *names: str) -> list[Any]:
     except (OSError, ValueError, RuntimeError) as error:
         reason = textwrap.shorten(str(error), 200) or type(error).__name__
         raise ModelError(
-            f"{source} cannot be read as a text model ({reason}); expected a folder or OWNER/REPO with CLIP's text "
-            "model and its tokenizer, and a network the first time, with HF_HUB_OFFLINE unset"
+            f"{source} cannot be read as {kind} ({reason}); expected a folder or OWNER/REPO with "
+            f"{' and '.join(names)}, and a network the first time, with HF_HUB_OFFLINE unset"
         ) from error
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from timbrel.audio.mel import MelConfig
-from timbrel.audio.musicnn import CONFIG, PATCH_S, log_mel_patches
+from timbrel.audio.musicnn import CONFIG, moments
 from timbrel.diffusion.samplers import Model, guided
 from timbrel.errors import ModelError
 from timbrel.models.embedder import EmbedderConfig, MusicEmbedder
@@ -22,8 +22,6 @@ from timbrel.models.picture_unet import PictureUNet, PictureUNetConfig
 from timbrel.models.text import WordEncoder, WordsConfig
 from timbrel.models.text_unet import Text
 from timbrel.systems.base import DiffusionSystem, ScheduleConfig, require_equal
-
-CLIP_S = 30.0  # of music, for one picture
 
 
 @dataclass(kw_only=True)
@@ -79,6 +77,11 @@ class PictureSystem(DiffusionSystem):
         require_equal("text.width, embedder.token_width and denoiser.token_width", *widths)
 
     @property
+    def sample_rate(self) -> int:
+        """Of the music that `hear` takes, in Hz."""
+        return self.mel.sample_rate
+
+    @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Latents [c, h, w] of a picture."""
         config = self.denoiser.config
@@ -89,13 +92,14 @@ class PictureSystem(DiffusionSystem):
         """Pixels of a picture's sides."""
         return self.denoiser.config.latent_height * self.codec.factor
 
+    def networks(self) -> dict[str, nn.Module]:
+        """All but the audio encoder, by name."""
+        return {"codec": self.codec, "embedder": self.embedder, "text": self.text, "denoiser": self.denoiser}
+
     def hear(self, waveform: Tensor) -> Tensor:
-        """Music [samples] at `mel.sample_rate`, at any level -> features [moments of 3 s, width]. What is shorter than
+        """Music [samples] at `sample_rate`, at any level -> features [moments of 3 s, width]. What is shorter than
         a moment is repeated."""
-        length = round(PATCH_S * self.mel.sample_rate)
-        waveform = waveform / waveform.abs().max().clamp_min(1e-4)
-        whole = waveform.repeat(-(-length // len(waveform)))
-        return self.audio.hidden(log_mel_patches(whole[: len(whole) // length * length].view(-1, length)))
+        return self.audio.hidden(moments(waveform))
 
     def condition(self, prompt: str, features: Tensor | None) -> Text:
         """Tokens of a prompt and, after them, of music: [1, n, width].
@@ -115,6 +119,13 @@ class PictureSystem(DiffusionSystem):
             tokens.append(self.embedder(features[None])[:, None])
         together = torch.cat(tokens or [self.denoiser.null_token[None, None]], dim=1)
         return Text(together, torch.ones(together.shape[:2], dtype=torch.bool, device=device))
+
+    def joined(self, read: tuple[Tensor, ...], token: Tensor, there: Tensor) -> Text:
+        """Prompts, as `text.read` has them, and after them the music's tokens [batch, width] where one is `there`
+        [batch]."""
+        words, mask = self.text(*read)
+        tokens = torch.cat([words, token[:, None].to(words.dtype)], dim=1)
+        return Text(tokens, torch.cat([mask, there[:, None]], dim=1))
 
     def model(self, text: Text, guidance_scale: float = 1.0) -> Model:
         """The denoiser of one condition, for a sampler: `model(x [batch, c, h, w], timesteps [batch])`.

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -161,8 +162,8 @@ def load_stable_diffusion(source: str | os.PathLike[str], mel: MelConfig | None 
         InputError: mels whose bands do not divide the height of its pictures.
         MissingDependencyError: the extra [hub] is not installed.
     """
-    pipeline = _load_pipeline(str(source))
-    schedule = _schedule(str(source), dict(pipeline.scheduler.config))
+    pipeline = load_pipeline(str(source))
+    schedule = schedule_of(str(source), dict(pipeline.scheduler.config))
     info: dict[str, Any] = {}
     if mel is None:
         mel, info = _read_settings(Path(source))
@@ -189,7 +190,7 @@ def save_stable_diffusion(folder: Path, system: StableDiffusion) -> None:
     write_text(folder / "timbrel.json", json.dumps(settings, indent=2) + "\n")
 
 
-def _load_pipeline(source: str) -> Any:
+def load_pipeline(source: str) -> Any:
     try:
         from diffusers import StableDiffusionPipeline
     except ImportError as error:
@@ -198,10 +199,17 @@ def _load_pipeline(source: str) -> Any:
         ) from error
     if Path(source).is_dir() and (missing := [name for name in LAYOUT if not (Path(source) / name).exists()]):
         raise ModelError(f"{source} has no {', '.join(missing)}; expected {EXPECTED}")
+    name = dict(_read(source, StableDiffusionPipeline.load_config)).get("_class_name")
+    if name != StableDiffusionPipeline.__name__:
+        raise ModelError(
+            f"{source} has _class_name {name!r:.60} in model_index.json; expected {StableDiffusionPipeline.__name__!r}"
+        )
     left_out = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
-    fetch = partial(
-        StableDiffusionPipeline.from_pretrained, requires_safety_checker=False, use_safetensors=True, **left_out
-    )
+    options = {"requires_safety_checker": False, "use_safetensors": True}
+    return _read(source, partial(StableDiffusionPipeline.from_pretrained, **options, **left_out))
+
+
+def _read(source: str, fetch: Callable[..., Any]) -> Any:
     try:
         return local_first(fetch, source)
     except Exception as error:  # diffusers raises nearly anything on a folder that is not whole
@@ -212,7 +220,7 @@ def _load_pipeline(source: str) -> Any:
         ) from error
 
 
-def _schedule(source: str, config: dict[str, Any]) -> ScheduleConfig:
+def schedule_of(source: str, config: dict[str, Any]) -> ScheduleConfig:
     """Stable Diffusion's own, which is the only one that it can be trained on by."""
     if other := [name for name, value in SCHEDULE.items() if config.get(name) != value]:
         listed = ", ".join(f"{name} {config.get(name)!r} (expected {SCHEDULE[name]!r})" for name in other)

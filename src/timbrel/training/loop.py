@@ -71,6 +71,8 @@ class _Run:
             module.to(self.device).eval().requires_grad_(False)
         self.objective, trained = self._objective(stage.modules, stage.loss)
         adversaries = None
+        if stage.adversaries and self.recipe.accumulation > 1:
+            raise InputError(f"accumulation is {self.recipe.accumulation}; expected 1 with discriminators")
         if stage.adversaries:
             self.discriminator_objective, adversaries = self._objective(stage.adversaries, stage.discriminator_loss)
         self.state = TrainingState(trained, self.recipe, stage.identity, adversaries, stage.adversary_rate)
@@ -121,13 +123,24 @@ class _Run:
         state, adversaries = self.state, self.state.adversaries
         self._seed()
         with adversaries.frozen() if adversaries else contextlib.nullcontext():
-            values = self.objective(batch, state.step)
-            values["grad_norm"] = state.update(values["loss"])
+            values = self._gradients(batch)
+            values["grad_norm"] = state.update()
         if adversaries:
             judged = self.discriminator_objective(batch, state.step)
-            judged["grad_norm"] = adversaries.step(judged["loss"], state.adversary_learning_rate())
+            judged["loss"].backward()
+            judged["grad_norm"] = adversaries.step(state.adversary_learning_rate())
             values |= {f"discriminator/{name}": value for name, value in judged.items()}
         state.count_step(values)
+
+    def _gradients(self, batch: Values) -> Values:
+        """Those of a batch, in the recipe's number of parts; returns the means of what the loss logs."""
+        count = self.recipe.accumulation
+        means: Values = {}
+        for part in zip(*(value.chunk(count) for value in batch.values()), strict=True):
+            values = self.objective(dict(zip(batch, part, strict=True)), self.state.step)
+            (values["loss"] / count).backward()
+            means = {name: means.get(name, 0) + value.detach() / count for name, value in values.items()}
+        return means
 
     def _seed(self) -> None:
         """Random numbers that a loss draws (for dropout, say) depend on the step alone, so that runs resume exactly."""
@@ -191,15 +204,22 @@ class _Run:
                 self.log.scalars({f"validation/{name}": value for name, value in figures.items()})
                 self.log.samples(self.stage.samples())
             first += next(iter(figures.values()))
-        self.state.validated(float(self.accelerator.reduce(first, "sum")))  # the others wait here, and hear of it
+        figure = float(self.accelerator.reduce(first, "sum"))  # the others wait here, and hear of it
+        if self.state.validated(figure) and self.recipe.keep_best:
+            self._keep_model()
 
     def _keep(self) -> None:
-        """Writes the checkpoint and the model."""
+        """Writes the checkpoint, and the model if it is the last one that counts."""
         if self.accelerator.is_main_process:
             self.state.save(self.checkpoint)
+        if not self.recipe.keep_best:
+            self._keep_model()
+        self.accelerator.wait_for_everyone()
+
+    def _keep_model(self) -> None:
+        if self.accelerator.is_main_process:
             with self.state.ema_weights(), whole_folder(self.out / "model") as folder:
                 self.stage.save(folder)
-        self.accelerator.wait_for_everyone()
 
 
 def _accelerator(recipe: Recipe) -> Any:
@@ -218,10 +238,11 @@ def _accelerator(recipe: Recipe) -> Any:
         mixed_precision="no",  # autocast is around the loss, below
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    if recipe.batch_size % accelerator.num_processes:
+    shares = accelerator.num_processes * recipe.accumulation
+    if recipe.batch_size % shares:
         raise InputError(
-            f"batch_size is {recipe.batch_size}, which {accelerator.num_processes} processes cannot share: "
-            "give a multiple"
+            f"batch_size is {recipe.batch_size}, which {accelerator.num_processes} processes with accumulation "
+            f"{recipe.accumulation} cannot share: give a multiple of {shares}"
         )
     return accelerator
 

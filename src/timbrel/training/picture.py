@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from timbrel.audio.mel import MelConfig
 from timbrel.audio.musicnn import CONFIG
 from timbrel.data.paint.labels import LABELS
 from timbrel.data.paint.store import ENCODER, SPLITS, Music, Pictures, load_music, load_pictures
@@ -18,24 +19,34 @@ from timbrel.diffusion.samplers import dpm_solver_pp_2m, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
 from timbrel.models.discriminator import PictureDiscriminator
-from timbrel.models.embedder import EmbedderConfig
+from timbrel.models.embedder import EmbedderConfig, MusicEmbedder
 from timbrel.models.musicnn import Musicnn, MusicnnConfig
 from timbrel.models.picture_autoencoder import PictureAutoencoder, PictureAutoencoderConfig
 from timbrel.models.picture_unet import PictureUNetConfig
 from timbrel.models.text import WordsConfig
-from timbrel.models.text_unet import Text
+from timbrel.pipelines.settings import PaintSettings
 from timbrel.systems.alone import CodecSystem
 from timbrel.systems.base import Sampling
-from timbrel.systems.folder import load_codec, save_system
+from timbrel.systems.ears import load_ear
+from timbrel.systems.folder import is_model, load_codec, load_system, save_system
 from timbrel.systems.picture import PictureSystem
+from timbrel.systems.stable_diffusion import is_stable_diffusion
+from timbrel.systems.stable_painter import (
+    StablePainter,
+    is_stable_painter,
+    load_stable_painter,
+    new_stable_painter,
+    save_stable_painter,
+)
 from timbrel.systems.weights import check_weights, fingerprint, load_weights
 from timbrel.training.losses import hinge_loss, matching_loss
 from timbrel.training.recipes import PictureCodecRecipe, PictureRecipe
 from timbrel.training.shared import schedule_of
 from timbrel.training.stage import Stage
 
-PROMPT = "An art image of"
+PROMPT = PaintSettings.prompt
 SAMPLING = Sampling(steps=20, guidance=4.0)
+STABLE_SAMPLING = Sampling(steps=50, guidance=7.5)
 MOMENT_PICTURES = 512  # for the latents' scale and moments
 
 
@@ -160,35 +171,65 @@ class PictureStage(Stage):
     def __init__(self, recipe: PictureRecipe, model: PictureSystem, pictures: Pictures, music: Music) -> None:
         self.model, self.music, self.table = model, music, PictureTable(pictures)
         self.pools = {split: (_Pool(pictures, split), _Pool(music, split)) for split in SPLITS}
-        counts = np.minimum(*(pool.count for pool in self.pools["train"]))
-        if empty := [label.name for label, count in zip(LABELS, counts, strict=True) if not count]:
-            raise InputError(
-                f"there is no training picture or no music of {', '.join(empty)}; expected both of each label"
-            )
+        _check_set(model, pictures, self.pools)
         self.prompts = [[f"{PROMPT} {words}" for words in label.words] for label in LABELS]
         read = model.text.read([PROMPT, *(text for texts in self.prompts for text in texts), *(x.name for x in LABELS)])
         self.vectors, self.lengths = read[0], read[1]
+        networks = model.networks()
+        trained = {"embedder"} if recipe.trained == "embedder" else {"denoiser", "text", "embedder"}
         super().__init__(
             recipe,
-            {"denoiser": model.denoiser, "text": model.text, "embedder": model.embedder},
-            frozen={"codec": model.codec, "table": self.table},
+            {name: network for name, network in networks.items() if name in trained},
+            frozen={name: network for name, network in networks.items() if name not in trained} | {"table": self.table},
             identity={"codec": fingerprint(model.codec)},
         )
 
     @classmethod
-    @torch.no_grad()
-    def prepare(cls, recipe: PictureRecipe, data: str | Path, *, codec: str | Path | None = None) -> PictureStage:
-        """From a music-picture set, with a new model over a codec of `timbrel train picture-codec`.
+    def prepare(
+        cls,
+        recipe: PictureRecipe,
+        data: str | Path,
+        *,
+        codec: str | Path | None = None,
+        init_from: str | Path | None = None,
+    ) -> PictureStage:
+        """From a music-picture set, with a new model over a codec, or on from a model.
+
+        Args:
+            codec: of `timbrel train picture-codec`.
+            init_from: a model folder, the name of a shipped model, or Stable Diffusion 1.x: a folder in diffusers'
+                layout, or OWNER/REPO on the Hugging Face hub. An embedder is put before it.
 
         Raises:
-            InputError: no codec; otherwise as `load_pictures`.
-            ModelError: as `load_codec`.
+            InputError: neither a codec nor a model, or both; a set that does not fit; otherwise as `load_pictures`.
+            ModelError: as `load_codec` and `PaintPipeline.load`.
         """
-        if codec is None:
-            raise InputError("there is no codec; train one with `timbrel train picture-codec`, and give --codec")
+        if (codec is None) == (init_from is None):
+            raise InputError(
+                "expected a codec or a model to go on from; train a codec with `timbrel train picture-codec`, and "
+                "give --codec, or give --init-from"
+            )
         pictures, music = load_pictures(data), load_music(data)
-        mel, loaded = load_codec(codec, PictureAutoencoder)
         torch.manual_seed(recipe.seed)
+        if init_from is not None:
+            model = _known_model(init_from, recipe, music)
+        else:
+            model = cls._new_model(recipe, Path(data), pictures, music, *load_codec(str(codec), PictureAutoencoder))
+        if recipe.epochs is not None:
+            each = -(-int((music.split == 0).sum()) // recipe.batch_size)
+            recipe = dataclasses.replace(recipe, steps=recipe.epochs * each, validate_every=each)
+        return cls(recipe, model, pictures, music)
+
+    @staticmethod
+    @torch.no_grad()
+    def _new_model(
+        recipe: PictureRecipe,
+        data: Path,
+        pictures: Pictures,
+        music: Music,
+        mel: MelConfig,
+        loaded: PictureAutoencoder,
+    ) -> PictureSystem:
         model = PictureSystem.build(
             mel,
             loaded,
@@ -204,13 +245,13 @@ class PictureStage(Stage):
             ),
             schedule_of(recipe),
         )
-        weights = Path(data) / ENCODER
+        weights = data / ENCODER
         check_weights(weights, model.audio)
         load_weights(weights, model.audio)
         model.check()
         model.embedder.fit_moments(music.features[music.split == 0])
         _fit_latents(model, pictures)
-        return cls(recipe, model, pictures, music)
+        return model
 
     def batch(self, step: int) -> dict[str, Tensor]:
         rng, recipe = self.rng(step), self.recipe
@@ -252,27 +293,24 @@ class PictureStage(Stage):
             latents = model.codec.encode(self.table(batch["picture"], batch["flip"]))
             noisy = model.schedule.add_noise(latents, batch["noise"], batch["timesteps"])
             target = model.schedule.target(latents, batch["noise"], batch["timesteps"])
-        words, mask = self._words(batch["prompt"])
         features = batch["features"]
         if model.embedder.training:
             features = features + recipe.feature_noise * model.embedder.std * torch.randn_like(features)
         token = model.embedder(features, batch["moments"])
-        tokens = torch.cat([words, token[:, None].to(words.dtype)], dim=1)
-        text = Text(tokens, torch.cat([mask, batch["with_music"][:, None]], dim=1))
+        text = model.joined(self._read(batch["prompt"]), token, batch["with_music"])
         text = text.dropped(model.denoiser.null_token, batch["drop"])
         error = (model.denoiser(noisy, batch["timesteps"], text) - target).square().mean()
         token = token.float()
         l1, l2 = token.abs().mean(), token.square().mean().sqrt()
-        names, name_mask = self._words(1 + sum(map(len, self.prompts)) + batch["label"])
+        names, name_mask = model.text(*self._read(1 + sum(map(len, self.prompts)) + batch["label"]))
         pooled = (names * name_mask[..., None]).sum(1).float() / name_mask.sum(1, keepdim=True)
         label = (1 - F.cosine_similarity(token, pooled.detach(), dim=-1)).square().mean()
         loss = error + recipe.l1_weight * l1 + recipe.l2_weight * l2 + recipe.label_weight * label
         return {"loss": loss, "error": error, "l1": l1, "label": label}
 
-    def _words(self, number: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and mask of the texts of these numbers."""
-        vectors, mask = self.vectors.to(number.device)[number], self.lengths.to(number.device)[number]
-        return self.model.text(vectors, mask)
+    def _read(self, number: Tensor) -> tuple[Tensor, Tensor]:
+        """The texts of these numbers, as `text.read` has them."""
+        return self.vectors.to(number.device)[number], self.lengths.to(number.device)[number]
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -306,8 +344,39 @@ class PictureStage(Stage):
         return {"painted": self._last}
 
     def save(self, folder: Path) -> None:
-        self.model.info = self.info("pictures from music") | {"sampling": dataclasses.asdict(SAMPLING)}
-        save_system(folder, self.model)
+        sampling = STABLE_SAMPLING if isinstance(self.model, StablePainter) else SAMPLING
+        self.model.info = self.info("pictures from music") | {"sampling": dataclasses.asdict(sampling)}
+        if isinstance(self.model, StablePainter):
+            save_stable_painter(folder, self.model, whole=self.recipe.trained == "all")
+        else:
+            save_system(folder, self.model)
+
+
+def _known_model(source: str | Path, recipe: PictureRecipe, music: Music) -> PictureSystem:
+    """A painter to go on from, with an embedder for the set's music."""
+    if is_stable_painter(source):
+        model: PictureSystem = load_stable_painter(source)
+    elif is_stable_diffusion(source) or not is_model(source):
+        model = new_stable_painter(str(source), load_ear(*music.ear))
+    else:
+        model = load_system(source, PictureSystem)
+    if recipe.new_embedder or (isinstance(model, StablePainter) and not is_stable_painter(source)):
+        model.embedder = MusicEmbedder(EmbedderConfig(music.features.shape[-1], model.embedder.config.token_width))
+        model.embedder.fit_moments(music.features[music.split == 0])
+    model.check()
+    return model
+
+
+def _check_set(model: PictureSystem, pictures: Pictures, pools: dict[str, tuple[_Pool, _Pool]]) -> None:
+    """Raises InputError where a model cannot learn from a set."""
+    for split in ("train", "validation"):
+        if not np.minimum(*(pool.count for pool in pools[split])).any():
+            raise InputError(f"no label has both music and pictures of the {split} half; expected some")
+    if pictures.pixels.shape[1] != model.size:
+        raise InputError(
+            f"the set's pictures have {pictures.pixels.shape[1]} pixels a side; expected {model.size}: make it with "
+            f"--size {model.size}"
+        )
 
 
 class _Pool:

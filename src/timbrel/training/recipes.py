@@ -16,6 +16,10 @@ from timbrel.errors import InputError
 class Recipe:
     """What the loop reads, of any stage. `stage` is the place of the class that trains by such a recipe.
 
+    The learning rate falls as a cosine to `min_learning_rate_ratio`; 1 keeps it constant. A batch is worked through in
+    `accumulation` parts, whose gradients are summed up: less memory, the same step. With `keep_best` the model is that
+    of the best validation, not the last one.
+
     Raises:
         InputError: a value out of range.
     """
@@ -28,6 +32,8 @@ class Recipe:
     weight_decay: float = 0.01
     warmup_steps: int = 200
     min_learning_rate_ratio: float = 0.02
+    accumulation: int = 1
+    keep_best: bool = False
     plateau_patience: int | None = None  # validations without a better loss before the learning rate shrinks
     plateau_factor: float = 0.5  # to how much
     plateau_floor: float = 1e-6  # and no further
@@ -46,7 +52,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.precision not in ("bf16", "fp32"):
             raise InputError(f"precision is {self.precision!r}; expected 'bf16' or 'fp32'")
-        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "validate_every", "log_every"):
+        positive = ("steps", "batch_size", "accumulation", "learning_rate", "clip_norm", "validate_every", "log_every")
+        for name in positive:
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; expected more than 0")
         for name, weight in dataclasses.asdict(self).items():
@@ -259,6 +266,9 @@ class PictureRecipe(Recipe):
     l1_weight: float = 0.01  # of the music's token
     l2_weight: float = 0.0  # likewise
     label_weight: float = 0.1  # of its distance from the label's words
+    trained: Literal["all", "embedder"] = "all"
+    epochs: int | None = None  # in place of steps: how often each training clip is heard; each is validated
+    new_embedder: bool = False  # of a model that training goes on from, all but the embedder is kept
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -344,8 +354,21 @@ PICTURE_CODEC_RECIPES: dict[str, PictureCodecRecipe] = {
         encoder_widths=(8, 8, 8), decoder_widths=(8, 8, 8), last_width=4, adversary_warmup_steps=2, **_TINY
     ),
 }
+_EXPERIMENT: dict[str, Any] = {  # of report 004, sections 5.1.1 and 5.1.2
+    "batch_size": 8,
+    "min_learning_rate_ratio": 0.0,
+    "warmup_steps": 0,
+    "keep_best": True,
+    "new_embedder": True,
+    "null_share": 0.0,
+    "prompt_share": 0.0,
+    "moment_share": 1.0,
+    "feature_noise": 0.0,
+}
 PICTURE_RECIPES: dict[str, PictureRecipe] = {
     "default": PictureRecipe(steps=40000, batch_size=256, learning_rate=1e-3, warmup_steps=500),
+    "experiment-1": PictureRecipe(learning_rate=8e-5, epochs=25, trained="embedder", **_EXPERIMENT),
+    "experiment-2": PictureRecipe(learning_rate=1e-5, epochs=50, **_EXPERIMENT),
     "tiny": PictureRecipe(width=8, inner_width=16, token_width=16, **_TINY),
 }
 FEATURES_RECIPES: dict[str, FeaturesRecipe] = {

@@ -56,9 +56,8 @@ class Optimised:
             fused=True,
         )
 
-    def step(self, loss: Tensor, learning_rate: float) -> Tensor:
-        """One step down the gradient of `loss`; returns the gradient's norm before it was clipped."""
-        loss.backward()
+    def step(self, learning_rate: float) -> Tensor:
+        """One step down the gradients that there are; returns their norm before it was clipped."""
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -158,18 +157,20 @@ class TrainingState:
     def adversary_learning_rate(self) -> float:
         return self.learning_rate() * self.adversary_rate
 
-    def validated(self, figure: float) -> None:
-        """More than `plateau_patience` validations in a row whose figure is not 0.01 % below the best shrink the
-        learning rate by `plateau_factor`, down to `plateau_floor`: as torch's ReduceLROnPlateau, but resumable."""
+    def validated(self, figure: float) -> bool:
+        """Counts a validation; whether its figure is the best. More than `plateau_patience` in a row whose figure is
+        not 0.01 % below the best shrink the learning rate by `plateau_factor`, down to `plateau_floor`: as torch's
+        ReduceLROnPlateau, but resumable."""
         progress, patience = self.progress, self.recipe.plateau_patience
         better = figure < progress.best * (1 - 1e-4)
         progress.best, progress.waited = (figure, 0) if better else (progress.best, progress.waited + 1)
         if patience is not None and progress.waited > patience:
             progress.plateau, progress.waited = progress.plateau * self.recipe.plateau_factor, 0
+        return better
 
-    def update(self, loss: Tensor) -> Tensor:
-        """Trains the modules and their EMA by one step; returns the gradient's norm."""
-        norm = self.trained.step(loss, self.learning_rate())
+    def update(self) -> Tensor:
+        """Trains the modules and their EMA by one step down the gradients that there are; returns their norm."""
+        norm = self.trained.step(self.learning_rate())
         # The first steps' weights are forgotten fast: the decay grows to its value as (1 + t) / (10 + t).
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():

@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from timbrel.data.paint.music import EXCERPT_S, HABITS, LIBRARIES, SCORES, compose_label, render_label
+from timbrel.data.paint.music import EXCERPT_S, HABITS, LIBRARIES, SCORES, compose_label, render_label, work_name
 from timbrel.data.render import LIBRARIES as INSTALLED
 from timbrel.data.splits import is_held_out
 from timbrel.errors import InputError
@@ -23,6 +23,16 @@ def test_composed_music_fills_30_s_and_follows_its_seed(name):
 def test_what_the_benchmark_owns_stays_out():
     assert not any(is_held_out(composer=folder) for folder, _, _ in SCORES.values())
     assert not any(is_held_out(library=name) for name in LIBRARIES)
+
+
+def test_a_works_name_is_known_before_it_is_composed():
+    assert work_name("Heavy metal", 7) == "Heavy metal 7"
+    pytest.importorskip("music21")
+    names = [work_name("Baroque Classical symbolism", work) for work in range(5)]
+    assert len(set(names)) == 5
+    assert compose_label("Baroque Classical symbolism", np.random.default_rng(0), 3)[0] == names[3]
+    with pytest.raises(InputError, match="'Polka' has no music"):
+        work_name("Polka", 0)
 
 
 def test_an_unknown_label_is_refused():

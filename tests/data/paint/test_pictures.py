@@ -47,6 +47,11 @@ def test_every_label_gets_its_pictures(paintings):
     assert min(map(openness, views)) > 100
 
 
+def test_without_paintings_their_labels_are_left_out():
+    made = list(label_pictures(None, procedural=1))
+    assert [label for _, label, _ in made] == [k for k, label in enumerate(LABELS) if not label.real]
+
+
 def test_a_missing_style_is_named(tmp_path):
     with pytest.raises(InputError, match="baroque holds no paintings"):
         list(label_pictures(tmp_path, procedural=1))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from timbrel.experiments.report_002.squares import SHAPES, Drawer, from_picture, load_drawer, to_picture
+from timbrel.experiments.report_002.squares import SHAPES, Drawer, load_drawer, smaller, stretched
 from timbrel.systems.weights import save_weights
 
 
@@ -28,10 +28,10 @@ def test_pictures_of_any_shape_each_class_and_seed_its_own(drawer, shape):
 def test_a_mel_is_a_picture_and_back():
     mel = torch.full((1, 1, 256, 256), -60.0)
     mel[..., :64, :] = -20
-    picture = to_picture(mel, (64, 64), -100.0)
+    picture = smaller(mel, (64, 64), -100.0)
     assert picture.shape == (1, 1, 64, 64)
     assert picture[0, 0, 0, 0].item() == pytest.approx(0.6)
-    back = from_picture(picture, (256, 256), -100.0)
+    back = stretched(picture, (256, 256), -100.0)
     np.testing.assert_allclose(back[..., :60, :], mel[..., :60, :], atol=1e-4)
 
 

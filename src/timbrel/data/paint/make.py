@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from timbrel.audio.musicnn import SAMPLE_RATE, log_mel_patches
-from timbrel.data.paint.labels import NAMES
-from timbrel.data.paint.music import EXCERPT_S, render_label
+from timbrel.audio.musicnn import SAMPLE_RATE, moments
+from timbrel.data.paint.labels import LABELS, NAMES
+from timbrel.data.paint.music import render_label
 from timbrel.data.paint.paintings import label_pictures
 from timbrel.data.paint.store import ENCODER, save_music, save_pictures, split_of
 from timbrel.errors import InputError
@@ -19,9 +19,10 @@ from timbrel.models.musicnn import Musicnn
 from timbrel.parallel import answers
 
 
+@torch.inference_mode()
 def make_set(
     out: str | Path,
-    paintings: str | Path,
+    paintings: str | Path | None,
     encoder: Musicnn,
     *,
     works: int = 48,
@@ -32,7 +33,7 @@ def make_set(
 
     Args:
         out: the folder.
-        paintings: with STYLE/*.jpg for each of `labels.STYLES`.
+        paintings: with STYLE/*.jpg for each of `labels.STYLES`; None leaves the labels of paintings out.
         encoder: hears the music; its weights are kept in the folder.
         works: how many pieces of music a label has, 30 s of each.
         procedural: how many pictures a label without paintings has.
@@ -47,12 +48,13 @@ def make_set(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     save_pictures(folder, label_pictures(paintings, procedural))
-    jobs = [(number, work) for work in range(works) for number in range(len(NAMES))]
+    numbers = [number for number, label in enumerate(LABELS) if paintings is not None or not label.real]
+    jobs = [(number, work) for work in range(works) for number in numbers]
     labels, splits, features = [], [], []
     for label, work, waveform in answers(_clip, jobs, workers=workers, unit="clip"):
         labels.append(label)
         splits.append(split_of(work))
-        features.append(heard(encoder, waveform))
+        features.append(encoder.hidden(moments(waveform)))
     save_music(folder, torch.stack(features), labels, splits)
     with whole(folder / ENCODER) as temporary:
         save_file(encoder.state_dict(), temporary)
@@ -63,9 +65,3 @@ def _clip(job: tuple[int, int]) -> tuple[int, str, Tensor]:
     number, work = job
     name, waveform = render_label(NAMES[number], work, sample_rate=SAMPLE_RATE)
     return number, name, torch.from_numpy(waveform)
-
-
-@torch.inference_mode()
-def heard(encoder: Musicnn, waveform: Tensor) -> Tensor:
-    """30 s of music [samples] whose peak is 1 -> features [10 moments, width]."""
-    return encoder.hidden(log_mel_patches(waveform.view(round(EXCERPT_S / 3), -1)))

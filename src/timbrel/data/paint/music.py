@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from timbrel.data.paint.labels import EXCERPT_S
 from timbrel.data.render import render
 from timbrel.data.scores import Note, corpus_scores, excerpt, fold, load_score
 from timbrel.data.sounds.maker import in_a_room
@@ -22,7 +23,6 @@ from timbrel.data.synth import upper_voice
 from timbrel.errors import InputError
 
 Rng = np.random.Generator
-EXCERPT_S = 30.0
 LIBRARIES = ("fluidr3", "timgm6mb", "csound", "generaluser", "airfont")
 MAJOR, MINOR, PENTATONIC = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9)
 ORIENTAL, BLUES, CHROMATIC = (0, 1, 4, 5, 7, 8, 10), (0, 3, 5, 6, 7, 10), tuple(range(12))
@@ -171,11 +171,8 @@ def compose_label(name: str, rng: Rng, work: int) -> tuple[str, list[Part]]:
         InputError: a label without music.
         MissingDependencyError: scores are needed, and music21 is not installed.
     """
-    if name in SCORES:
-        return _from_score(name, rng, work)
-    if name not in HABITS:
-        raise InputError(f"label {name!r} has no music; expected one of {', '.join((*SCORES, *HABITS))}")
-    return f"{name} {work}", _composed(HABITS[name], rng)
+    title = work_name(name, work)
+    return title, _from_score(title, SCORES[name][2], rng) if name in SCORES else _composed(HABITS[name], rng)
 
 
 def render_label(name: str, seed: int, *, sample_rate: int = 16000) -> tuple[str, np.ndarray]:
@@ -214,21 +211,33 @@ def _scores(folder: str, pattern: str) -> list[str]:
     return [name for name in corpus_scores([folder]) if re.search(pattern, name)]
 
 
-def _from_score(name: str, rng: Rng, work: int) -> tuple[str, list[Part]]:
-    folder, pattern, ensembles = SCORES[name]
-    names = _scores(folder, pattern)
-    order = np.random.default_rng(len(names)).permutation(len(names))
-    score = names[order[work % len(names)]]
-    whole, tempo = load_score(score), rng.uniform(0.8, 1.25)
+def work_name(label: str, work: int) -> str:
+    """The name of a label's work, by which it belongs to a split.
+
+    Raises:
+        InputError: a label without music.
+        MissingDependencyError: scores are needed, and music21 is not installed.
+    """
+    if label in SCORES:
+        folder, pattern, _ = SCORES[label]
+        names = _scores(folder, pattern)
+        return names[np.random.default_rng(len(names)).permutation(len(names))[work % len(names)]]
+    if label not in HABITS:
+        raise InputError(f"label {label!r} has no music; expected one of {', '.join((*SCORES, *HABITS))}")
+    return f"{label} {work}"
+
+
+def _from_score(name: str, ensembles: Sequence[Sequence[int]], rng: Rng) -> list[Part]:
+    whole, tempo = load_score(name), rng.uniform(0.8, 1.25)
     latest = max(0.0, whole[-1].start_s - EXCERPT_S * tempo)
     notes = excerpt(whole, float(rng.uniform(0, latest)), EXCERPT_S * tempo)
     shift = int(rng.integers(-3, 4))
     played = [Note(n.start_s / tempo, n.end_s / tempo, n.pitch + shift, int(rng.integers(70, 100))) for n in notes]
     lead, *others = _choice(ensembles, rng)
     if not others:
-        return score, [Part(fold(played, 40, 88), lead)]
+        return [Part(fold(played, 40, 88), lead)]
     voice = upper_voice(played)
-    return score, [Part(fold(voice, 60, 90), lead), *(Part(fold(played, 40, 79), p, gain=0.7) for p in others)]
+    return [Part(fold(voice, 60, 90), lead), *(Part(fold(played, 40, 79), p, gain=0.7) for p in others)]
 
 
 def _composed(habit: Habit, rng: Rng) -> list[Part]:

@@ -27,18 +27,20 @@ def openness(pixels: np.ndarray) -> float:
     return float(pixels[:third].mean() - pixels[-third:].mean())
 
 
-def label_pictures(paintings: str | Path, procedural: int) -> Iterator[tuple[np.ndarray, int, int]]:
+def label_pictures(paintings: str | Path | None, procedural: int) -> Iterator[tuple[np.ndarray, int, int]]:
     """Every label's pictures, uint8 [128, 128, 3], with the number of the label and of the split.
 
     Args:
-        paintings: a folder with STYLE/*.jpg for each of `labels.STYLES`.
+        paintings: a folder with STYLE/*.jpg for each of `labels.STYLES`; None leaves their labels out.
         procedural: how many pictures for each label without paintings.
 
     Raises:
         InputError: a style is missing.
     """
     for number, label in enumerate(LABELS):
-        if label.real:
+        if label.real and paintings is None:
+            continue
+        if label.real and paintings is not None:
             for name, pixels in _paintings(Path(paintings), label):
                 yield pixels, number, split_of(name)
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,7 +24,6 @@ from timbrel.data.paint.labels import LABELS
 from timbrel.errors import InputError
 from timbrel.files import whole
 
-SIZE = 128
 ENCODER = "encoder.safetensors"  # the audio encoder, whose features the music is kept as
 SPLITS = ("train", "validation", "test")
 QUALITY = 80  # of WebP
@@ -46,11 +46,13 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Music:
-    """The audio encoder's features [n, moments, width], float16, and the number of each one's label and split [n]."""
+    """The audio encoder's features [n, moments, width], float16, and the number of each one's label and split [n].
+    `ear` is the encoder's kind, and where its weights are."""
 
     features: Tensor
     label: Tensor
     split: Tensor
+    ear: tuple[str, str] = ("musicnn", "")
 
 
 def save_pictures(folder: Path, pictures: Iterable[tuple[np.ndarray, int, int]]) -> None:
@@ -74,16 +76,26 @@ def save_pictures(folder: Path, pictures: Iterable[tuple[np.ndarray, int, int]])
     )
 
 
-def save_music(folder: Path, features: Tensor, labels: Sequence[int], splits: Sequence[int]) -> None:
-    """Writes features [n, moments, width] with label and split."""
-    _save(folder / "music.safetensors", features.half().contiguous(), labels, splits)
+def save_music(
+    folder: Path, features: Tensor, labels: Sequence[int], splits: Sequence[int], ear: tuple[str, str] = ("musicnn", "")
+) -> None:
+    """Writes features [n, moments, width] with label and split, and what heard them."""
+    about = {"ear": json.dumps(ear)}
+    _save(folder / "music.safetensors", features.half().contiguous(), labels, splits, about)
 
 
-def _save(path: Path, data: Tensor, labels: Sequence[int], splits: Sequence[int], **more: Tensor) -> None:
+def _save(
+    path: Path,
+    data: Tensor,
+    labels: Sequence[int],
+    splits: Sequence[int],
+    about: dict[str, str] | None = None,
+    **more: Tensor,
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     numbers = {"label": torch.tensor(labels, dtype=torch.uint8), "split": torch.tensor(splits, dtype=torch.uint8)}
     with whole(path) as temporary:
-        save_file({"data": data, **numbers, **more}, temporary)
+        save_file({"data": data, **numbers, **more}, temporary, about)
 
 
 def load_pictures(folder: str | Path) -> Pictures:
@@ -103,8 +115,11 @@ def load_pictures(folder: str | Path) -> Pictures:
 
 def load_music(folder: str | Path) -> Music:
     """Reads what `save_music` wrote. Errors as `load_pictures`."""
-    tensors = _load(Path(folder) / "music.safetensors")
-    return Music(tensors["data"], tensors["label"].long(), tensors["split"].long())
+    path = Path(folder) / "music.safetensors"
+    tensors = _load(path)
+    with safe_open(path, framework="pt") as file:
+        kind, source = json.loads((file.metadata() or {}).get("ear", '["musicnn", ""]'))
+    return Music(tensors["data"], tensors["label"].long(), tensors["split"].long(), (kind, source))
 
 
 def _decode(coded: bytes) -> np.ndarray:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import permutations
 from pathlib import Path
@@ -18,7 +17,7 @@ from timbrel.experiments.report_001 import budget as budgets
 from timbrel.experiments.report_001 import figures, page
 from timbrel.experiments.report_001.clips import libraries_with
 from timbrel.experiments.report_001.parts import Run, check_data, parts
-from timbrel.experiments.run import Result, budget_name, check_settings, keep_settings, measure_row, timed_part
+from timbrel.experiments.run import Result, budget_name, check_settings, keep_settings, run_parts
 from timbrel.systems.foreign import load_published_network
 
 
@@ -57,16 +56,17 @@ def reproduce(
     of_run = {"quick": budgets.QUICK, "cpu": budgets.CPU, "gpu": budgets.GPU}[budget_name(quick, budget)]
     run = Run(Path(out).absolute(), of_run, None if data is None else Path(data), networks, workers, progress)
     _check(run)
-    jobs = {**parts(run), "figures": figures.draw}
-    done = {}
-    for number, (name, part) in enumerate(jobs.items(), 1):
-        if progress:
-            print(f"part {number} of {len(jobs)}: {name}", file=sys.stderr, flush=True)
-        run.forget_checkpoints(but=name)
-        done[name] = measure_row(partial(timed_part, partial(part, run)), run.out / "parts", name)
+    jobs = {name: partial(_alone, name, part) for name, part in {**parts(run), "figures": figures.draw}.items()}
+    done = run_parts(jobs, run, run.out, progress=progress)
     page.write(run.out, of_run, done)
     print(f"the page is {run.out / 'index.html'}")
     return done
+
+
+def _alone(name: str, part: Callable[[Run], Result], run: Run) -> Result:
+    """A part, without the checkpoints that others left."""
+    run.forget_checkpoints(but=name)
+    return part(run)
 
 
 def _check(run: Run) -> None:

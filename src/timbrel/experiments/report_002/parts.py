@@ -24,7 +24,7 @@ from timbrel.errors import InputError, InterruptedRunError, MissingDependencyErr
 from timbrel.experiments.generate.rows import beginning, made_mels, train_judge
 from timbrel.experiments.report_002 import codecs
 from timbrel.experiments.report_002.budget import Budget
-from timbrel.experiments.report_002.squares import SHAPES, Drawer, SquaresStage, from_picture, load_drawer
+from timbrel.experiments.report_002.squares import SHAPES, Drawer, SquaresStage, load_drawer, stretched
 from timbrel.experiments.run import Result
 from timbrel.metrics import fad
 from timbrel.metrics.periodicity import periodicity
@@ -259,7 +259,7 @@ def drawn(run: Run, drawer: Drawer, shape: str, labels: Sequence[str] | None = N
             steps=budget.sampling_steps,
             guidance=budget.guidance,
         )
-        mels[label] = list(from_picture(pictures, _size(run), run.store.config.floor_db)[:, 0].numpy())
+        mels[label] = list(stretched(pictures, _size(run), run.store.config.floor_db)[:, 0].numpy())
     return mels
 
 

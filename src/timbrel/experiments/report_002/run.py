@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +11,7 @@ from timbrel.errors import MissingDependencyError
 from timbrel.experiments.report_002 import budget as budgets
 from timbrel.experiments.report_002 import figures, page
 from timbrel.experiments.report_002.parts import Run, check_data, parts
-from timbrel.experiments.run import Result, budget_name, check_settings, keep_settings, measure_row, timed_part
+from timbrel.experiments.run import Result, budget_name, check_settings, keep_settings, run_parts
 
 
 def reproduce(
@@ -45,12 +43,7 @@ def reproduce(
     of_run = {"quick": budgets.QUICK, "cpu": budgets.CPU, "gpu": budgets.GPU}[budget_name(quick, budget)]
     run = Run(Path(out).absolute(), of_run, None if data is None else Path(data), workers, progress)
     _check(run)
-    jobs = {**parts(run), "figures": figures.draw}
-    done = {}
-    for number, (name, part) in enumerate(jobs.items(), 1):
-        if progress:
-            print(f"part {number} of {len(jobs)}: {name}", file=sys.stderr, flush=True)
-        done[name] = measure_row(partial(timed_part, partial(part, run)), run.out / "parts", name)
+    done = run_parts({**parts(run), "figures": figures.draw}, run, run.out, progress=progress)
     page.write(run.out, of_run, done)
     print(f"the page is {run.out / 'index.html'}")
     return done

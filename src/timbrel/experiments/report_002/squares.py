@@ -19,6 +19,7 @@ from timbrel.diffusion.samplers import dpm_solver_pp_2m, guided, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.models.unet import BandsUNet, BandsUNetConfig
 from timbrel.systems.base import ScheduleConfig
+from timbrel.systems.stable_diffusion import from_picture, to_picture
 from timbrel.systems.weights import load_weights, save_weights
 from timbrel.training.recipes import Recipe
 from timbrel.training.stage import Stage
@@ -73,7 +74,7 @@ class SquaresStage(Stage):
         size = self.recipe.batch_size
         drawn = windows.draw(rng, size, 0.0)
         return {
-            "picture": to_picture(drawn["mel"], SHAPES["square"], windows.store.config.floor_db),
+            "picture": smaller(drawn["mel"], SHAPES["square"], windows.store.config.floor_db),
             "label": torch.tensor([self.train.labels.index(label) for label in drawn["label"]]),
             "timesteps": torch.from_numpy(rng.integers(SCHEDULE.num_train_timesteps, size=size)),
             "noise": torch.from_numpy(rng.standard_normal((size, 1, *SHAPES["square"]), dtype=np.float32)),
@@ -100,11 +101,11 @@ def load_drawer(folder: Path, drawer: Drawer) -> Drawer:
     return drawer
 
 
-def to_picture(mel: Tensor, shape: tuple[int, int], floor_db: float) -> Tensor:
+def smaller(mel: Tensor, shape: tuple[int, int], floor_db: float) -> Tensor:
     """Mels in dB [batch, 1, n_mels, frames] -> pictures [batch, 1, *shape] from -1, the floor, to 1, full scale."""
-    return 1 - 2 * F.adaptive_avg_pool2d(mel, shape) / floor_db
+    return to_picture(F.adaptive_avg_pool2d(mel, shape), floor_db)
 
 
-def from_picture(picture: Tensor, shape: tuple[int, int], floor_db: float) -> Tensor:
-    """Pictures [batch, 1, h, w] -> mels in dB [batch, 1, *shape], stretched."""
-    return (1 - F.interpolate(picture, shape, mode="bilinear")) / 2 * floor_db
+def stretched(picture: Tensor, shape: tuple[int, int], floor_db: float) -> Tensor:
+    """Pictures [batch, 1, h, w] -> mels in dB [batch, 1, *shape]."""
+    return from_picture(F.interpolate(picture, shape, mode="bilinear"), floor_db)

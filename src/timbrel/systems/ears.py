@@ -1,0 +1,162 @@
+"""Audio encoders for the full-size painter (report 004, section 4.1.1): music -> hidden states over time.
+
+Each is frozen. The report's is BEATs, which transformers lacks; AST is of the same kind (a transformer over patches of
+16 x 16 of a mel, of 12 layers). Hidden states of layers 4, 8 and 12 stand side by side, as in the report; of CLAP's
+tower, whose layers differ in size, the last one's. Patches of one moment are averaged over the frequencies. More
+moments than the report's 248 are averaged down to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from timbrel.audio.mel import mel_spectrogram
+from timbrel.audio.musicnn import SAMPLE_RATE, moments
+from timbrel.errors import InputError
+from timbrel.models.musicnn import Musicnn
+from timbrel.systems.alone import FeaturesSystem
+from timbrel.systems.folder import load_system
+from timbrel.systems.foreign import from_transformers
+from timbrel.systems.picture import PictureSystem
+
+MOST_MOMENTS = 248
+LAYERS = (1 / 3, 2 / 3, 1)  # of all layers: 4, 8 and 12 of 12
+PIECE_S = 3.0  # of our own features
+
+
+class Ear(nn.Module):
+    """`hear(waveform [samples] at sample_rate) -> features [moments, width]`; its networks are frozen.
+
+    Attributes:
+        kind: of `EARS`.
+        source: where its weights are: a folder, OWNER/REPO on the Hugging Face hub, or "" for what ships.
+    """
+
+    kind: ClassVar[str]
+    sample_rate: int
+    width: int
+
+    def __init__(self, source: str = "") -> None:
+        super().__init__()
+        self.source = source
+
+    def windows(self, waveform: Tensor, seconds: float) -> Tensor:
+        """Music [samples] -> its whole windows [n, samples]; what is shorter is repeated."""
+        length = round(seconds * self.sample_rate)
+        whole = waveform.repeat(-(-length // len(waveform)))
+        return whole[: len(whole) // length * length].view(-1, length)
+
+    def hear(self, waveform: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class MusicnnEar(Ear):
+    """musicnn, as it ships in the small painter."""
+
+    kind = "musicnn"
+    sample_rate = SAMPLE_RATE
+    width = Musicnn.hidden_width
+
+    def __init__(self, source: str = "") -> None:
+        super().__init__(source)
+        self.network = load_system("picture", PictureSystem).audio
+
+    @torch.inference_mode()
+    def hear(self, waveform: Tensor) -> Tensor:
+        return self.network.hidden(moments(waveform))
+
+
+class FeaturesEar(Ear):
+    """The feature network of `timbrel train features`; without a source the one that ships."""
+
+    kind = "timbrel-features"
+
+    def __init__(self, source: str = "") -> None:
+        super().__init__(source)
+        system = load_system(source or "features", FeaturesSystem)
+        self.network, self.mel = system.features, system.mel
+        self.sample_rate, self.width = system.mel.sample_rate, system.features.config.embedding
+
+    @torch.inference_mode()
+    def hear(self, waveform: Tensor) -> Tensor:
+        return self.network.embed(mel_spectrogram(self.windows(waveform, PIECE_S)[:, None], self.mel))
+
+
+class ASTEar(Ear):
+    """The Audio Spectrogram Transformer (Gong et al. 2021, arXiv 2104.01778) through transformers: windows of 10 s."""
+
+    kind = "ast"
+
+    def __init__(self, source: str = "") -> None:
+        super().__init__(source or "MIT/ast-finetuned-audioset-10-10-0.4593")
+        self.network, self.extractor = from_transformers(self.source, "ASTModel", "ASTFeatureExtractor", kind="AST")
+        self.network.eval().requires_grad_(False)
+        self.sample_rate = int(self.extractor.sampling_rate)
+        self.width = len(LAYERS) * self.network.config.hidden_size
+
+    @torch.inference_mode()
+    def hear(self, waveform: Tensor) -> Tensor:
+        config = self.network.config
+        rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+        heard = []
+        for window in self.windows(waveform, config.max_length / 100):  # frames of 10 ms
+            inputs = self.extractor(window.numpy(), sampling_rate=self.sample_rate, return_tensors="pt")
+            states = self.network(**inputs, output_hidden_states=True).hidden_states
+            chosen = [states[round(share * (len(states) - 1))][0, 2:] for share in LAYERS]  # two tokens stand before
+            heard.append(torch.cat([state.unflatten(0, (rows, -1)).mean(0) for state in chosen], dim=1))
+        return _at_most(torch.cat(heard))
+
+
+class ClapEar(Ear):
+    """CLAP's audio tower (Wu et al. 2023, arXiv 2211.06687) through transformers: windows of 10 s."""
+
+    kind = "clap"
+
+    def __init__(self, source: str = "") -> None:
+        super().__init__(source or "laion/clap-htsat-unfused")
+        self.network, self.extractor = from_transformers(
+            self.source, "ClapAudioModel", "ClapFeatureExtractor", kind="CLAP"
+        )
+        self.network.eval().requires_grad_(False)
+        self.sample_rate = int(self.extractor.sampling_rate)
+        self.width = int(self.network.config.hidden_size)
+
+    @torch.inference_mode()
+    def hear(self, waveform: Tensor) -> Tensor:
+        heard = []
+        for window in self.windows(waveform, self.extractor.nb_max_samples / self.sample_rate):
+            inputs = self.extractor(window.numpy(), sampling_rate=self.sample_rate, return_tensors="pt")
+            longer = torch.zeros(1, 1, dtype=torch.bool)  # "fused" models hear a longer window at random
+            state = self.network(input_features=inputs["input_features"], is_longer=longer).last_hidden_state
+            heard.append(state[0].mean(1).T)  # [width, frequencies, moments]
+        return _at_most(torch.cat(heard))
+
+
+EARS: dict[str, Callable[[str], Ear]] = {ear.kind: ear for ear in (MusicnnEar, FeaturesEar, ASTEar, ClapEar)}
+
+
+def load_ear(kind: str, source: str = "") -> Ear:
+    """The audio encoder of that kind.
+
+    Raises:
+        InputError: an unknown kind, or BEATs.
+        ModelError: the source cannot be read.
+        MissingDependencyError: transformers is not installed, and the encoder is one of its.
+    """
+    if kind == "beats":
+        raise InputError("the audio encoder 'beats' is left out: transformers lacks it; take 'ast', of the same kind")
+    if type(kind) is not str or kind not in EARS:
+        raise InputError(f"audio encoder {kind!r:.60} is unknown; expected one of {', '.join(EARS)}")
+    return EARS[kind](source)
+
+
+def _at_most(features: Tensor) -> Tensor:
+    """Moments [n, width] averaged down to `MOST_MOMENTS`."""
+    if len(features) <= MOST_MOMENTS:
+        return features
+    return F.adaptive_avg_pool1d(features.T[None], MOST_MOMENTS)[0].T
