@@ -74,6 +74,19 @@ def test_measure(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert {name: float(value) for name, value in figures.items()} == {"lsd_db": 0, "mfcc_distance": 0, "detail": 1}
 
 
+def test_the_notebook(place: Path):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(EXAMPLES / "transfer.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": EXAMPLES}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [output["data"] for output in outputs if "data" in output]
+    assert any("<audio" in data.get("text/html", "") for data in shown)
+    assert any("image/png" in data for data in shown)
+    (chroma,) = (output["text"] for output in outputs if output.get("name") == "stdout")
+    assert 0.5 < float(chroma.removeprefix("chroma ")) <= 1
+
+
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_python_in_the_documentation_runs(snippet: str, place: Path):
     names: dict[str, object] = {}

@@ -85,9 +85,8 @@ def test_the_anchor_is_that_of_the_recommendation():
 
 
 def test_loudness_is_equal_without_clipping():
-    time = np.arange(RATE) / RATE
-    loud = 0.9 * np.sin(2 * np.pi * 440 * time, dtype=np.float32)[None]
-    click = np.where(np.arange(RATE) % 4000 < 40, loud, 0.001 * loud)
+    loud = (0.9 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)[None]
+    click = np.where(np.arange(RATE) % 8000 < 4, np.float32(0.5), 0 * loud)
     trial = equally_loud({"loud": loud, "click": click, "silence": 0 * loud})
     assert max(np.abs(sound).max() for sound in trial.values()) == pytest.approx(0.98, abs=1e-3)
     assert loudness([trial["loud"]]) == pytest.approx(loudness([trial["click"]]), rel=1e-3)
