@@ -6,8 +6,11 @@ import torch
 
 from timbrel.data.paint.store import Music, Pictures
 from timbrel.errors import InputError, ModelError
+from timbrel.experiments.report_004.run import SPACE
 from timbrel.metrics.similarity import cosines
-from timbrel.metrics.spaces import ClapClipSpace, PaintSpace, pairs, save_space, train_space
+from timbrel.metrics.spaces import ClapClipSpace, PaintSpace, Space, pairs, save_space, train_space
+
+RATE = 16000
 
 
 def a_set(count=12):
@@ -36,6 +39,14 @@ def test_what_is_trained_brings_a_labels_music_and_pictures_together(tmp_path):
     torch.testing.assert_close(again.labels, first.labels)
     with pytest.raises(InputError, match="1 labels have music and pictures"):
         train_space(music, Pictures(pictures.pixels, torch.full_like(pictures.label, 3), pictures.split))
+
+
+def test_the_space_that_ships_is_small_and_hears_and_sees():
+    assert SPACE.stat().st_size < 500_000
+    space: Space = PaintSpace(SPACE)
+    music = space.music(np.sin(np.arange(4 * RATE) / 9).astype(np.float32))
+    assert music.shape == (64,)
+    assert np.isfinite(music).all()
 
 
 def test_for_music_of_a_label_a_picture_of_it_is_drawn():

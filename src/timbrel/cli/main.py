@@ -92,6 +92,7 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "reproduce 001": reproduce.report_001,
     "reproduce 002": reproduce.report_002,
     "reproduce 003": reproduce.report_003,
+    "reproduce 004": reproduce.report_004,
     "doctor": doctor.doctor,
 }
 

@@ -133,3 +133,51 @@ def report_003(
             seed=seed,
             workers=workers,
         )
+
+
+def report_004(
+    *,
+    out: Path,
+    quick: bool = False,
+    budget: Annotated[Literal["cpu", "gpu"] | None, arg(help_behavior_hint="(default: gpu where CUDA is)")] = None,
+    data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: made)")] = None,
+    paintings: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None,
+    model: Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="")] = None,
+    outside: Annotated[tuple[Path, ...], arg(metavar="SONG...", help_behavior_hint="(default: none)")] = (),
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a processor)")] = None,
+) -> None:
+    """Compute the tables and pictures of report 004: pictures from music.
+
+    For example:
+
+        timbrel reproduce 004 --out a-look --quick
+        timbrel reproduce 004 --out report-004 --data data/paint
+
+    Needs the extras [train], [data] and [metrics], TiMidity++ and sample libraries. The model that ships, and models
+    trained as the report's two experiments, paint held-out music of each label. OUT/index.html has AIS, IIS, FID and
+    GIILS, rows that the report lacks, and the pictures.
+
+    Args:
+        out: The folder for tables, music, pictures and models; a second run goes on where the first stopped.
+        quick: A budget of a few minutes, to see that it works.
+        budget: How long to train; the cpu budget also runs on a GPU.
+        data: A set of `timbrel data paint`, instead of one that is made.
+        paintings: A folder as `timbrel data paint` takes, for the set that is made; without it only the labels of
+            procedural pictures are used.
+        model: The painter that is measured, instead of the one that ships.
+        outside: Recordings that are painted, too.
+        workers: Processes that render and paint.
+    """
+    from timbrel.experiments.report_004.run import reproduce
+
+    with claimed(out):
+        reproduce(
+            out,
+            quick=quick,
+            budget=budget,
+            data=data,
+            paintings=paintings,
+            model=model,
+            outside=outside,
+            workers=workers,
+        )

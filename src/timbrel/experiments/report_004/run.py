@@ -1,0 +1,99 @@
+"""The run: every part that is not done, then the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from timbrel.audio.io import open_audio
+from timbrel.data.render import find_library
+from timbrel.errors import InputError, MissingDependencyError
+from timbrel.experiments.report_004 import budget as budgets
+from timbrel.experiments.report_004 import figures, page
+from timbrel.experiments.report_004.parts import Run, check_data, parts
+from timbrel.experiments.run import Result, budget_name, check_settings, keep_settings, run_parts
+from timbrel.metrics import require
+from timbrel.metrics.spaces import PaintSpace
+from timbrel.pipelines.picture import PaintPipeline
+
+SPACE = Path(__file__).with_name("space.safetensors")
+
+
+def reproduce(
+    out: str | Path,
+    *,
+    quick: bool = False,
+    budget: Literal["cpu", "gpu"] | None = None,
+    data: str | Path | None = None,
+    paintings: str | Path | None = None,
+    model: str | None = None,
+    outside: Sequence[str | Path] = (),
+    workers: int | None = None,
+    progress: bool = True,
+) -> Result:
+    """Computes the report's tables and pictures into a folder; a second call goes on where the first stopped.
+
+    Args:
+        out: the folder; one that holds what was made with other settings is refused.
+        quick: minutes, to see that it works.
+        budget: "gpu" trains for the report's 25 and 50 epochs, "cpu" for 5 each. By default "gpu" where CUDA is, else
+            "cpu".
+        data: a set of `timbrel data paint`, instead of one that is made.
+        paintings: with STYLE/*.jpg, for the set that is made; without, it has the labels of procedural pictures alone.
+        model: the painter that is measured; by default the one that ships.
+        outside: recordings that are painted, too, beside those that are made.
+        workers: processes that render and paint; by default one a core.
+
+    Returns:
+        The figures of all parts, by name.
+
+    Raises:
+        InputError: a folder made with other settings, or data that do not fit.
+        ModelError: `model` cannot be read.
+        AudioError: a recording cannot be read.
+        MissingDependencyError: without the extras [train], [data] and [metrics], TiMidity++ or a sample library.
+        InterruptedRunError: stopped while it trained; the same call goes on.
+    """
+    of_run = {"quick": budgets.QUICK, "cpu": budgets.CPU, "gpu": budgets.GPU}[budget_name(quick, budget)]
+    run = Run(
+        Path(out).absolute(),
+        of_run,
+        None if data is None else Path(data),
+        None if paintings is None else Path(paintings),
+        model,
+        [Path(path) for path in outside],
+        partial(PaintSpace, SPACE),
+        workers,
+        progress,
+    )
+    _check(run)
+    done = run_parts({**parts(run), "figures": figures.draw}, run, run.out, progress=progress)
+    page.write(run.out, of_run, run.space.name, done)
+    print(f"the page is {run.out / 'index.html'}")
+    return done
+
+
+def _check(run: Run) -> None:
+    """Checks everything before any long work; then writes down the settings."""
+    if run.own_data is not None and run.paintings is not None:
+        raise InputError(f"data is {run.own_data} and paintings {run.paintings}; give one of them")
+    try:
+        import accelerate  # noqa: F401
+        import music21  # noqa: F401
+        import tensorboard  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"this trains and renders, and {error}: pip install 'timbrel[train,data]'"
+        ) from error
+    require("sklearn.svm")
+    find_library("fluidr3")
+    PaintPipeline.load(run.model)
+    for path in run.outside:
+        with open_audio(path):
+            pass
+    if run.own_data is not None:
+        check_data(run)
+    check_settings(run.out, run.settings())
+    keep_settings(run.out, run.settings())
