@@ -50,7 +50,7 @@ def server(tmp_path_factory, tiny_model_folder):
     code = f"""
 import os, sys
 from timbrel.cli.main import main
-os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
+os.sched_setaffinity(0, {{max(os.sched_getaffinity(0))}})
 sys.exit(main({args}))
 """
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)

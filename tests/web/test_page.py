@@ -111,35 +111,6 @@ def test_errors_are_the_apis_own_and_no_end(visit, clips):
     alert.filter(has_text="endless.wav is 5 minutes long; expected at most 4").wait_for()
 
 
-def test_a_batch_goes_on_after_a_broken_file(visit, clips):
-    page = visit(viewport={"width": 390, "height": 800}, color_scheme="dark")
-    page.get_by_role("button", name="Several files at once").click()
-    page.locator("input[type=file][multiple]").first.set_input_files([clips.song, clips.broken, clips.other])
-    page.locator("tr.file", has_text="broken").first.wait_for()
-    page.get_by_role("button", name="Transfer them all").click()
-    with page.expect_download() as download:
-        page.get_by_role("link", name="violin.zip").click()
-    with zipfile.ZipFile(download.value.path()) as file:
-        assert sorted(file.namelist()) == ["other tune-violin.wav", "song-violin.wav"]
-    assert page.locator(".tb-batch .tb-error").count() == 1
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
-
-
-def test_an_instrument_of_ones_own_is_added_played_and_removed(visit, clips):
-    page = visit()
-    page.get_by_role("tab", name="Instruments").click()
-    page.get_by_label("Name").fill("my-flute")
-    page.locator("input[type=file][multiple]").last.set_input_files([clips.other])
-    page.get_by_role("button", name="Add", exact=True).click()
-    page.locator(".tb-names li", has_text="my-flute").wait_for()
-    page.get_by_role("tab", name="Transfer").click()
-    page.get_by_label("Instrument", exact=True).click()
-    page.get_by_role("option", name="my-flute").click()
-    put(page, clips.song)
-    transfer(page)
-    assert result(page)[2] == "song-my-flute.wav"
-
-
 def test_a_gap_is_chosen_by_dragging(visit, clips):
     page = visit()
     page.get_by_role("tab", name="Fill a gap").click()
