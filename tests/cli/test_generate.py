@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from timbrel.audio.io import read_audio, write_audio
 from timbrel.cli.main import main
@@ -73,6 +74,16 @@ def test_a_recording_is_painted_into_and_goes_on(here, tiny_generator, capsys):
     assert not same[round(0.6 * rate) : round(0.7 * rate)].all()
     assert main(["extend", "song.wav", "a harp", "--seconds", "0.5", "--before", "-o", "longer.flac", *model]) == 0
     assert read_audio("longer.flac")[0].shape == (2, round(2.5 * 22050))
+
+
+def test_a_change_is_drawn(here, tiny_generator, capsys):
+    model = ["--model", str(tiny_generator), *FAST]
+    assert main(["inpaint", "song.wav", "--from", "0.5", "--to", "0.8", "--picture", "hole.png", *model]) == 0
+    assert main(["extend", "song.wav", "--seconds", "0.5", "--picture", "longer.png", *model]) == 0
+    assert all(Image.open(name).size[1] > 400 for name in ("hole.png", "longer.png"))
+    assert main(["extend", "song.wav", "--seconds", "0.5", "-o", "other.wav", "--picture", "longer.png", *model]) == 2
+    assert "longer.png exists" in capsys.readouterr().err
+    assert not os.path.exists("other.wav")
 
 
 def test_classes_are_those_of_the_model(here, tiny_generator, tmp_path, capsys):

@@ -16,6 +16,7 @@ from timbrel.pipelines.settings import MOST_TAKES, check_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from timbrel.audio.io import Waveform
     from timbrel.audio.mel import MelConfig
     from timbrel.audio.waveform import Audio
     from timbrel.systems.generate import GenerateSystem
@@ -25,6 +26,8 @@ Model = Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="")]
 Text = Annotated[str | None, Positional, arg(metavar="[TEXT]", help_behavior_hint="")]
 Song = Annotated[Path, Positional, arg(metavar="SONG")]
 Output = Annotated[Path | None, arg(aliases=["-o"], metavar="FILE", help_behavior_hint="")]
+Picture = Annotated[Path | None, arg(metavar="FILE.png", help_behavior_hint="")]
+SHOWN_S, LEAD_S = 30.0, 5.0  # of a changed recording in a picture, and of that before the change
 
 
 def generate(
@@ -38,7 +41,7 @@ def generate(
     strength: Annotated[float, arg(metavar="X")] = 0.6,
     settings: Annotated[GenerateFlags, FLAGS] = DEFAULTS,
     output: Annotated[Path, arg(aliases=["-o"], metavar="DIR|FILE")] = Path(),
-    picture: Annotated[Path | None, arg(metavar="FILE.png", help_behavior_hint="")] = None,
+    picture: Picture = None,
     overwrite: bool = False,
     model: Model = None,
 ) -> None:
@@ -114,6 +117,7 @@ def inpaint(
     high_hz: Annotated[float | None, arg(metavar="HZ", help_behavior_hint="(default: all)")] = None,
     settings: Annotated[GenerateFlags, FLAGS] = DEFAULTS,
     output: Output = None,
+    picture: Picture = None,
     overwrite: bool = False,
     model: Model = None,
 ) -> None:
@@ -135,6 +139,7 @@ def inpaint(
         high_hz: Make only what lies below this frequency.
         settings: How it is made.
         output: Where the result goes; .wav, .flac, .ogg or .mp3 says the format.
+        picture: Also draw the recording and the result as mel spectrograms: 30 s, from 5 s before the change.
         overwrite: Replace a result that exists.
         model: The model, of `timbrel train generate`.
     """
@@ -142,7 +147,7 @@ def inpaint(
         raise InputError(f"--from has {len(start)} and --to {len(end)} values; expected one end for each beginning")
     spans = list(zip(start, end, strict=True))
     bands = {"low_hz": low_hz, "high_hz": high_hz}
-    _change(song, "inpaint", spans, text, settings, output, overwrite, model, **bands)
+    _change(song, "inpaint", spans, text, settings, output, (picture, min(start)), overwrite, model, **bands)
 
 
 def extend(
@@ -153,6 +158,7 @@ def extend(
     before: bool = False,
     settings: Annotated[GenerateFlags, FLAGS] = DEFAULTS,
     output: Output = None,
+    picture: Picture = None,
     overwrite: bool = False,
     model: Model = None,
 ) -> None:
@@ -172,10 +178,12 @@ def extend(
         before: Add it before the start.
         settings: How it is made.
         output: Where the result goes; .wav, .flac, .ogg or .mp3 says the format.
+        picture: Also draw the recording and the result as mel spectrograms: 30 s, from 5 s before the change.
         overwrite: Replace a result that exists.
         model: The model, of `timbrel train generate`.
     """
-    _change(song, "extend", seconds, text, settings, output, overwrite, model, before=before)
+    shown_s = 0.0 if before else -seconds
+    _change(song, "extend", seconds, text, settings, output, (picture, shown_s), overwrite, model, before=before)
 
 
 def _change(
@@ -185,24 +193,50 @@ def _change(
     text: str | None,
     settings: GenerateFlags,
     output: Path | None,
+    drawn: tuple[Path | None, float],
     overwrite: bool,
     model: str | None,
     **options: object,
 ) -> None:
-    """Calls a method of the pipeline on a recording, and writes the result."""
-    from timbrel.audio.io import check_output, open_audio
+    """Calls a method of the pipeline on a recording, and writes the result.
+
+    Args:
+        drawn: the picture, and where in the result the change begins, in seconds; from its end, if negative.
+    """
+    from timbrel.audio.io import check_output, open_audio, read_audio
+    from timbrel.audio.plot import draw_mels
     from timbrel.pipelines.generate import GeneratePipeline
 
     begin = time.monotonic()
     with open_audio(song) as reader:
         rate, channels = reader.sample_rate, reader.channels
-    path = output or Path(f"{song.stem}-{verb}ed.wav")
+    path, (picture, shown_s) = output or Path(f"{song.stem}-{verb}ed.wav"), drawn
     check_output(path, overwrite=overwrite, inputs=[song], sample_rate=rate, channels=channels)
+    if picture:
+        check_output(picture, overwrite=overwrite, inputs=[song, path], suffixes=[".png"])
     pipe = GeneratePipeline.load(model)
     with progress_bar(song.name) as progress, plain_warnings():
         made = getattr(pipe, verb)(song, where, text or "", settings=settings, progress=progress, **options)
         made.save(path, overwrite=overwrite)
+    if picture:
+        start_s = max(0.0, shown_s % made.duration_s - LEAD_S)
+        recordings = {song.name: read_audio(song), path.name: (made.waveform, made.sample_rate)}
+        panels = [(name, _part(recording, start_s, pipe.model.mel)) for name, recording in recordings.items()]
+        draw_mels(picture, panels, pipe.model.mel, overwrite=overwrite)
     print(f"{song} -> {path} ({time.monotonic() - begin:.1f} s)")
+
+
+def _part(recording: tuple[Waveform, int], start_s: float, mel: MelConfig) -> Tensor:
+    """What a picture shows of a recording and its rate, from a moment on: a mel [n_mels, frames]."""
+    import torch
+
+    from timbrel.audio.io import resample
+    from timbrel.audio.mel import mel_spectrogram
+
+    waveform, rate = recording
+    start = round(start_s * rate)
+    shown = resample(waveform[:, start : start + round(SHOWN_S * rate)], rate, mel.sample_rate)
+    return mel_spectrogram(torch.from_numpy(shown.mean(axis=0))[None, None], mel)[0, 0]
 
 
 def _wording(name: str, model: GenerateSystem) -> str:
