@@ -51,6 +51,7 @@ def blocks() -> dict[tuple[str, str], Block]:
         (card, "other figures"): other_figures,
         (f"{MODELS}/generate/README.md", "sounds"): sounds,
         (card, "real"): partial(from_csv, "docs/benchmark/real.csv"),
+        (card, "intonation"): partial(from_csv, "docs/benchmark/intonation.csv"),
         (card, "registers"): partial(from_csv, "docs/benchmark/registers.csv"),
         ("docs/cross-diffusion.md", "stems"): partial(from_csv, "docs/cross-diffusion/stems.csv"),
         ("docs/benchmark.md", "libraries"): libraries,

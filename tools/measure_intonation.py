@@ -47,11 +47,11 @@ def melody(seed: int) -> list[Note]:
 
 
 def slides(notes: list[Note], seconds: NDArray, _: random.Random) -> NDArray:
-    """A slide into each note that follows another closely, from at most two semitones away."""
+    """A slide into each note that follows another closely, from at most five semitones away."""
     cents = np.zeros(len(seconds))
     for before, note in pairwise(notes):
         step = before.pitch - note.pitch
-        if 0 < abs(step) <= 2 and note.start_s - before.end_s < CLOSE_S:
+        if 0 < abs(step) <= 5 and note.start_s - before.end_s < CLOSE_S:
             sounding = (seconds >= note.start_s) & (seconds < note.end_s)
             cents[sounding] += glide(seconds[sounding] - note.start_s, 100 * step, SLIDE_S)
     return cents
@@ -63,10 +63,9 @@ def tuned(hz: float) -> Curve:
 
 CURVES: dict[str, Curve] = {
     "as played": lambda notes, seconds, rng: np.zeros(len(seconds)),
-    "A = 415 Hz": tuned(415),
+    "A = 428 Hz": tuned(428),
     "A = 432 Hz": tuned(432),
     "A = 448 Hz": tuned(448),
-    "A = 466 Hz": tuned(466),
     "vibrato of 35 cents": lambda notes, seconds, rng: vibrato(seconds, 5.8, 35, rng),
     "slides": slides,
 }
