@@ -74,7 +74,7 @@ def test_other_commands_are_known():
     assert TIMBREL
     for name, words in COMMANDS:
         if "timbrel" not in words:
-            assert words[0] in ("pip", "pytest", "ruff", "mypy", "python"), f"{name}: {words}"
+            assert words[0] in ("curl", "pip", "pytest", "ruff", "mypy", "python"), f"{name}: {words}"
         if words[0] == "pip" and "." in words[-1][:1]:
             extras = re.findall(r"[a-z]+", words[-1])
             project = (ROOT / "pyproject.toml").read_text()
