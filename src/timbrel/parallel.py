@@ -1,4 +1,4 @@
-"""The one pool of processes: a job in each, outcomes as they come.
+"""The one pool of processes, here or on a cluster: a job in each, outcomes as they come.
 
 A worker ends when its parent ends, even where the parent was killed. A terminal's signals, such as Ctrl-C, reach the
 parent alone. The parent then sends its workers SIGTERM, which a worker gets as an exception, so that it cleans up.
@@ -22,12 +22,13 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar, cast
 
-from timbrel.errors import TimbrelError
+from timbrel.errors import MissingDependencyError, TimbrelError
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 Outcomes = Generator[tuple[Job, Future[Answer]]]
 GRACE_S = 5.0  # for a worker to clean up
+RETRIES = 3  # of a job whose process or node is lost
 
 
 def processors() -> int:
@@ -60,6 +61,7 @@ def outcomes(
     unit: str = "job",
     size: Callable[[Job], int] = lambda job: 1,
     done: int = 0,
+    cluster: str | None = None,
 ) -> Outcomes[Job, Answer]:
     """Does `work` for every job, and yields jobs with their outcomes as they end.
 
@@ -69,14 +71,20 @@ def outcomes(
         progress: a bar on stderr, called `name`, if stderr is a terminal.
         unit, size: what the bar counts ("B" with prefixes), and how many units a job has.
         done: units that were done before.
+        cluster: the address of a Ray cluster, or "auto" for the one that this machine belongs to, which does the work
+            in place of this machine's processes. A job whose node is lost is done again on another.
 
     Raises:
-        TimbrelError: a worker died.
+        TimbrelError: a worker died; there is no such cluster.
+        MissingDependencyError: a cluster is given, and the extra [ray] is not installed.
     """
     from tqdm import tqdm
 
     workers = min(workers or processors(), max(len(jobs), 1))
-    results = _here(work, jobs) if workers == 1 else _in_workers(work, jobs, workers)
+    if cluster is not None:
+        results = _on_cluster(work, jobs, cluster)
+    else:
+        results = _here(work, jobs) if workers == 1 else _in_workers(work, jobs, workers)
     total = done + sum(map(size, jobs))
     hidden = None if progress else True
     with (
@@ -149,6 +157,54 @@ def _in_workers(work: Callable[[Job], Answer], jobs: Sequence[Job], workers: int
             process.join(GRACE_S)
             process.kill()
             process.join()
+
+
+def _on_cluster(work: Callable[[Job], Answer], jobs: Sequence[Job], address: str) -> Outcomes[Job, Answer]:
+    """As tasks of a Ray cluster, which has one process a processor and gives it task after task: what `work` keeps in
+    memory, such as a model, is loaded once in each. Ray does a task of a lost process or node again."""
+    ray = _ray(address)
+    do, shared = ray.remote(num_cpus=1, max_retries=RETRIES)(_attempt), ray.put(work)
+    waiting, running = deque(jobs), dict[Any, Job]()
+    try:
+        while waiting or running:
+            room = 2 * int(ray.cluster_resources().get("CPU", 1))  # as many again: none waits for its next job
+            while waiting and len(running) < room:
+                job = waiting.popleft()
+                running[do.remote(shared, job)] = job
+            ((task,), _), outcome = ray.wait(list(running)), Future[Answer]()
+            try:
+                answer, error = ray.get(task)
+            except ray.exceptions.RayError as lost:
+                answer, error = None, TimbrelError(f"its worker was lost {RETRIES + 1} times ({type(lost).__name__})")
+            if error is None:
+                outcome.set_result(answer)
+            else:
+                outcome.set_exception(error)
+            yield running.pop(task), outcome
+    finally:
+        ray.shutdown()
+
+
+def _ray(address: str) -> Any:
+    """The package ray, connected to a cluster."""
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependencyError(f"a cluster needs ray ({error}): pip install 'timbrel[ray]'") from error
+    try:
+        ray.init(address, logging_level="ERROR", log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise TimbrelError(
+            f"there is no Ray cluster at {address!r} ({error}); `ray start --head` makes one on this machine"
+        ) from error
+    return ray
+
+
+def _attempt(work: Callable[[Any], Any], job: Any) -> tuple[Any, Exception | None]:
+    try:
+        return work(job), None
+    except Exception as error:
+        return None, _portable(error)
 
 
 @contextmanager

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 from tyro.conf import Positional, arg
 
 from timbrel.cli.shared import FLAGS, MethodFlags, TransferFlags, plain_warnings, progress_bar
 from timbrel.errors import InputError, TimbrelError, warn
 from timbrel.files import exists
+from timbrel.pipelines.settings import Progress
+
+if TYPE_CHECKING:
+    from timbrel.pipelines.transfer import TransferPipeline
 
 DEFAULTS, MAIN = TransferFlags(), MethodFlags()
 LONGEST_NAME = 255  # bytes, of a file
@@ -41,6 +46,7 @@ def transfer(
     track: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the one that is marked so)")] = None,
     overwrite: bool = False,
     skip_existing: bool = False,
+    ray: Annotated[str | None, arg(metavar="auto|ADDRESS", help_behavior_hint="")] = None,
     method: Annotated[MethodFlags, FLAGS] = MAIN,
 ) -> int:
     """Put recordings on another instrument: the same melody and rhythm, another sound.
@@ -70,8 +76,11 @@ def transfer(
         track: Which sound track of a video with several, from 1.
         overwrite: Replace results that exist.
         skip_existing: Leave results that exist, and make the others.
+        ray: Transfer on a Ray cluster, all of whose nodes see the sources and the results under the same names.
         method: Which model plays.
     """
+    if ray and STANDARD in (*sources, output):
+        raise InputError("--ray is given, and -, which a cluster cannot see; expected files")
     with _standard_streams(sources, output) as (given, wanted, say, complain), plain_warnings(complain):
         jobs = _plan(given, to, wanted, output_dir)
         if len(jobs) > 1 and picture:
@@ -104,39 +113,89 @@ def transfer(
         ready = [job for job in jobs if succeeds(check, *job)]
         done = len(inputs) - len(jobs)
         if ready:
-            from timbrel.pipelines.cross import load_method
-
-            pipe = load_method(method, [to], steps=settings.steps)[to]
+            options = {
+                "output_rate": sample_rate,
+                "subtype": subtype,
+                "like_source": like_source,
+                "track": track,
+                "overwrite": overwrite,
+                "picture": picture,
+            }
+            work = _Work(to, settings, method, options)
+            pipe = work.load()
             pipe.check_target(to)
 
             def run(source: Path, output: Path) -> None:
-                begin = time.monotonic()
-                auto = settings.transpose == "auto"
-                semitones = pipe.find_transposition(source, to, track=track) if auto else settings.transpose
                 with progress_bar(source.name) as progress:
-                    pipe.transfer_file(
-                        source,
-                        output,
-                        to=to,
-                        output_rate=sample_rate,
-                        subtype=subtype,
-                        like_source=like_source,
-                        track=track,
-                        overwrite=overwrite,
-                        picture=picture,
-                        progress=progress,
-                        settings=replace(settings, transpose=semitones),
-                    )
-                moved = f"{semitones:+g} semitones, " if semitones else ""
-                say(f"{source} -> {output} ({moved}{time.monotonic() - begin:.1f} s)")
+                    say(work.transfer(pipe, source, output, progress))
 
-            done += sum(succeeds(run, *job) for job in ready)
+            if ray is None:
+                done += sum(succeeds(run, *job) for job in ready)
+            else:
+                done += _on_cluster(work, ready, ray, say, complain)
         if len(inputs) > 1:
             say(f"{done} of {len(inputs)} done")
         return 0 if done == len(inputs) else TimbrelError.exit_code
 
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The transfer of a file, which any process can do."""
+
+    to: str
+    settings: TransferFlags
+    method: MethodFlags
+    options: dict[str, Any]
+
+    def load(self) -> TransferPipeline:
+        from timbrel.pipelines.cross import load_method
+
+        return load_method(self.method, [self.to], steps=self.settings.steps)[self.to]
+
+    def transfer(self, pipe: TransferPipeline, source: Path, output: Path, progress: Progress | None = None) -> str:
+        """Writes the result; says what it did."""
+        begin, transpose = time.monotonic(), self.settings.transpose
+        if transpose == "auto":
+            transpose = pipe.find_transposition(source, self.to, track=self.options["track"])
+        settings = replace(self.settings, transpose=transpose)
+        pipe.transfer_file(source, output, to=self.to, progress=progress, settings=settings, **self.options)
+        moved = f"{transpose:+g} semitones, " if transpose else ""
+        return f"{source} -> {output} ({moved}{time.monotonic() - begin:.1f} s)"
+
+    def __call__(self, job: tuple[Path, Path]) -> str:
+        """For a process that does this work alone: the model is loaded once. Says warnings, too."""
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", UserWarning)
+            line = self.transfer(_loaded(pickle.dumps(self)), *job)
+        return "\n".join([line, *(f"timbrel: {warning.message}" for warning in said)])
+
+
+@lru_cache(maxsize=1)
+def _loaded(work: bytes) -> TransferPipeline:
+    return cast(_Work, pickle.loads(work)).load()
+
+
+def _on_cluster(work: _Work, jobs: Sequence[tuple[Path, Path]], address: str, say: Say, complain: Say) -> int:
+    """How many succeed. What is there was checked; a file of a node that was lost just after it is made again."""
+    from timbrel.parallel import outcomes
+
+    to = str(Path(work.to).absolute()) if os.path.exists(work.to) else work.to
+    model = work.method.model
+    method = replace(work.method, model=os.path.abspath(model)) if model and os.path.isdir(model) else work.method
+    work = replace(work, to=to, method=method, options=work.options | {"overwrite": True})
+    places = [(source.absolute(), output.absolute()) for source, output in jobs]
+    failed = []
+    for job, outcome in outcomes(work, places, cluster=address, name="transfer", unit="file"):
+        if error := outcome.exception():
+            failed.append(f"{job[0]}: {error}")
+        else:
+            say(outcome.result())
+    for line in sorted(failed):
+        complain(f"timbrel: {line}")
+    return len(jobs) - len(failed)
 
 
 @contextmanager
