@@ -18,7 +18,7 @@ def nodes():
     """A cluster: its address, and a function that kills its second node, without a farewell."""
     from ray.cluster_utils import Cluster
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}  # beside other work it would starve
     small = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=small)
     second = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
@@ -78,6 +78,18 @@ def test_a_lost_node_costs_its_files_a_retry(nodes, album, tiny_model_folder, ca
     (album / "album" / "broken.wav").unlink()
     assert transfer(album, tiny_model_folder, "there", "--ray", address, "--skip-existing") == 0
     assert capsys.readouterr().out.count(" -> ") == 1, "it goes on where it was"
+
+
+def test_data_is_prepared_as_on_one_machine(nodes, album):
+    for out, *more in (["here"], ["there", "--ray", nodes[0]]):
+        words = ["--mel.sample-rate", "16000", "--mel.n-fft", "1024", "--mel.hop-length", "256", "--mel.n-mels", "32"]
+        assert main(["data", "prepare", str(album), str(album / out), *words, *more]) == 0
+    contents = [
+        {path.name: path.read_bytes() for path in (album / out).rglob("*.*l*") if path.suffix in (".npy", ".jsonl")}
+        for out in ("here", "there")
+    ]
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 7
 
 
 def test_wrong_clusters_are_said(album, tiny_model_folder, capsys):

@@ -208,6 +208,7 @@ def prepare(
     validation_share: float = 0.1,
     seed: int = 0,
     workers: Workers = None,
+    ray: Annotated[str | None, arg(metavar="auto|ADDRESS", help_behavior_hint="")] = None,
 ) -> None:
     """Turn your own recordings, one folder an instrument, into training data.
 
@@ -227,18 +228,20 @@ def prepare(
         validation_share: The share of each instrument's recordings that training does not see.
         seed: Another seed chooses other recordings for validation.
         workers: Processes at work.
+        ray: Work on a Ray cluster, all of whose nodes see the two folders under the same names.
     """
     from timbrel.data import prepare as module
 
     report = module.prepare(
-        recordings,
-        out,
+        recordings.absolute(),
+        out.absolute(),
         config=mel,
         workers=workers,
         silence_db=silence_db,
         min_seconds=min_seconds,
         validation_share=validation_share,
         seed=seed,
+        cluster=ray,
     )
     print(report)
 

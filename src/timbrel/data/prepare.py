@@ -59,6 +59,7 @@ def prepare(
     validation_share: float = 0.1,
     seed: int = 0,
     progress: bool = True,
+    cluster: str | None = None,
 ) -> PrepareReport:
     """Makes the mel store `out` of the recordings in `recordings/INSTRUMENT/`, folders in it included.
 
@@ -75,13 +76,14 @@ def prepare(
         validation_share: of each instrument's recordings, at least one; of its time, where it has only one.
         seed: another seed is another choice of validation recordings.
         progress: a bar on stderr, if that is a terminal.
+        cluster: of Ray, all of whose nodes see `recordings` and `out` under the same names, in place of processes here.
 
     Raises:
         InputError: no usable recording; `out` is another kind of store or of another config; a value out of
             range.
     """
     root, out, config = Path(recordings), Path(out), config or MelConfig()
-    pool = Pool(workers, progress)
+    pool = Pool(workers, progress, cluster)
     _check(out, silence_db, min_seconds, validation_share)
     sources, pool.failures = find_recordings(root)
     StoreWriter(out, config)

@@ -209,15 +209,16 @@ class Pool:
     Args:
         workers: processes; as many as there are processors by default.
         progress: bars on stderr, if that is a terminal.
+        cluster: of Ray, in place of processes here (`timbrel.parallel.outcomes`).
 
     Raises:
         InputError: `workers` is below 1.
     """
 
-    def __init__(self, workers: int | None, progress: bool) -> None:
+    def __init__(self, workers: int | None, progress: bool, cluster: str | None = None) -> None:
         if workers is not None and workers < 1:
             raise InputError(f"workers is {workers}; expected at least 1")
-        self.workers, self.progress = workers, progress
+        self.workers, self.progress, self.cluster = workers, progress, cluster
         self.failures: list[tuple[str, str]] = []
 
     def finish(
@@ -243,7 +244,14 @@ class Pool:
         """
         largest_first = sorted(jobs, key=lambda job: -job.bytes)  # no long one comes last
         pool = outcomes(
-            work, largest_first, workers=self.workers, progress=self.progress, name=name, unit="B", size=_bytes
+            work,
+            largest_first,
+            workers=self.workers,
+            progress=self.progress,
+            name=name,
+            unit="B",
+            size=_bytes,
+            cluster=self.cluster,
         )
         with closing(pool) as made:
             for job, outcome in made:
