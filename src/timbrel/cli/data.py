@@ -233,8 +233,8 @@ def prepare(
     from timbrel.data import prepare as module
 
     report = module.prepare(
-        recordings.absolute(),
-        out.absolute(),
+        recordings,
+        out,
         config=mel,
         workers=workers,
         silence_db=silence_db,

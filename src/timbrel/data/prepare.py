@@ -83,6 +83,8 @@ def prepare(
             range.
     """
     root, out, config = Path(recordings), Path(out), config or MelConfig()
+    if cluster is not None:
+        root, out = root.absolute(), out.absolute()
     pool = Pool(workers, progress, cluster)
     _check(out, silence_db, min_seconds, validation_share)
     sources, pool.failures = find_recordings(root)
