@@ -32,7 +32,8 @@ def album(tmp_path):
     rng = np.random.default_rng(0)
     (tmp_path / "album").mkdir()
     for k in range(6):
-        waveform = rng.uniform(-0.1, 0.1, (1, 16000 * 8)).astype(np.float32)
+        tone = np.sin(2 * np.pi * 220 * 2 ** (k / 2) * np.arange(16000 * 8) / 16000)
+        waveform = (0.3 * tone + rng.uniform(-0.1, 0.1, (1, len(tone)))).astype(np.float32)
         write_audio(tmp_path / "album" / f"{k}.wav", waveform, 16000)
     (tmp_path / "album" / "broken.wav").write_bytes(b"RIFF no sound")
     return tmp_path
