@@ -93,8 +93,12 @@ def test_data_is_prepared_as_on_one_machine(nodes, album):
     assert len(contents[0]) >= 7, "a manifest, and a mel for each recording at least"
 
 
-def test_wrong_clusters_are_said(album, tiny_model_folder, capsys):
+def test_wrong_clusters_are_said(album, tiny_model_folder, capsys, monkeypatch):
+    def refuse(*_, **__):  # as it does after half a minute
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr("ray.init", refuse)
     assert transfer(album, tiny_model_folder, "out", "--ray", "127.0.0.1:1") == 2
-    assert "there is no Ray cluster at '127.0.0.1:1'" in capsys.readouterr().err
+    assert "there is no Ray cluster at '127.0.0.1:1' (nobody answers)" in capsys.readouterr().err
     assert main(["transfer", "-", "--to", "violin", "--ray", "auto"]) == 2
     assert "which a cluster cannot see" in capsys.readouterr().err
