@@ -45,6 +45,7 @@ EDGE_S = 0.1  # silence kept before the first and after the last sound
 REST_S = 1.0  # silence kept of a longer one between two sounds
 ENOUGH_S = 3.2  # of a recording that training can use alone, by the recipes that ship
 COMPARED, POOL = 640, 16  # frames: the beginning of recordings that may be copies, and what a codec does not move
+STILL_DB = 0.2  # a level that moves by less does not move
 PIECE_S = 600.0  # longest mel in the store
 
 
@@ -175,11 +176,15 @@ def _pooled(job: _Job, parts: Sequence[Entry], frames: int | None = None) -> np.
 
 
 def _sounds_alike(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether levels in dB above the floor [time, n_mels] are the same where they are not faint, but for a codec."""
+    """Whether levels in dB above the floor [time, n_mels] are the same where they are not faint, but for a codec, and move
+    alike: the levels of two noises can be the same, their moves are not."""
     time = min(len(one), len(other))
     one, other = one[:time].astype(np.float32), other[:time].astype(np.float32)
     loud = np.maximum(one, other) > max(one.max(), other.max()) - 30
-    return bool(np.abs(one - other)[loud].mean() < 1)
+    moves = [(levels - levels.mean(axis=0))[loud] for levels in (one, other)]
+    size = np.sqrt(np.square(moves[0]).mean() * np.square(moves[1]).mean())
+    alike = size < STILL_DB**2 or (moves[0] * moves[1]).mean() > 0.5 * size
+    return bool(alike and np.abs(one - other)[loud].mean() < 1)
 
 
 def _split(entries: Mapping[str, list[Entry]], validation_share: float, seed: int) -> tuple[list[Entry], list[str]]:
