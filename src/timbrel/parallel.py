@@ -6,6 +6,7 @@ parent alone. The parent then sends its workers SIGTERM, which a worker gets as 
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import pickle
@@ -192,7 +193,7 @@ def _ray(address: str) -> Any:
     except ImportError as error:
         raise MissingDependencyError(f"a cluster needs ray ({error}): pip install 'timbrel[ray]'") from error
     try:
-        ray.init(address, logging_level="ERROR", log_to_driver=False)
+        ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise TimbrelError(
             f"there is no Ray cluster at {address!r} ({error}); `ray start --head` makes one on this machine"

@@ -176,8 +176,8 @@ def _pooled(job: _Job, parts: Sequence[Entry], frames: int | None = None) -> np.
 
 
 def _sounds_alike(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether levels in dB above the floor [time, n_mels] are the same where they are not faint, but for a codec, and move
-    alike: the levels of two noises can be the same, their moves are not."""
+    """Whether levels in dB above the floor [time, n_mels] are the same where they are not faint, but for a codec, and
+    move alike: the levels of two noises can be the same, their moves are not."""
     time = min(len(one), len(other))
     one, other = one[:time].astype(np.float32), other[:time].astype(np.float32)
     loud = np.maximum(one, other) > max(one.max(), other.max()) - 30
