@@ -102,6 +102,14 @@ def test_a_model_comes_back_as_it_went(hub, tiny_model_folder, tmp_path):
     assert timbrel.load("hf:anna/tiny").instruments, "what was fetched once needs no hub"
 
 
+def test_what_was_fetched_in_part_is_fetched_whole(hub, tiny_model_folder):
+    model_hub.push(tiny_model_folder, "anna/tiny", licence="mit")
+    folder = resolve("hf:anna/tiny")
+    for name in ("denoiser.safetensors", "config.json"):
+        (folder / name).unlink()
+        assert (resolve("hf:anna/tiny") / name).is_file()
+
+
 def test_the_card_has_what_the_hub_reads(hub, tiny_model_folder, tmp_path):
     root, _ = hub
     folder = tmp_path / "mine"
@@ -119,7 +127,17 @@ def test_the_card_has_what_the_hub_reads(hub, tiny_model_folder, tmp_path):
     assert "timbrel pull anna/mine" in card.text
     model_hub.pull("anna/mine", tmp_path / "back")
     model_hub.push(tmp_path / "back", "anna/again")
-    assert (root / "anna/again/README.md").read_text().count("timbrel pull") == 1
+    again = (root / "anna/again/README.md").read_text()
+    assert again.count("timbrel pull") == 1
+    assert "timbrel pull anna/again -o again\ntimbrel models again\n" in again
+
+
+def test_a_card_that_cannot_be_read_is_said(tiny_model_folder, tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(tiny_model_folder, folder)
+    (folder / "README.md").write_text("---\nlicense: [mit\n---\n# Mine\n")
+    with pytest.raises(InputError, match=r"README\.md has front matter that cannot be read"):
+        model_hub.push(folder, "anna/mine")
 
 
 def test_nothing_that_could_run_is_fetched(hub, tiny_model_folder, tmp_path):
@@ -138,7 +156,7 @@ def test_what_is_no_model_is_not_kept(hub, tiny_model_folder, tmp_path):
     root, _ = hub
     model_hub.push(tiny_model_folder, "anna/tiny", licence="mit")
     (root / "anna/tiny/denoiser.safetensors").write_bytes(b"no weights")
-    with pytest.raises(ModelError, match="does not hold this model's weights"):
+    with pytest.raises(ModelError, match=r"^anna/tiny/denoiser\.safetensors does not hold this model's weights"):
         model_hub.pull("anna/tiny", tmp_path / "back")
     (root / "anna/other").mkdir()
     (root / "anna/other/notes.md").write_text("nothing")

@@ -10,16 +10,15 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from timbrel.errors import InputError, MissingDependencyError, ModelError, TimbrelError
+from timbrel.errors import InputError, MissingDependencyError, ModelError
 from timbrel.files import exists, whole_folder
 from timbrel.systems.folder import PRETRAINED, Description, describe
-from timbrel.systems.foreign import local_first
 
 FILES = ("*.safetensors", "*.json", "*.md")
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -34,6 +33,7 @@ timbrel pull {repository} -o {name}
 timbrel models {name}
 ```
 """
+USED = re.compile(re.escape(USE.strip().format(repository="@", name="@")).replace("@", r"\S+"))  # of any model
 
 
 def fetch(repository: str, *, revision: str | None = None, cached: bool = False) -> Path:
@@ -50,9 +50,15 @@ def fetch(repository: str, *, revision: str | None = None, cached: bool = False)
         MissingDependencyError: the extra [hub] is not installed.
     """
     _check(repository)
-    with _hub(repository) as hub:
-        get = partial(hub.snapshot_download, revision=revision, allow_patterns=list(FILES), ignore_patterns=["*/*"])
-        return Path(local_first(get, repository) if cached else get(repository))
+    hub = _package()
+    get = partial(hub.snapshot_download, revision=revision, allow_patterns=list(FILES), ignore_patterns=["*/*"])
+    if cached:
+        with suppress(OSError, ValueError):  # nothing is there
+            folder = Path(get(repository, local_files_only=True))
+            if _is_whole(folder):
+                return folder
+    with _reaching(repository):
+        return Path(get(repository))
 
 
 def pull(repository: str, folder: str | Path, *, revision: str | None = None) -> None:
@@ -70,7 +76,10 @@ def pull(repository: str, folder: str | Path, *, revision: str | None = None) ->
     Path(folder).absolute().parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(folder) as place:
         _copy(fetched, place)
-        describe(place).load()
+        try:
+            describe(place).load()
+        except ModelError as error:
+            raise ModelError(str(error).replace(str(place), repository)) from error
 
 
 def push(folder: str | Path, repository: str, *, licence: str | None = None, private: bool = False) -> str:
@@ -93,13 +102,15 @@ def push(folder: str | Path, repository: str, *, licence: str | None = None, pri
     _check(repository)
     described = describe(folder)
     described.load()
-    with _hub(repository) as hub, TemporaryDirectory(prefix="timbrel-") as folder_of_copy:
+    hub = _package()
+    with TemporaryDirectory(prefix="timbrel-") as folder_of_copy:
         place = Path(folder_of_copy)
         _copy(described.folder, place)
         (place / "README.md").write_text(card(hub, described, repository, licence), encoding="utf-8")
-        api = hub.HfApi(library_name="timbrel")
-        url = api.create_repo(repository, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=place, commit_message="timbrel push")
+        with _reaching(repository):
+            api = hub.HfApi(library_name="timbrel")
+            url = api.create_repo(repository, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repository, folder_path=place, commit_message="timbrel push")
     return str(url)
 
 
@@ -109,7 +120,11 @@ def card(hub: Any, described: Description, repository: str, licence: str | None)
     info, is_shipped = described.info, described.folder.parent == PRETRAINED
     plain = f"# {name}\n\n{info.get('purpose', described.name)}\n\nTraining: {info.get('training', 'unknown')}\n"
     text = path.read_text(encoding="utf-8") if path.exists() else plain
-    written = hub.ModelCard(text if text.startswith("---") else f"---\nlibrary_name: timbrel\n---\n{text}")
+    try:
+        written = hub.ModelCard(text if text.startswith("---") else f"---\nlibrary_name: timbrel\n---\n{text}")
+    except Exception as error:  # of the YAML library
+        reason = textwrap.shorten(str(error), 200)
+        raise InputError(f"{path} has front matter that cannot be read ({reason}); expected YAML") from error
     data = written.data
     data.license = licence or data.license or ("mit" if is_shipped else None)
     if data.license is None:
@@ -118,7 +133,8 @@ def card(hub: Any, described: Description, repository: str, licence: str | None)
     data.pipeline_tag = data.pipeline_tag or TASKS.get(described.name)
     data.tags = sorted({*(data.tags or ()), "timbrel", "music", described.name.replace("_", "-")})
     use = USE.format(repository=repository, name=name)
-    return str(written) + ("" if "timbrel pull" in written.text else use)
+    whole = USED.sub(lambda _: use.strip(), str(written))
+    return whole if "timbrel pull" in whole else whole + use
 
 
 def _check(repository: str) -> None:
@@ -132,17 +148,27 @@ def _copy(source: Path, place: Path) -> None:
             shutil.copyfile(path, place / path.name)
 
 
-@contextmanager
-def _hub(repository: str) -> Iterator[Any]:
-    """The package huggingface_hub; its errors, and those of the network, become a ModelError."""
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder has a config.json and the weights of all its parts: a download may have been cut short."""
+    try:
+        return all(part.weights.is_file() for part in describe(folder).parts.values())
+    except ModelError:
+        return False
+
+
+def _package() -> Any:
     try:
         import huggingface_hub
     except ImportError as error:
         raise MissingDependencyError(f"the hub needs huggingface_hub ({error}): pip install 'timbrel[hub]'") from error
+    return huggingface_hub
+
+
+@contextmanager
+def _reaching(repository: str) -> Iterator[None]:
+    """Errors of huggingface_hub and of the network become a ModelError."""
     try:
-        yield huggingface_hub
-    except TimbrelError:
-        raise
+        yield
     except Exception as error:  # of the HTTP library, whichever it is
         reason = textwrap.shorten(str(error), 200) or type(error).__name__
         raise ModelError(
