@@ -81,6 +81,10 @@ def test_the_markers_and_loop_of_an_aiff_stay(tmp_path):
     assert kept[b"smpl"] == loop
     assert [struct.unpack_from("<I", kept[b"cue "], at)[0] for at in (0, 8, 32)] == [2, 100, 801]
     assert b"start\0" in kept[b"LIST"]
+    lost = struct.pack(">6BhHHHHHH", 60, 0, 0, 127, 1, 127, 0, 1, 1, 9, 0, 0, 0)
+    kept = copied(aiff(tmp_path / "e.aiff", (b"MARK", marks), (b"INST", lost)), tmp_path / "f.wav").chunks
+    assert set(kept) == {b"cue ", b"LIST", b"smpl"}
+    assert struct.unpack_from("<9I", kept[b"smpl"])[3:] == (60, 0, 0, 0, 0, 0), "a root note without a loop"
     assert dict(copied(aiff(tmp_path / "c.aiff", (b"MARK", marks[:12])), tmp_path / "d.wav").chunks) == {}
 
 
@@ -112,8 +116,12 @@ def test_tags_stay_in_any_format(tmp_path, source, suffix):
     assert (kept["title"], kept["artist"]) == ("Étude", "Anna")
 
 
+def no_ffmpeg():
+    raise RuntimeError("none here")
+
+
 @pytest.mark.parametrize(("suffix", "name", "order"), [("wav", b"id3 ", "<"), ("aiff", b"ID3 ", ">")])
-def test_id3_tags_in_a_chunk_stay(tmp_path, suffix, name, order):
+def test_id3_tags_in_a_chunk_stay(tmp_path, monkeypatch, suffix, name, order):
     frames = b"".join(frame + struct.pack(">IH", 5, 0) + b"\3Anna" for frame in (b"TPE1", b"TALB"))
     tag = b"ID3\3\0\0" + bytes([0, 0, 0, len(frames)]) + frames
     path = tmp_path / f"a.{suffix}"
@@ -122,6 +130,8 @@ def test_id3_tags_in_a_chunk_stay(tmp_path, suffix, name, order):
     struct.pack_into(f"{order}I", data, 4, len(data) - 8)
     path.write_bytes(data)
     assert dict(copied(path, tmp_path / "b.wav").tags) == {"artist": "Anna", "album": "Anna"}
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", no_ffmpeg)
+    assert not copied(path, tmp_path / "c.wav").tags, "the sound needs no ffmpeg"
 
 
 def test_a_tracks_title_is_not_the_songs(tmp_path):

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 from timbrel.audio.decoders import chunks, ffmpeg_tags
+from timbrel.errors import AudioError
 
 TAGS = ("title", "artist", "album", "comment", "genre", "copyright", "date", "tracknumber", "license")
 _PLACES = {  # of sample numbers in a chunk: the first, the distance to the next of that kind, and their layout
@@ -64,7 +66,8 @@ def read_metadata(path: Path, tags: Mapping[str, str], sample_rate: int, speaker
             content = _from_aiff(_contents(file, ">", b"MARK", b"INST"), sample_rate)
         order = ">" if kind == b"FORM" else "<"
         if kind in (b"RIFF", b"FORM") and any(name.upper() == b"ID3 " for name, _, _ in chunks(file, order)):
-            tags = ffmpeg_tags(path) | dict(tags)  # libsndfile has those of other chunks
+            with suppress(AudioError, OSError):  # without ffmpeg the sound is read all the same
+                tags = ffmpeg_tags(path) | dict(tags)  # libsndfile has those of other chunks
     known = {name: tags[name][:1000] for name in TAGS if tags.get(name)}
     return Metadata(known, content, sample_rate, speakers)
 
@@ -96,7 +99,10 @@ def _from_aiff(aiff: Mapping[bytes, bytes], sample_rate: int) -> dict[bytes, byt
         made = {b"cue ": struct.pack("<I", len(places)) + cues, b"LIST": labels} if places else {}
         if instrument:
             note, mode, first, end = struct.unpack_from(">B7xHHH", instrument)
-            loop = struct.pack("<6I", 0, mode - 1, places[first], places[end] - 1, 0, 0) if mode in (1, 2) else b""
+            loop = b""
+            with suppress(struct.error, KeyError):  # a damaged loop costs neither the markers nor the note
+                if mode in (1, 2):
+                    loop = struct.pack("<6I", 0, mode - 1, places[first], places[end] - 1, 0, 0)
             made[b"smpl"] = struct.pack("<9I", 0, 0, round(1e9 / sample_rate), note, 0, 0, 0, len(loop) // 24, 0) + loop
     except (struct.error, KeyError):  # damaged
         return {}
