@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 
 RATE = 16000
+START_S = 120  # on a slow machine
 
 
 @pytest.fixture(scope="session")
@@ -54,11 +56,18 @@ os.sched_setaffinity(0, {{max(os.sched_getaffinity(0))}})
 sys.exit(main({args}))
 """
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
-    found = re.match(r"(http://127\.0\.0\.1:\d+)", process.stdout.readline())
-    assert found, "the server ended before it began"
-    yield SimpleNamespace(url=found[1], home=home, model=tiny_model_folder)
-    process.terminate()
-    assert process.wait(20) == 143
+    late = threading.Timer(START_S, process.kill)
+    late.start()
+    try:
+        found = re.match(r"(http://127\.0\.0\.1:\d+)", process.stdout.readline())
+        late.cancel()
+        assert found, f"the server ended before it began, or took more than {START_S} s"
+        yield SimpleNamespace(url=found[1], home=home, model=tiny_model_folder)
+        process.terminate()
+        assert process.wait(60) == 143
+    finally:
+        late.cancel()
+        process.kill()
     assert not list((home / "cache").rglob("*.wav")), "its files are left behind"
 
 

@@ -79,7 +79,7 @@ def test_one_waits_for_the_other_and_stop_ends_the_work(visit, clips):
     transfer(second)
     second.get_by_text("Waiting, number 1 in the queue").wait_for()
     first.get_by_role("button", name="Stop").click()
-    first.get_by_text("Stopped.").wait_for(timeout=3000)
+    first.get_by_text("Stopped.").wait_for()
     assert first.locator(".tb-lane").count() == 0
     assert result(second) == ["B", "Result", "other tune-violin.wav"]
     assert second.get_by_role("button", name="Transfer", exact=True).is_enabled()
@@ -124,3 +124,8 @@ def test_a_gap_is_chosen_by_dragging(visit, clips):
     start, end = (float(page.locator(f"#{name} input").input_value()) for name in ("gap-start", "gap-end"))
     assert (start, end) == pytest.approx((0.375, 0.75), abs=0.02)
     assert not page.locator(".tb-span").is_hidden()
+
+
+def test_a_telephone_shows_all_of_its_width(visit):
+    page = visit(viewport={"width": 390, "height": 800})
+    page.wait_for_function("document.documentElement.scrollWidth == 390")

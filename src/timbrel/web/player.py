@@ -54,7 +54,7 @@ def player(take: Take, *, select: bool = False) -> str:
     several = len(lanes) > 1
     switch = '<button type="button" class="tb-switch" aria-keyshortcuts="b">Compare <kbd>B</kbd></button>'
     hint = "equally loud" if several else ""
-    made = [sound for sound in take.sounds if sound.title != "Source"] if several else []
+    made = [sound for sound in take.sounds if sound.title != "Source"]
     links = "".join(link(sound.path, sound.path.name, primary=True) for sound in made)
     notes = "".join(f"<p class='tb-note'>{escape(note)}</p>" for note in take.notes)
     return (

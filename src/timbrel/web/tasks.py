@@ -186,7 +186,7 @@ class Studio:
         results = []
         for seed, audio in zip(count(settings.seed), made, strict=False):
             about = self._about("generate", prompt=prompt, seconds=seconds, loop=loop, settings=asdict(settings))
-            sound = self.folder.sound(self._saved(audio, f"{_words(prompt)}-{seed}.wav"), prompt.strip().capitalize())
+            sound = self.folder.sound(self._saved(audio, f"{_words(prompt)}-{seed}.wav"), RESULT)
             results.append(Take(f"{prompt.strip()}, seed {seed}", (sound,), about, tuple(job.warnings)))
         return results
 

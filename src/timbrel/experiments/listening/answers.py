@@ -100,7 +100,7 @@ def _ratings(path: Path, key: Mapping[str, Any]) -> tuple[str, NDArray[np.float6
     if test != key["test"]:
         raise InputError(f"{path} is of the test {test!r:.40}; expected {key['test']!r}: name its folder with --test")
     places = [{system: sound for sound, system in trial["sounds"].items()} for trial in key["trials"]]
-    values = [[given.get(place[system]) for place in places] for system in key["systems"]]
+    values: list[list[Any]] = [[given.get(place[system]) for place in places] for system in key["systems"]]
     if wrong := [x for row in values for x in row if type(x) not in (int, float) or not 0 <= x <= 100]:
         raise InputError(f"{path} has the rating {wrong[0]!r:.40}; expected 0 to 100 for each sound of each trial")
     return listener, np.array(values, np.float64)
