@@ -69,7 +69,11 @@ def blocks() -> dict[tuple[str, str], Block]:
         made[report_001, name] = partial(from_csv, f"docs/report-001/{name}.csv")
     for name in ("findings", "table-3.1", "agreement", "codecs"):
         made["docs/report-002.md", name] = partial(from_csv, f"docs/report-002/{name}.csv")
-    made["docs/report-002.md", "budget"] = lambda: (ROOT / "docs/report-002/budget.txt").read_text("utf-8").strip()
+    for name in ("findings", "measures", "labels", "movies"):
+        made["docs/report-004.md", name] = partial(from_csv, f"docs/report-004/{name}.csv")
+    made["docs/paint.md", "measures"] = partial(from_csv, "docs/report-004/measures.csv")
+    for report in ("002", "004"):
+        made[f"docs/report-{report}.md", "budget"] = partial(from_text, f"docs/report-{report}/budget.txt")
     for name in ("guitar-to-violin", "violin-to-guitar"):
         made[report_003, f"{name} cells"] = partial(cells, name)
         made[report_003, f"{name} rows"] = partial(known_rows, name)
@@ -202,6 +206,11 @@ def from_csv(path: str) -> str:
     """A table that a run wrote as it is printed."""
     head, *rows = _csv(path)
     return Table(head, rows).markdown()
+
+
+def from_text(path: str) -> str:
+    """A paragraph that a run wrote."""
+    return (ROOT / path).read_text(encoding="utf-8").strip()
 
 
 def _csv(path: str) -> list[list[str]]:
