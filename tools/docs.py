@@ -69,7 +69,7 @@ def blocks() -> dict[tuple[str, str], Block]:
         made[report_001, name] = partial(from_csv, f"docs/report-001/{name}.csv")
     for name in ("findings", "table-3.1", "agreement", "codecs"):
         made["docs/report-002.md", name] = partial(from_csv, f"docs/report-002/{name}.csv")
-    for name in ("findings", "measures", "labels", "movies"):
+    for name in ("findings", "measures", "labels", "movies", "outside"):
         made["docs/report-004.md", name] = partial(from_csv, f"docs/report-004/{name}.csv")
     made["docs/paint.md", "measures"] = partial(from_csv, "docs/report-004/measures.csv")
     for report in ("002", "004"):

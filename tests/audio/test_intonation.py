@@ -96,6 +96,8 @@ def test_next_to_nothing_has_none(length):
 
 
 def test_the_size_of_blocks_changes_nothing():
+    chord = sum(tone(100 * np.array(step) - 20 + 0 * seconds(2)) for step in (-12, -8, -5, 0))
+    assert follow(chord, block=SAMPLE_RATE) == pytest.approx(follow(chord, block=997), abs=1e-6)
     voice = tone(CURVES["a vibrato"](seconds(2)))
     cents = follow(voice, block=SAMPLE_RATE)
     assert np.array_equal(cents, follow(voice, block=997))

@@ -21,6 +21,7 @@ from timbrel.audio.io import StreamResampler, Waveform
 RATE, HOP, FRAME = 22050, 256, 1024
 SHORTEST, LONGEST = 8, 400  # lags in samples: 2756 to 55 Hz
 CURVE_HZ = RATE / HOP
+PARTIALS_FRAME = 8192
 VOICED = 0.06  # YIN's aperiodicity of one voice: below; of chords and noise: above, mostly
 ALONE, ALONE_S = 0.55, 4.0  # share of what sounds, over so long, that is one voice where the voice is followed
 JUMP = 0.8  # semitones from a note's own to the next note
@@ -47,6 +48,7 @@ class StreamIntonation:
         self._pitch: list[NDArray] = []
         self._aperiodicity: list[NDArray] = []
         self._power: list[NDArray] = []
+        self._unheard = np.zeros(0, np.float32)  # of partials, so far
         self._tunings = np.zeros(TUNING_BINS)
 
     def push(self, block: Waveform) -> None:
@@ -58,6 +60,7 @@ class StreamIntonation:
         Where one voice sounds, the cents follow it; elsewhere they are the recording's tuning.
         """
         self._follow(np.append(self._resampler.finish()[0], np.zeros(FRAME // 2, np.float32)))
+        self._hear_partials(np.zeros(PARTIALS_FRAME // 2, np.float32))
         pitch, aperiodicity, power = (
             np.concatenate(parts or [np.zeros(0)]) for parts in (self._pitch, self._aperiodicity, self._power)
         )
@@ -67,6 +70,7 @@ class StreamIntonation:
         return cents if is_heard else np.zeros(len(cents))
 
     def _follow(self, samples: NDArray) -> None:
+        self._hear_partials(samples)
         samples = np.concatenate([self._rest, samples])
         count = max(0, (len(samples) - FRAME) // HOP + 1)
         self._rest = samples[count * HOP :]
@@ -77,7 +81,14 @@ class StreamIntonation:
             self._pitch.append(pitch)
             self._aperiodicity.append(aperiodicity)
             self._power.append(np.square(frames).mean(axis=1))
-            self._tunings += _partials(samples[first * HOP : last * HOP + FRAME])
+
+    def _hear_partials(self, samples: NDArray) -> None:
+        samples = np.concatenate([self._unheard, samples])
+        step = PARTIALS_FRAME // 2
+        count = max(0, (len(samples) - step) // step)
+        if count:
+            self._tunings += _partials(samples[: (count + 1) * step])
+        self._unheard = samples[count * step :]
 
 
 def yin(frames: NDArray) -> tuple[NDArray, NDArray]:
@@ -128,10 +139,8 @@ def _vertex(difference: torch.Tensor, lag: torch.Tensor) -> torch.Tensor:
 
 
 def _partials(samples: NDArray) -> NDArray:
-    """How strongly partials of samples [n] lie at each of 100 cents of a semitone: [TUNING_BINS]."""
-    size = 8192
-    if len(samples) < size:
-        samples = np.pad(samples, (0, size - len(samples)))
+    """How strongly partials of samples [n], a frame or more, lie at each of 100 cents of a semitone: [TUNING_BINS]."""
+    size = PARTIALS_FRAME
     x = torch.from_numpy(np.ascontiguousarray(samples, np.float32))
     spectrum = torch.stft(x, size, size // 2, window=torch.hann_window(size), center=False, return_complex=True)
     level = torch.log(spectrum.abs() + 1e-9)

@@ -36,8 +36,7 @@ class TransferSettings:
             instrument's range. Fractions move the tuning.
         seed: The same seed gives the same result; another seed gives another take, if a similar one.
         mix: How much of the new sound there is beside the source, which is in time with it: 0 is the source alone.
-        intonation: Keep the source's tuning, and the vibrato and the slides of a single voice. Without, most notes come
-            out steady and on the semitones.
+        intonation: Keep the source's tuning, and the vibrato of a single voice. Without, most notes come out steady.
         loop: The source is a loop: so is the result. It is in memory as a whole.
         limiter: Let a limiter hold back peaks that would clip, instead of a softer result.
 

@@ -79,7 +79,7 @@ def _budget(budget: Budget, space: str, parts: Mapping[str, Result]) -> str:
         f"how much. The judge never saw what painters train on; chance is {1 / len(names):.3f}. Means, ± half the "
         "bootstrap 95 % interval, over clips; accuracy and diversity over labels."
         + (f" Trained: {trained}." if trained else "")
-        + " A minute of movie at 512 x 512 takes {cpu_s:.0f} s of one core.".format(**minute)
+        + f" A minute of movie at 512 x 512 takes {minute['cpu_s']:.0f} s of one core, listening and ffmpeg apart."
     )
 
 

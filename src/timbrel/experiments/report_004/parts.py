@@ -227,7 +227,8 @@ def _controls(run: Run) -> Result:
     made = painted(run, "painted", run.model, list(run.clips()))
     true = run.true(2)
     return {
-        "true pictures": measured(run, run.true(1)),
+        "true pictures": measured(run, run.true(1))
+        | _told(run, true, run.clip_labels),  # the judge learnt from the first
         "shuffled music": measured(run, made, rng.permutation(count)),
         NO_MUSIC: measured(run, painted(run, NO_MUSIC, run.model, [None] * len(few)), few),
         "shuffled pixels": measured(run, np.stack([_shuffled(picture, rng) for picture in true])),
@@ -248,15 +249,22 @@ def measured(run: Run, pixels: NDArray[np.uint8], own: NDArray | None = None) ->
     vectors, seen = space.pictures(pixels), space.features(pixels)
     alike = similarity.evaluate(space.name, vectors, run.music, list(own), space.pictures(true), list(own))
     true_seen = space.features(true)
-    accuracies = picture_label.evaluate(run.judge, pixels, labels)
     giils = {label: similarity.label_margins(vectors, labels, label) for label in run.labels}
     return {
         **{name.partition("[")[0]: summary._asdict() for name, summary in alike.items()},
         "fid": fad.plain_distance(true_seen, seen) if len(seen) == len(true_seen) else None,
-        "accuracy": mean_interval(list(accuracies.values()))._asdict(),
         "diversity": diversity.evaluate(_by_label(true_seen, run.clip_labels), _by_label(seen, labels))._asdict(),
-        "accuracies": {NAMES[label]: share for label, share in accuracies.items()},
         "giils": {NAMES[label]: similarity.angle_score(values.mean()) for label, values in giils.items()},
+        **_told(run, pixels, labels),
+    }
+
+
+def _told(run: Run, pixels: NDArray[np.uint8], labels: Sequence[int]) -> Result:
+    """How many of the pictures [n, 128, 128, 3] the judge tells as their label."""
+    accuracies = picture_label.evaluate(run.judge, pixels, labels)
+    return {
+        "accuracy": mean_interval(list(accuracies.values()))._asdict(),
+        "accuracies": {NAMES[label]: share for label, share in accuracies.items()},
     }
 
 

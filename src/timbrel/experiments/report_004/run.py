@@ -38,7 +38,7 @@ def reproduce(
     Args:
         out: the folder; one that holds what was made with other settings is refused.
         quick: minutes, to see that it works.
-        budget: "gpu" trains for the report's 25 and 50 epochs, "cpu" for 5 each. By default "gpu" where CUDA is, else
+        budget: "gpu" trains for the report's 25 and 50 epochs, "cpu" for 2 each. By default "gpu" where CUDA is, else
             "cpu".
         data: a set of `timbrel data paint`, instead of one that is made.
         paintings: with STYLE/*.jpg, for the set that is made; without, it has the labels of procedural pictures alone.
