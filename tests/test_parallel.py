@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,6 +56,38 @@ def write_for_long(folder: Path, number: int) -> None:
         path.write_text("half")
         (folder / f"pid-{os.getpid()}").touch()
         time.sleep(300)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("NodeDiedError", r"its worker was lost 4 times \(NodeDiedError: .*the power went"),
+        ("ObjectLostError", r"the cluster failed \(ObjectLostError: .*the power went"),
+    ],
+)
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_cluster_says_why_it_failed_and_closes_what_it_opened(monkeypatch, kind, message, is_open):
+    ray = pytest.importorskip("ray")
+    failure = type(
+        kind, (getattr(ray.exceptions, kind),), {"__init__": lambda self: None, "__str__": lambda _: "the power went"}
+    )
+    closed: list[bool] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: is_open)
+    monkeypatch.setattr(ray, "init", lambda *_, **__: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: closed.append(True))
+    monkeypatch.setattr(ray, "put", lambda work: work)
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda do: SimpleNamespace(remote=lambda *_: "task"))
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1})
+    monkeypatch.setattr(ray, "wait", lambda tasks: (tasks, []))
+
+    def get(task):
+        raise failure
+
+    monkeypatch.setattr(ray, "get", get)
+    ((_, outcome),) = parallel.outcomes(call, [fail], cluster="auto", progress=False)
+    with pytest.raises(TimbrelError, match=message):
+        outcome.result()
+    assert closed == ([] if is_open else [True])
 
 
 @pytest.mark.parametrize("workers", [1, 2])

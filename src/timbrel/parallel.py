@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 import sys
+import textwrap
 import threading
 import time
 import traceback
@@ -73,7 +74,8 @@ def outcomes(
         unit, size: what the bar counts ("B" with prefixes), and how many units a job has.
         done: units that were done before.
         cluster: the address of a Ray cluster, or "auto" for the one that this machine belongs to, which does the work
-            in place of this machine's processes. A job whose node is lost is done again on another.
+            in place of this machine's processes. A job whose node is lost is done again on another. A connection to Ray
+            that the program has opened already is used in its place, and stays open.
 
     Raises:
         TimbrelError: a worker died; there is no such cluster.
@@ -163,7 +165,8 @@ def _in_workers(work: Callable[[Job], Answer], jobs: Sequence[Job], workers: int
 def _on_cluster(work: Callable[[Job], Answer], jobs: Sequence[Job], address: str) -> Outcomes[Job, Answer]:
     """As tasks of a Ray cluster, which has one process a processor and gives it task after task: what `work` keeps in
     memory, such as a model, is loaded once in each. Ray does a task of a lost process or node again."""
-    ray = _ray(address)
+    ray, is_ours = _ray(address)
+    lost = (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError)
     do, shared = ray.remote(num_cpus=1, max_retries=RETRIES)(_attempt), ray.put(work)
     waiting, running = deque(jobs), dict[Any, Job]()
     try:
@@ -175,30 +178,35 @@ def _on_cluster(work: Callable[[Job], Answer], jobs: Sequence[Job], address: str
             ((task,), _), outcome = ray.wait(list(running)), Future[Answer]()
             try:
                 answer, error = ray.get(task)
-            except ray.exceptions.RayError as lost:
-                answer, error = None, TimbrelError(f"its worker was lost {RETRIES + 1} times ({type(lost).__name__})")
+            except ray.exceptions.RayError as failure:
+                what = f"its worker was lost {RETRIES + 1} times" if isinstance(failure, lost) else "the cluster failed"
+                reason = textwrap.shorten(str(failure), 300)
+                answer, error = None, TimbrelError(f"{what} ({type(failure).__name__}: {reason})")
             if error is None:
                 outcome.set_result(answer)
             else:
                 outcome.set_exception(error)
             yield running.pop(task), outcome
     finally:
-        ray.shutdown()
+        if is_ours:
+            ray.shutdown()
 
 
-def _ray(address: str) -> Any:
-    """The package ray, connected to a cluster."""
+def _ray(address: str) -> tuple[Any, bool]:
+    """The package ray, connected to a cluster; whether the connection was made here, and not by who calls timbrel."""
     try:
         import ray
     except ImportError as error:
         raise MissingDependencyError(f"a cluster needs ray ({error}): pip install 'timbrel[ray]'") from error
+    if ray.is_initialized():
+        return ray, False
     try:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise TimbrelError(
             f"there is no Ray cluster at {address!r} ({error}); `ray start --head` makes one on this machine"
         ) from error
-    return ray
+    return ray, True
 
 
 def _attempt(work: Callable[[Any], Any], job: Any) -> tuple[Any, Exception | None]:

@@ -100,5 +100,7 @@ def test_wrong_clusters_are_said(album, tiny_model_folder, capsys, monkeypatch):
     monkeypatch.setattr("ray.init", refuse)
     assert transfer(album, tiny_model_folder, "out", "--ray", "127.0.0.1:1") == 2
     assert "there is no Ray cluster at '127.0.0.1:1' (nobody answers)" in capsys.readouterr().err
+    assert main(["data", "prepare", str(album), str(album / "out"), "--workers", "2", "--ray", "auto"]) == 2
+    assert "--workers and --ray are given" in capsys.readouterr().err
     assert main(["transfer", "-", "--to", "violin", "--ray", "auto"]) == 2
     assert "which a cluster cannot see" in capsys.readouterr().err

@@ -230,6 +230,8 @@ def prepare(
         workers: Processes at work.
         ray: Work on a Ray cluster, all of whose nodes see the two folders under the same names.
     """
+    if ray and workers:
+        raise InputError("--workers and --ray are given; expected one of them: a cluster has its own processes")
     from timbrel.data import prepare as module
 
     report = module.prepare(
