@@ -77,6 +77,11 @@ def test_wrong_answers_are_said(place):
         evaluate([write("anna"), write("anna")], folder)
     with pytest.raises(InputError, match=r"key\.json cannot be read"):
         evaluate([write("anna")], folder / "other")
+    whole = json.loads((folder / "key.json").read_text())
+    for key in ([1], {}, whole | {"trials": []}, whole | {"trials": [1]}, whole | {"systems": {"ours": "ours"}}):
+        (folder / "key.json").write_text(json.dumps(key))
+        with pytest.raises(InputError, match=r"key\.json cannot be read"):
+            evaluate([write("anna")], folder)
 
 
 def test_a_page_holds_a_test_that_cannot_break_out_of_it(place):

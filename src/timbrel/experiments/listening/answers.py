@@ -83,10 +83,14 @@ def remarks(results: Mapping[str, Any]) -> list[str]:
 def _key(folder: Path) -> dict[str, Any]:
     path = folder / "key.json"
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        key = dict(json.loads(path.read_text(encoding="utf-8")))
+        titles, sounds = dict(key["systems"]), [dict(trial["sounds"]) for trial in key["trials"]]
+        if not sounds or REFERENCE not in titles or any(sorted(of.values()) != sorted(titles) for of in sounds):
+            raise ValueError("trials and systems do not fit")
+        return {"test": key["test"], "systems": titles, "trials": [{"sounds": of} for of in sounds]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} cannot be read ({error}); expected the folder that `timbrel evaluate listen` made"
+            f"{path} cannot be read ({error!r}); expected the folder that `timbrel evaluate listen` made"
         ) from error
 
 
