@@ -20,6 +20,8 @@ folder, source, to, output = sys.argv[1:]
 model, tables = json.loads(Path(folder, "model.json").read_text()), np.load(Path(folder, "tables.npz"))
 mel, filters, window, factor = model["mel"], tables["filters"], tables["window"], model["factor"]
 rate, n_fft, hop, floor_db = mel["sample_rate"], mel["n_fft"], mel["hop_length"], mel["floor_db"]
+if model["sampling"]["steps"] != 1:
+    sys.exit(f"{folder} is sampled in {model['sampling']['steps']} steps; this example takes models of one step")
 scale = 2 / window.sum()  # a full-scale sine has magnitude 1
 
 
@@ -32,7 +34,9 @@ def read(path):
     samples, its_rate = soundfile.read(path, dtype="float32")
     mono = samples if samples.ndim == 1 else samples.mean(axis=1)
     mono = resample_poly(mono, rate, its_rate)
-    level = np.sqrt(np.square(mono).mean()) + 1e-9
+    level = np.sqrt(np.square(mono).mean()) if len(mono) else 0
+    if level < 1e-6:
+        sys.exit(f"{path} is silent; expected a recording with sound")
     return mono * 10 ** (model["level_db"] / 20) / level, level
 
 
@@ -55,6 +59,12 @@ def mel_db(spectrum):
     return (10 * np.log10(power.clip(10 ** (floor_db / 10))))[None, None].astype(np.float32)
 
 
+def pad_to(mel, frames):
+    """With silence after it, up to so many frames."""
+    missing = max(0, frames - mel.shape[-1])
+    return np.pad(mel, ((0, 0), (0, 0), (0, 0), (0, missing)), constant_values=floor_db)
+
+
 def invert(wanted_db, spectrum, length):
     """Griffin-Lim on the mel itself: every band gets the level that it lacks, starting from the source's spectrum."""
     power = np.where(wanted_db > floor_db, 10 ** (wanted_db / 10), 0)
@@ -68,16 +78,18 @@ def invert(wanted_db, spectrum, length):
 
 
 instruments = np.load(Path(folder, "instruments.npz"))
-tokens = instruments[to][None] if to in instruments else run("style", mel=mel_db(stft(read(to)[0][: 10 * rate])))
+if to in instruments:
+    tokens = instruments[to][None]
+else:
+    tokens = run("style", mel=pad_to(mel_db(stft(read(to)[0][: 10 * rate])), 4 * factor))
 samples, level = read(source)
 spectrum = stft(samples)
 heard = mel_db(spectrum)
 frames = heard.shape[-1]
-padded = np.pad(heard, ((0, 0), (0, 0), (0, 0), (0, -frames % factor)), constant_values=floor_db)
-content = run("encoder", mel=padded)
+content = run("encoder", mel=pad_to(heard, frames + -frames % factor))
 noise = np.random.default_rng(0).standard_normal(content.shape, np.float32)
 timesteps = np.array([len(tables["alphas_cumprod"]) - 1])  # pure noise: the model that ships needs one step
 latents = run("denoiser", noisy_latents=noise, timesteps=timesteps, content=content, tokens=tokens)
 result = invert(run("decoder", latents=latents)[0, 0, :, :frames], spectrum, len(samples))
-result *= level / np.sqrt(np.square(result).mean())
+result *= level / (np.sqrt(np.square(result).mean()) + 1e-9)
 soundfile.write(output, result / max(1, np.abs(result).max()), rate)

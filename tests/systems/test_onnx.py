@@ -2,7 +2,9 @@
 
 import ast
 import json
+import logging
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -34,9 +36,11 @@ def system():
 @pytest.fixture(scope="module")
 def exported(system, tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx") / "tiny"
+    level = logging.getLogger("torch.onnx._internal.exporter._registration").level
     differences = export_onnx(system, folder)
     assert set(differences) == {"encoder", "style", "denoiser", "decoder"}
     assert max(differences.values()) < TOLERANCE
+    assert logging.getLogger("torch.onnx._internal.exporter._registration").level == level
     return folder
 
 
@@ -72,6 +76,15 @@ def test_the_folder_has_what_a_program_needs(system, exported):
         "alphas_cumprod": (100,),
         "null_token": (16,),
     }
+
+
+def test_arrays_of_any_name_are_written(tmp_path):
+    tensors = {name: torch.full((2, 3), float(k)) for k, name in enumerate(("file", "allow_pickle", "alto flute"))}
+    exports._write_arrays(tmp_path / "a.npz", tensors)
+    arrays = np.load(tmp_path / "a.npz")
+    assert set(arrays) == set(tensors)
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(arrays[name], tensor)
 
 
 def test_what_exists_is_not_replaced(system, tmp_path):
@@ -115,3 +128,25 @@ def test_the_example_transfers_a_file_without_torch(exported, tmp_path, monkeypa
         results.append(result)
         assert np.sqrt(np.square(result).mean()) == pytest.approx(np.sqrt(np.square(source.mean(0)).mean()), rel=0.02)
     assert min(np.abs(results[0] - results[1]).max(), np.abs(results[0] - results[2]).max()) > 1e-3
+
+
+def example(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["", *map(str, words)])
+    runpy.run_path(str(EXAMPLE))
+
+
+def test_the_example_takes_a_short_clip_and_says_what_it_cannot_do(exported, tmp_path, monkeypatch):
+    tone, out = 0.1 * np.sin(np.arange(8000) / 6), tmp_path / "out.wav"
+    for name, samples in (("tone", tone), ("short", tone[:400]), ("silent", 0 * tone), ("empty", tone[:0])):
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16000, subtype="FLOAT")
+    example(monkeypatch, exported, tmp_path / "tone.wav", tmp_path / "short.wav", out)
+    assert np.isfinite(soundfile.read(out)[0]).all()
+    for name in ("silent", "empty"):
+        with pytest.raises(SystemExit, match=rf"{name}\.wav is silent"):
+            example(monkeypatch, exported, tmp_path / f"{name}.wav", "violin", out)
+    slow = tmp_path / "slow"
+    shutil.copytree(exported, slow)
+    model = json.loads((slow / "model.json").read_text()) | {"sampling": {"steps": 20, "guidance": 1.0}}
+    (slow / "model.json").write_text(json.dumps(model))
+    with pytest.raises(SystemExit, match="is sampled in 20 steps"):
+        example(monkeypatch, slow, tmp_path / "tone.wav", "violin", out)

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -147,8 +148,7 @@ def _require(*modules: str) -> None:
 
 def _export(path: Path, system: TransferSystem, graph: Graph) -> None:
     inputs = graph.inputs(LENGTHS[0])
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # no torchvision: so what
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_warnings_of("torch.onnx._internal.exporter._registration"):
         warnings.simplefilter("ignore")  # of the exporter about itself
         torch.onnx.export(
             _Whole(system, graph.function).eval(),
@@ -161,6 +161,18 @@ def _export(path: Path, system: TransferSystem, graph: Graph) -> None:
             external_data=False,
             verbose=False,
         )
+
+
+@contextmanager
+def _without_warnings_of(name: str) -> Iterator[None]:
+    """A logger says errors alone meanwhile: the exporter's warns where torchvision is missing, which is not needed."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _difference(path: Path, graph: Graph) -> float:
@@ -187,8 +199,11 @@ def _tables(system: TransferSystem) -> dict[str, Tensor]:
 
 
 def _write_arrays(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    np.savez(file := io.BytesIO(), **{name: tensor.float().numpy() for name, tensor in tensors.items()})  # type: ignore[arg-type]
-    path.write_bytes(file.getvalue())
+    """An .npz as numpy writes it, of any names: np.savez takes none that is called like an argument of its own."""
+    with ZipFile(path, "w") as archive:
+        for name, tensor in tensors.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, tensor.float().numpy(), allow_pickle=False)
 
 
 def _description(system: TransferSystem, differences: Mapping[str, float]) -> dict[str, Any]:
