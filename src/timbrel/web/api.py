@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ import gradio as gr
 from gradio import FileData
 
 from timbrel import AccompanySettings, DuetSettings, GenerateSettings, Method, PaintSettings, TransferSettings
-from timbrel.errors import TimbrelError
+from timbrel.errors import InputError
 from timbrel.web.jobs import Job, Jobs
 from timbrel.web.sounds import Take
 from timbrel.web.tasks import Studio
@@ -28,11 +29,11 @@ def add(studio: Studio, jobs: Jobs) -> None:
                 next(steps)
         except StopIteration as end:
             return end.value
-        except (TimbrelError, OSError) as error:
+        except Exception as error:
             raise gr.Error(studio.folder.told(error), print_exception=False) from error
 
     def stems(takes: list[Take]) -> list[FileData]:
-        return [_file(sound.path) for sound in takes[0].sounds if sound.title != "Source"]
+        return [_file(sound.path) for sound in takes[0].sounds if not sound.is_source]
 
     def instruments() -> list[str]:
         """The names that `sound` takes."""
@@ -50,20 +51,21 @@ def add(studio: Studio, jobs: Jobs) -> None:
         like_source: bool = True,
     ) -> FileData:
         """Plays `music` on the instrument `sound`, or with the sound of `clip`."""
-        target = Path(_path(clip)) if clip else sound
-        moved = transpose if transpose == "auto" else float(transpose)
-        settings = {"strength": strength, "transpose": moved, "mix": mix, "seed": seed, "loop": loop}
 
         def work(job: Job) -> Path:
-            checked = TransferSettings(**settings)  # type: ignore[arg-type]
-            return studio.transfer_file(job, _path(music), target, checked, like_source=like_source)[0]
+            target = Path(_path(clip)) if clip else _text("sound", sound)
+            moved: Any = _number(transpose)
+            settings = TransferSettings(strength=strength, transpose=moved, mix=mix, seed=seed, loop=loop)
+            return studio.transfer_file(job, _path(music), target, settings, like_source=like_source)[0]
 
         return _file(done(work))
 
     def duet(instruments: list[str], seconds: float = 10.0, split: int = 5, seed: int = 0) -> list[FileData]:
         """Music that instruments make up together: each alone, and the mix last."""
         return stems(
-            done(lambda job: studio.duet(job, instruments, DuetSettings(seconds=seconds, split=split, seed=seed)))
+            done(
+                lambda job: studio.duet(job, _names(instruments), DuetSettings(seconds=seconds, split=split, seed=seed))
+            )
         )
 
     def accompany(
@@ -73,20 +75,25 @@ def add(studio: Studio, jobs: Jobs) -> None:
 
         def work(job: Job) -> list[Take]:
             settings = AccompanySettings(level_db=level_db, seed=seed)
-            return studio.accompany(job, _path(voice), instruments, settings, Method(method))  # type: ignore[arg-type]
+            return studio.accompany(job, _path(voice), _names(instruments), settings, Method(method))  # type: ignore[arg-type]
 
         return stems(done(work))
 
     def generate(prompt: str, seconds: float = 10.0, seed: int = 0, loop: bool = False) -> FileData:
         """Sound from a text."""
-        made = done(lambda job: studio.generate(job, prompt, seconds, 1, loop, GenerateSettings(seed=seed)))
-        return stems(made)[0]
+
+        def work(job: Job) -> list[Take]:
+            return studio.generate(job, _text("prompt", prompt), seconds, 1, loop, GenerateSettings(seed=seed))
+
+        return stems(done(work))[0]
 
     def inpaint(music: FileData, start_s: float, end_s: float, prompt: str = "", seed: int = 0) -> FileData:
         """A part of a recording made anew."""
 
         def work(job: Job) -> list[Take]:
-            return studio.inpaint(job, _path(music), (start_s, end_s), prompt, GenerateSettings(seed=seed))
+            return studio.inpaint(
+                job, _path(music), (start_s, end_s), _text("prompt", prompt), GenerateSettings(seed=seed)
+            )
 
         return stems(done(work))[0]
 
@@ -94,7 +101,9 @@ def add(studio: Studio, jobs: Jobs) -> None:
         """A recording that goes on from its end, or begins earlier."""
 
         def work(job: Job) -> list[Take]:
-            return studio.extend(job, _path(music), seconds, prompt, before, GenerateSettings(seed=seed))
+            return studio.extend(
+                job, _path(music), seconds, _text("prompt", prompt), before, GenerateSettings(seed=seed)
+            )
 
         return stems(done(work))[0]
 
@@ -112,7 +121,29 @@ def add(studio: Studio, jobs: Jobs) -> None:
 
 def _path(file: Any) -> str:
     """Of an upload, as a client names it; `Folder.uploaded` checks it before it is opened."""
-    return str(file["path"] if isinstance(file, dict) else file.path)
+    path = file.get("path") if isinstance(file, dict) else getattr(file, "path", None)
+    if not isinstance(path, str):
+        raise InputError(f"{file!r:.100} is no upload; expected an object with the path that /upload answers with")
+    return path
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{name} is {value!r:.100}; expected a text")
+    return value
+
+
+def _names(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise InputError(f"instruments is {value!r:.100}; expected a list of names")
+    return value
+
+
+def _number(value: Any) -> Any:
+    """Of its text too; another value is left as it is, for the settings to refuse."""
+    with suppress(TypeError, ValueError):
+        return float(value)
+    return value
 
 
 def _file(path: Path) -> FileData:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from timbrel import AccompanySettings, DuetSettings, GenerateSettings, Method, P
 from timbrel.errors import TimbrelError
 from timbrel.metrics import notes
 from timbrel.web import player
-from timbrel.web.jobs import Job, Jobs, Stopped
+from timbrel.web.jobs import Job, Jobs, Status, Stopped
 from timbrel.web.sounds import Take
-from timbrel.web.tasks import MOST_TAKES, PIANO, SOURCE, Studio
+from timbrel.web.tasks import MOST_TAKES, PIANO, Studio
 
 INSTRUMENT, RECORDING = "An instrument", "A recording"
 TRANSPOSE: list[Any] = [("Automatic, by octaves", "auto"), ("As it is", 0)] + [
@@ -85,21 +86,26 @@ class Panel:
                 return
             yield {go: gr.update(interactive=False), self.stop: gr.update(visible=True), self.packed: ""}
             after: Update = {self.status: ""}
-            steps = self.jobs.run(f"{request.session_hash} {self.name}", lambda job: work(job, *given))
             try:
-                while True:
-                    yield {self.status: player.progress(next(steps))}
-            except StopIteration as end:
-                after |= show(end.value) if show else self._shown(end.value, values[-1])
+                steps = self.jobs.run(f"{request.session_hash} {self.name}", lambda job: work(job, *given))
+                made = yield from self._progress(steps)
+                after |= show(made) if show else self._shown(made, values[-1])
             except Stopped:
                 after = {self.status: player.hint("Stopped.")}
-            except (TimbrelError, OSError) as error:
+            except Exception as error:
                 after = {self.status: player.error(self.studio.folder.told(error))}
-            finally:
-                steps.close()
             yield after | {go: gr.update(interactive=True), self.stop: gr.update(visible=False)}
 
         go.click(handler, [*inputs, *taken], [go, *self._parts, *others], concurrency_limit=None, **QUIET)
+
+    def _progress(self, steps: Generator[Status, None, Any]) -> Generator[Update, None, Any]:
+        with closing(steps):
+            while True:
+                try:
+                    status = next(steps)
+                except StopIteration as end:
+                    return end.value
+                yield {self.status: player.progress(status)}
 
     def _shown(self, made: list[Take], earlier: list[Take]) -> Update:
         takes = [*earlier, *made]
@@ -373,7 +379,7 @@ def _inpaint(studio: Studio, jobs: Jobs) -> None:
         if not music:
             return player.empty("Choose a recording, then drag over its spectrogram where it is bad.")
         try:
-            sound = studio.folder.sound(studio.folder.uploaded(music), SOURCE)
+            sound = studio.folder.source(studio.folder.uploaded(music))
         except TimbrelError as error:
             return player.error(studio.folder.told(error))
         return player.player(Take("recording", (sound,)), select=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from string import ascii_uppercase
 from urllib.parse import quote
 
 from timbrel.web.jobs import Status
@@ -35,6 +36,14 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
+def letter(k: int) -> str:
+    """
+    >>> letter(0), letter(25), letter(26)
+    ('A', 'Z', '27')
+    """
+    return ascii_uppercase[k] if k < len(ascii_uppercase) else str(k + 1)
+
+
 def link(path: Path, text: str, *, primary: bool = False) -> str:
     kind = "tb-link tb-primary" if primary else "tb-link"
     return f'<a class="{kind}" href="{url(path)}" download="{escape(path.name)}">{escape(text)}</a>'
@@ -48,13 +57,13 @@ def player(take: Take, *, select: bool = False) -> str:
         select: a part of the first can be chosen by dragging over it.
     """
     lanes = [
-        _lane(sound, gain, letter, heard=k == len(take.sounds) - 1, select=select and k == 0)
-        for k, (sound, gain, letter) in enumerate(zip(take.sounds, gains(take.sounds), "ABCDEFGH", strict=False))
+        _lane(sound, gain, letter(k), heard=k == len(take.sounds) - 1, select=select and k == 0)
+        for k, (sound, gain) in enumerate(zip(take.sounds, gains(take.sounds), strict=True))
     ]
     several = len(lanes) > 1
     switch = '<button type="button" class="tb-switch" aria-keyshortcuts="b">Compare <kbd>B</kbd></button>'
     hint = "equally loud" if several else ""
-    made = [sound for sound in take.sounds if sound.title != "Source"]
+    made = [sound for sound in take.sounds if not sound.is_source]
     links = "".join(link(sound.path, sound.path.name, primary=True) for sound in made)
     notes = "".join(f"<p class='tb-note'>{escape(note)}</p>" for note in take.notes)
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import secrets
@@ -12,8 +13,8 @@ import time
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from dataclasses import dataclass, field, replace
+from itertools import chain, count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Sound:
         duration_s: its length.
         rms: of what sounds.
         picture: path of its spectrogram.
+        is_source: it is what the others were made from.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Sound:
     duration_s: float
     rms: float
     picture: Path
+    is_source: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Take:
     @property
     def name(self) -> str:
         """Of its zip, without the suffix."""
-        return self.sounds[-1].path.stem if len(self.sounds) < 3 else self.label
+        return self.sounds[-1].path.stem if len(self.sounds) < 3 else shortened(self.label, 200)
 
 
 class Folder:
@@ -112,7 +115,10 @@ class Folder:
         return file
 
     def told(self, error: BaseException) -> str:
-        """What an error says, without the places of the server's files."""
+        """What an error says, without the places of the server's files. A fault of the program goes to the log."""
+        if not isinstance(error, TimbrelError | OSError):
+            logging.getLogger(__name__).error("a fault", exc_info=error)
+            return "It failed by a fault of the program; the log of the server says more."
         return re.sub(re.escape(str(self.place)) + r"/(?:results/)?[0-9a-f]+/", "", str(error))
 
     def sound(self, path: Path, title: str) -> Sound:
@@ -130,25 +136,53 @@ class Folder:
         draw(recording, picture)
         return Sound(path, title, samples / recording.sample_rate, rms, picture)
 
+    def source(self, path: Path) -> Sound:
+        """`sound` of what others are made from."""
+        return replace(self.sound(path, "Source"), is_source=True)
+
     def zip(self, take: Take) -> Path:
         """Sounds, what is heard as MIDI where basic-pitch is installed, a picture and the settings, in one file."""
         path = self.new(f"{take.name}.zip")
         with zipfile.ZipFile(path, "w") as file:
-            for sound in take.sounds:
-                file.write(sound.path, sound.path.name)
-            made = take.sounds[-1]
-            file.write(made.picture, f"{made.path.stem}.png")
+            names = numbered(sound.path.name for sound in take.sounds)
+            for sound, name in zip(take.sounds, names, strict=True):
+                file.write(sound.path, name)
+            made, stem = take.sounds[-1], Path(names[-1]).stem
+            file.write(made.picture, f"{stem}.png")
             if (midi := transcription(made)) is not None:
-                file.writestr(f"{made.path.stem}.mid", midi)
+                file.writestr(f"{stem}.mid", midi)
             file.writestr("settings.json", json.dumps(take.settings, indent=2) + "\n")
         return path
 
-    def zip_files(self, name: str, paths: Iterable[Path]) -> Path:
+    def zip_files(self, name: str, paths: Sequence[Path]) -> Path:
         path = self.new(name)
         with zipfile.ZipFile(path, "w") as file:
-            for one in paths:
-                file.write(one, one.name)
+            for one, entry in zip(paths, numbered(one.name for one in paths), strict=True):
+                file.write(one, entry)
         return path
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """File names of which no two are equal.
+
+    >>> numbered(["a.wav", "b.wav", "a.wav", "a-2.wav"])
+    ['a.wav', 'b.wav', 'a-2.wav', 'a-2-2.wav']
+    """
+    made: list[str] = []
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        others = (f"{stem}-{k}{suffix}" for k in count(2))
+        made.append(next(one for one in chain([name], others) if one not in made))
+    return made
+
+
+def shortened(name: str, most_bytes: int) -> str:
+    """The start of a file's name, that has so many bytes at most.
+
+    >>> shortened("müde", 2), shortened("müde", 3)
+    ('m', 'mü')
+    """
+    return name.encode(errors="ignore")[:most_bytes].decode(errors="ignore")
 
 
 def sweep(place: Path, *, older_than_s: float = DAY_S) -> None:

@@ -24,18 +24,18 @@ from timbrel import (
     TransferPipeline,
     TransferSettings,
 )
-from timbrel.errors import InputError, TimbrelError
+from timbrel.errors import InputError
 from timbrel.instruments import INSTRUMENTS, nearest, spelled
 from timbrel.pipelines.movie import movie
 from timbrel.pipelines.settings import check_whole
 from timbrel.systems.listing import single_models
 from timbrel.web.jobs import Job, Stopped
-from timbrel.web.sounds import Folder, Take
+from timbrel.web.sounds import Folder, Take, shortened
 
 PIANO = Path(__file__).with_name("piano.ogg")
 CLIP = "clip"  # what the style tokens of an upload are called
 MOST_TAKES, MOST_FILES = 8, 100
-SOURCE, RESULT = "Source", "Result"
+RESULT = "Result"
 
 
 class Studio:
@@ -53,7 +53,7 @@ class Studio:
         self._generator = lru_cache(maxsize=1)(GeneratePipeline.load)
         self._band = lru_cache(maxsize=2)(DuetPipeline.load)
         self._clip_tokens = lru_cache(maxsize=64)(lambda path: self.pipe().style_tokens(path))
-        self.example = lru_cache(maxsize=None)(self._example)
+        self._examples: dict[str, Path] = {}
 
     # transfer ---------------------------------------------------------------------------------------------------------
 
@@ -81,14 +81,14 @@ class Studio:
             ranged = isinstance(sound, Path) or target in INSTRUMENTS  # that of an instrument of one's own is not known
             clip = sound if isinstance(sound, Path) else target
             settings = replace(settings, transpose=self.pipe().find_transposition(source, clip) if ranged else 0)
-        output = self.folder.new(f"{source.stem[:100]}-{name}.wav")
+        output = self.folder.new(f"{shortened(source.stem, 100)}-{name}.wav")
         pipe.transfer_file(source, output, to=target, like_source=like_source, progress=job.progress, settings=settings)
         return output, settings
 
     def transfer(self, job: Job, music: str, sound: Path | str, settings: TransferSettings, takes: int) -> list[Take]:
         """Takes, each with its own seed, beside their source."""
         takes = check_whole("takes", takes, 1, MOST_TAKES)
-        source, made = self.folder.sound(self.folder.uploaded(music), SOURCE), []
+        source, made = self.folder.source(self.folder.uploaded(music)), []
         for k in range(takes):
             job.begin(k, takes, f"take {k + 1} of {takes}" if takes > 1 else "")
             one = replace(settings, seed=settings.seed + k)
@@ -111,7 +111,7 @@ class Studio:
                 rows.append((Path(file).name, self.transfer_file(job, file, sound, settings)[0]))
             except Stopped:
                 raise
-            except (TimbrelError, OSError) as error:
+            except Exception as error:
                 rows.append((Path(file).name, self.folder.told(error)))
         made = [path for _, path in rows if isinstance(path, Path)]
         name = sound.stem if isinstance(sound, Path) else sound
@@ -122,7 +122,7 @@ class Studio:
         pipe = self.pipe()
         if isinstance(sound, Path):
             clip = self.folder.uploaded(sound)
-            return TransferPipeline(pipe.model, {CLIP: self._clip_tokens(clip)}), CLIP, clip.stem[:60]
+            return TransferPipeline(pipe.model, {CLIP: self._clip_tokens(clip)}), CLIP, shortened(clip.stem, 60)
         if name := spelled(sound, pipe.instruments):
             return pipe, name, name
         meant = nearest(sound, pipe.instruments)
@@ -131,8 +131,14 @@ class Studio:
             f"{', '.join(pipe.instruments)}"
         )
 
+    def example(self, instrument: str) -> Path:
+        """A phrase that an instrument plays, made when it is first wanted, and again after a day (`sweep`)."""
+        path = self._examples.get(instrument)
+        if path is None or not path.exists():
+            path = self._examples[instrument] = self._example(instrument)
+        return path
+
     def _example(self, instrument: str) -> Path:
-        """A phrase that an instrument plays, made when it is first wanted."""
         waveform, rate = timbrel.read_audio(PIANO)
         pipe, target, name = self._target(instrument)
         output = self.folder.new(f"{name}.ogg")
@@ -162,12 +168,18 @@ class Studio:
     ) -> list[Take]:
         source = self.folder.uploaded(voice)
         self._check_names(instruments, self.players() if method.method == "cross" else self.instruments)
-        folder = self.folder.new(f"{source.stem}-with-{'-'.join(instruments)}")
+        folder = self.folder.new(shortened(f"{shortened(source.stem, 100)}-with-{'-'.join(instruments)}", 200))
         band = AccompanyPipeline.load(instruments, method)
         paths = band.accompany_file(source, folder, progress=job.progress, settings=settings)
-        about = self._about("accompany", voice=source.name, instruments=list(instruments), settings=asdict(settings))
+        about = self._about(
+            "accompany",
+            voice=source.name,
+            instruments=list(instruments),
+            method=method.method,
+            settings=asdict(settings),
+        )
         made = [self.folder.sound(path, name.capitalize()) for name, path in paths.items()]
-        sounds = (self.folder.sound(source, SOURCE), *made)
+        sounds = (self.folder.source(source), *made)
         return [Take(f"{', '.join(instruments)}, seed {settings.seed}", sounds, about, tuple(job.warnings))]
 
     def _check_names(self, names: Sequence[str], known: Sequence[str]) -> None:
@@ -185,7 +197,8 @@ class Studio:
         )
         results = []
         for seed, audio in zip(count(settings.seed), made, strict=False):
-            about = self._about("generate", prompt=prompt, seconds=seconds, loop=loop, settings=asdict(settings))
+            used = asdict(replace(settings, seed=seed))
+            about = self._about("generate", prompt=prompt, seconds=seconds, loop=loop, settings=used)
             sound = self.folder.sound(self._saved(audio, f"{_words(prompt)}-{seed}.wav"), RESULT)
             results.append(Take(f"{prompt.strip()}, seed {seed}", (sound,), about, tuple(job.warnings)))
         return results
@@ -219,8 +232,8 @@ class Studio:
         settings: GenerateSettings,
     ) -> list[Take]:
         source = self.folder.uploaded(music)
-        made = self._saved(work(source), f"{source.stem[:100]}-{ending}.wav")
-        sounds = self.folder.sound(source, SOURCE), self.folder.sound(made, RESULT)
+        made = self._saved(work(source), f"{shortened(source.stem, 100)}-{ending}.wav")
+        sounds = self.folder.source(source), self.folder.sound(made, RESULT)
         about = self._about(ending, music=source.name, **about, settings=asdict(settings))
         return [Take(f"{ending}, seed {settings.seed}", sounds, about, tuple(job.warnings))]
 
@@ -236,13 +249,13 @@ class Studio:
         pictures = check_whole("pictures", pictures, 1, MOST_TAKES)
         for k, picture in enumerate(self._painter().pictures(source, num_pictures=pictures, settings=settings)):
             job.progress(k + 1, pictures)
-            paths.append(self.folder.new(f"{source.stem[:100]}-{settings.seed + k}.png"))
+            paths.append(self.folder.new(f"{shortened(source.stem, 100)}-{settings.seed + k}.png"))
             picture.save(paths[-1])
         return paths
 
     def movie(self, job: Job, music: str, settings: PaintSettings) -> Path:
         source = self.folder.uploaded(music)
-        path = self.folder.new(f"{source.stem[:100]}.mp4")
+        path = self.folder.new(f"{shortened(source.stem, 100)}.mp4")
         movie(self._painter(), source, path, progress=job.progress, settings=settings)
         return path
 
@@ -258,7 +271,7 @@ class Studio:
 
     def _forget(self) -> None:
         self.pipe.cache_clear()
-        self.example.cache_clear()
+        self._examples.clear()
 
     def _about(self, task: str, **about: Any) -> dict[str, Any]:
         return {"timbrel": timbrel.__version__, "task": task, "model": self.model or "default", **about}
