@@ -1,6 +1,7 @@
 """The interface for programs, and what it refuses."""
 
 import json
+import sys
 
 import pytest
 import soundfile
@@ -58,10 +59,26 @@ def test_a_sound_is_a_name_and_no_path(server, clips, song):
     assert "did you mean" in call(server, "transfer", music=song, sound="voilin")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"transpose": "abc"}, "transpose is 'abc'; expected -36 to 36, or 'auto'"),
+        ({"sound": 5}, "sound is 5; expected the name of an instrument"),
+        ({"music": None}, "None is no upload"),
+        ({"seed": "x"}, "seed is 'x'; expected a whole number"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(server, song, wrong, message):
+    said = call(server, "transfer", **{"music": song, "sound": "violin", **wrong})
+    assert json.loads(said.split("data: ")[1])["error"].startswith(message)
+
+
 def test_nothing_is_fetched_from_elsewhere(server, clips):
     address = f"{server.url}/favicon.ico".replace("127.0.0.1", "localhost")
     for meta in ({}, UPLOADED):
-        assert call(server, "transfer", music={"path": address, **meta}, sound="violin").startswith("event: error")
+        said = call(server, "transfer", music={"path": address, **meta}, sound="violin")
+        assert said.startswith("event: error")
+        assert ("is an address; expected an upload" if meta else "is no upload") in said
     assert httpx.get(f"{server.url}/gradio_api/file={address}").status_code == 403
     assert httpx.get(f"{server.url}/gradio_api/file={clips.song}").status_code == 403
     assert httpx.get(server.url, headers={"Host": "elsewhere.example"}).status_code == 400
@@ -73,3 +90,13 @@ def test_others_are_let_in_by_a_password_only(flags, capsys, monkeypatch):
     monkeypatch.delenv("TIMBREL_PASSWORD", raising=False)
     assert main(["web", *flags]) == 2
     assert "there is no password" in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_start_leaves_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert main(["web", "--no-browser"]) == 2
+    assert "gradio is not installed" in capsys.readouterr().err
+    assert list((tmp_path / "timbrel" / "web").iterdir()) == []

@@ -101,3 +101,19 @@ def test_a_zip_has_the_settings_too(folder):
         assert {"song-violin.wav", "song-violin.png", "settings.json"} <= set(file.namelist())
         assert b'"seed": 4' in file.read("settings.json")
     assert isinstance(sound, Sound)
+
+
+def test_a_zip_keeps_files_of_one_name(folder):
+    import zipfile
+
+    paths = [tone(folder.new("song-violin.wav"), 1, amplitude) for amplitude in (0.1, 0.2)]
+    take = Take("violin", tuple(folder.sound(path, "") for path in paths))
+    for packed in (folder.zip_files("violin.zip", paths), folder.zip(take)):
+        with zipfile.ZipFile(packed) as file:
+            assert file.read("song-violin.wav") == paths[0].read_bytes()
+            assert file.read("song-violin-2.wav") == paths[1].read_bytes()
+
+
+def test_a_fault_of_the_program_goes_to_the_log_and_not_to_the_visitor(folder, caplog):
+    assert "the log of the server says more" in folder.told(KeyError("secret"))
+    assert "secret" in caplog.text

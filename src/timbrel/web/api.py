@@ -53,7 +53,7 @@ def add(studio: Studio, jobs: Jobs) -> None:
         """Plays `music` on the instrument `sound`, or with the sound of `clip`."""
 
         def work(job: Job) -> Path:
-            target = Path(_path(clip)) if clip else _text("sound", sound)
+            target = Path(_path(clip)) if clip else _name(sound)
             moved: Any = _number(transpose)
             settings = TransferSettings(strength=strength, transpose=moved, mix=mix, seed=seed, loop=loop)
             return studio.transfer_file(job, _path(music), target, settings, like_source=like_source)[0]
@@ -62,11 +62,11 @@ def add(studio: Studio, jobs: Jobs) -> None:
 
     def duet(instruments: list[str], seconds: float = 10.0, split: int = 5, seed: int = 0) -> list[FileData]:
         """Music that instruments make up together: each alone, and the mix last."""
-        return stems(
-            done(
-                lambda job: studio.duet(job, _names(instruments), DuetSettings(seconds=seconds, split=split, seed=seed))
-            )
-        )
+
+        def work(job: Job) -> list[Take]:
+            return studio.duet(job, _names(instruments), DuetSettings(seconds=seconds, split=split, seed=seed))
+
+        return stems(done(work))
 
     def accompany(
         voice: FileData, instruments: list[str], level_db: float = -6.0, seed: int = 0, method: str = "default"
@@ -81,19 +81,14 @@ def add(studio: Studio, jobs: Jobs) -> None:
 
     def generate(prompt: str, seconds: float = 10.0, seed: int = 0, loop: bool = False) -> FileData:
         """Sound from a text."""
-
-        def work(job: Job) -> list[Take]:
-            return studio.generate(job, _text("prompt", prompt), seconds, 1, loop, GenerateSettings(seed=seed))
-
-        return stems(done(work))[0]
+        made = done(lambda job: studio.generate(job, prompt, seconds, 1, loop, GenerateSettings(seed=seed)))
+        return stems(made)[0]
 
     def inpaint(music: FileData, start_s: float, end_s: float, prompt: str = "", seed: int = 0) -> FileData:
         """A part of a recording made anew."""
 
         def work(job: Job) -> list[Take]:
-            return studio.inpaint(
-                job, _path(music), (start_s, end_s), _text("prompt", prompt), GenerateSettings(seed=seed)
-            )
+            return studio.inpaint(job, _path(music), (start_s, end_s), prompt, GenerateSettings(seed=seed))
 
         return stems(done(work))[0]
 
@@ -101,9 +96,7 @@ def add(studio: Studio, jobs: Jobs) -> None:
         """A recording that goes on from its end, or begins earlier."""
 
         def work(job: Job) -> list[Take]:
-            return studio.extend(
-                job, _path(music), seconds, _text("prompt", prompt), before, GenerateSettings(seed=seed)
-            )
+            return studio.extend(job, _path(music), seconds, prompt, before, GenerateSettings(seed=seed))
 
         return stems(done(work))[0]
 
@@ -127,9 +120,9 @@ def _path(file: Any) -> str:
     return path
 
 
-def _text(name: str, value: Any) -> str:
+def _name(value: Any) -> str:
     if not isinstance(value, str):
-        raise InputError(f"{name} is {value!r:.100}; expected a text")
+        raise InputError(f"sound is {value!r:.100}; expected the name of an instrument")
     return value
 
 

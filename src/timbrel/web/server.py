@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,68 +58,72 @@ def serve(
             f"{what} lets others in, and there is no password; give one: TIMBREL_PASSWORD=... timbrel web {what}"
         )
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    place = _place()
-    os.environ["GRADIO_TEMP_DIR"] = str(place)
-    try:
-        import gradio as gr
-    except ImportError as error:
-        raise MissingDependencyError("gradio is not installed: pip install 'timbrel[web]'") from error
-    from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    with _place() as place:
+        os.environ["GRADIO_TEMP_DIR"] = str(place)
+        try:
+            import gradio as gr
+        except ImportError as error:
+            raise MissingDependencyError("gradio is not installed: pip install 'timbrel[web]'") from error
+        from starlette.middleware import Middleware
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from timbrel.web import api, page
-    from timbrel.web.jobs import Jobs
-    from timbrel.web.sounds import Folder, sweep_hourly
-    from timbrel.web.tasks import PIANO, Studio
+        from timbrel.web import api, page
+        from timbrel.web.jobs import Jobs
+        from timbrel.web.sounds import Folder, sweep_hourly
+        from timbrel.web.tasks import PIANO, Studio
 
-    _refuse_other_machines()
-    sweep_hourly(place.parent)
-    jobs, studio = Jobs(processors()), Studio(Folder(place, most_minutes), model)
-    studio.pipe()
-    blocks = gr.Blocks(title="timbrel", analytics_enabled=False) if api_only else page.build(studio, jobs)
-    with blocks:
-        api.add(studio, jobs)
-    middleware = [Middleware(OwnFilesOnly)]
-    if host in LOCAL and not share:  # no other name leads here: a page elsewhere cannot make one that does
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"]))
-    _, address, public = blocks.queue(default_concurrency_limit=None).launch(
-        server_name=host,
-        server_port=port or None,
-        share=share,
-        auth=(USER, password) if password else None,
-        inbrowser=browser and not api_only,
-        quiet=True,
-        prevent_thread_lock=True,
-        max_file_size=f"{most_megabytes}mb",
-        favicon_path=HERE / "favicon.svg",
-        footer_links=[],
-        run_history=False,
-        allowed_paths=[str(PIANO)],
-        ssr_mode=False,
-        pwa=False,
-        enable_monitoring=False,
-        app_kwargs={"middleware": middleware},
-        theme=_theme(),
-        css_paths=[HERE / "page.css"],
-        head=f"<script>{(HERE / 'page.js').read_text()}</script>",
-    )
-    print(f"{' and '.join(filter(None, [address, public]))}   (Ctrl-C ends it)", flush=True)
-    try:
-        while True:
-            time.sleep(3600)
-    finally:
-        jobs.stop("")
-        blocks.close(verbose=False)
-        shutil.rmtree(place, ignore_errors=True)
+        _refuse_other_machines()
+        sweep_hourly(place.parent)
+        jobs, studio = Jobs(processors()), Studio(Folder(place, most_minutes), model)
+        studio.pipe()
+        blocks = gr.Blocks(title="timbrel", analytics_enabled=False) if api_only else page.build(studio, jobs)
+        with blocks:
+            api.add(studio, jobs)
+        middleware = [Middleware(OwnFilesOnly)]
+        if host in LOCAL and not share:  # no other name leads here: a page elsewhere cannot make one that does
+            middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"]))
+        _, address, public = blocks.queue(default_concurrency_limit=None).launch(
+            server_name=host,
+            server_port=port or None,
+            share=share,
+            auth=(USER, password) if password else None,
+            inbrowser=browser and not api_only,
+            quiet=True,
+            prevent_thread_lock=True,
+            max_file_size=f"{most_megabytes}mb",
+            favicon_path=HERE / "favicon.svg",
+            footer_links=[],
+            run_history=False,
+            allowed_paths=[str(PIANO)],
+            ssr_mode=False,
+            pwa=False,
+            enable_monitoring=False,
+            app_kwargs={"middleware": middleware},
+            theme=_theme(),
+            css_paths=[HERE / "page.css"],
+            head=f"<script>{(HERE / 'page.js').read_text()}</script>",
+        )
+        print(f"{' and '.join(filter(None, [address, public]))}   (Ctrl-C ends it)", flush=True)
+        try:
+            while True:
+                time.sleep(3600)
+        finally:
+            jobs.stop("")
+            blocks.close(verbose=False)
 
 
-def _place() -> Path:
-    """A new folder for this server's files, that nobody else may read, beside those of others."""
+@contextmanager
+def _place() -> Iterator[Path]:
+    """A new folder for this server's files, that nobody else may read, beside those of others; removed at the end."""
     from platformdirs import user_cache_path
 
     parent = user_cache_path("timbrel", appauthor=False) / "web"
     parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Path(tempfile.mkdtemp(prefix="server-", dir=parent))
+    place = Path(tempfile.mkdtemp(prefix="server-", dir=parent))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _theme() -> Any:
@@ -140,10 +145,16 @@ def _refuse_other_machines() -> None:
     import gradio as gr
     from gradio import processing_utils
 
-    async def refuse(url: str, *_: Any) -> str:
+    async def refuse(url: str, *_: Any, **__: Any) -> str:
         raise gr.Error(f"{url!r:.100} is an address; expected an upload", print_exception=False)
 
-    processing_utils.async_ssrf_protected_download = refuse  # type: ignore[assignment]
+    for name in ("async_ssrf_protected_download", "async_ssrf_protected_get"):
+        if not hasattr(processing_utils, name):
+            raise MissingDependencyError(
+                f"gradio {gr.__version__} has no {name}, through which addresses are refused: install the version "
+                "that constraints.txt names"
+            )
+        setattr(processing_utils, name, refuse)
 
 
 Message = MutableMapping[str, Any]

@@ -81,7 +81,7 @@ class Studio:
             ranged = isinstance(sound, Path) or target in INSTRUMENTS  # that of an instrument of one's own is not known
             clip = sound if isinstance(sound, Path) else target
             settings = replace(settings, transpose=self.pipe().find_transposition(source, clip) if ranged else 0)
-        output = self.folder.new(f"{shortened(source.stem, 100)}-{name}.wav")
+        output = self.folder.new(f"{shortened(source.stem, 100)}-{shortened(name, 100)}.wav")
         pipe.transfer_file(source, output, to=target, like_source=like_source, progress=job.progress, settings=settings)
         return output, settings
 
