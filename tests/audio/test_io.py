@@ -289,6 +289,15 @@ def test_wavs_that_are_joined_are_said(tmp_path):
         assert sounds_until(tmp_path / "two.wav")[0] == 1
 
 
+def test_a_byte_behind_a_wav_is_no_joined_file(tmp_path, recwarn):
+    soundfile.write(tmp_path / "a.wav", tone(1, 44100).T, 44100)
+    encode(tmp_path / "a.wav", tmp_path / "b.wav", "-c:a", "wmav2")  # which libsndfile cannot read
+    with (tmp_path / "b.wav").open("ab") as file:
+        file.write(b"\0")
+    assert sounds_until(tmp_path / "b.wav")[0] == pytest.approx(1, abs=0.1)
+    assert not recwarn
+
+
 def test_tags_behind_the_sound_are_no_sound(tmp_path, recwarn):
     io.write_audio(tmp_path / "a.mp3", tone(1, 44100), 44100)
     with (tmp_path / "a.mp3").open("ab") as file:
@@ -374,15 +383,25 @@ def test_a_surround_wav_names_its_channels(tmp_path, channels, mask):
     assert io.read_audio(tmp_path / "a.wav")[0].shape == (channels, 22050)
 
 
-@pytest.mark.parametrize("suffix", ["wav", "m4a"])
-def test_speakers_that_a_source_names_stay(tmp_path, suffix):
-    io.write_audio(tmp_path / "a.wav", np.tile(tone(1, 4800, 48000)[:1], (3, 1)), 48000)
-    named = encode(tmp_path / "a.wav", tmp_path / f"b.{suffix}", "-af", "channelmap=channel_layout=2.1")
+@pytest.mark.parametrize(
+    ("name", "layout", "mask"),
+    [
+        ("b.wav", "2.1", 0xB),
+        ("b.m4a", "2.1", 0xB),
+        ("b.mka", "quad(side)", 0x603),
+        ("b.mka", "7.1(wide)", 0xFF),
+    ],
+)
+def test_speakers_that_a_source_names_stay(tmp_path, name, layout, mask):
+    channels = mask.bit_count()
+    io.write_audio(tmp_path / "a.wav", np.tile(tone(1, 4800, 48000)[:1], (channels, 1)), 48000)
+    codec = ["-c:a", "flac"] if name == "b.mka" else []
+    named = encode(tmp_path / "a.wav", tmp_path / name, "-af", f"channelmap=channel_layout={layout}", *codec)
     with io.open_audio(named) as reader:
         metadata = reader.metadata()
-    with io.AudioWriter(tmp_path / "c.wav", 48000, 3, metadata=metadata) as writer:
-        writer.write(np.zeros((3, 100), "f4"))
-    assert struct.unpack_from("<I", (tmp_path / "c.wav").read_bytes(), 40)[0] == 0xB
+    with io.AudioWriter(tmp_path / "c.wav", 48000, channels, metadata=metadata) as writer:
+        writer.write(np.zeros((channels, 100), "f4"))
+    assert struct.unpack_from("<I", (tmp_path / "c.wav").read_bytes(), 40)[0] == mask
 
 
 @pytest.mark.parametrize(

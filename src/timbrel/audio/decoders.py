@@ -36,7 +36,9 @@ _ALONE = ["-protocol_whitelist", "file", "-format_whitelist", ",".join(FORMATS)]
 LATEST_S = 600.0  # that a video's sound may begin after its pictures: silence costs a header nothing
 _SAME_TAGS = ("title", "artist", "album", "comment", "genre", "copyright", "date")
 _TAGS = {name: name for name in _SAME_TAGS} | {"track": "tracknumber"}  # ffmpeg's names -> libsndfile's
-_SPEAKERS = {"2.1": 0x00B, "4.0": 0x107, "5.0(side)": 0x607, "5.1(side)": 0x60F}  # of ffmpeg's names
+_SPEAKERS = {"2.1": 0x00B, "4.0": 0x107, "quad(side)": 0x603, "5.0(side)": 0x607, "5.1(side)": 0x60F}
+_SPEAKERS |= {"7.1(wide)": 0x0FF}  # of ffmpeg's names
+TAIL = 4096  # bytes that may follow the sound: tags, padding
 _VORBIS_ORDER = {  # where WAV's channels are among Vorbis's and Opus's of as many
     3: (0, 2, 1),
     5: (0, 2, 1, 3, 4),
@@ -116,7 +118,7 @@ def open_sndfile(path: Path) -> Sndfile | None:
     try:
         sound = _ForwardOnly(file)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix that soundfile takes for headerless
-        if rest := _bytes_beyond_chunks(file):
+        if (rest := _bytes_beyond_chunks(file)) >= TAIL:
             warn(f"{path}: {rest} bytes follow the recording in it, as where files are joined; they are not read")
         file.close()
         return None

@@ -21,7 +21,7 @@ import soundfile
 import soxr
 
 from timbrel import files
-from timbrel.audio.decoders import Ffmpeg, Sndfile, open_sndfile, to_vorbis_order
+from timbrel.audio.decoders import TAIL, Ffmpeg, Sndfile, open_sndfile, to_vorbis_order
 from timbrel.audio.metadata import Metadata, append_chunks, read_metadata
 from timbrel.errors import AudioError, InputError, warn
 
@@ -53,7 +53,6 @@ FLOATS = ("FLOAT", "DOUBLE")  # samples that may be beyond full scale
 _WIDTHS = {"PCM_U8": 1, "PCM_S8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # bytes
 _SPEAKERS = {3: 0x7, 4: 0x33, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63F}  # of so many channels, as WAVEFORMATEXTENSIBLE has
 _MASK_PLACE = 40  # bytes, in what libsndfile writes
-_TAIL = 4096  # bytes that may follow the sound: tags, padding
 _REST_S = 0.25  # more sound than the header says is shorter: a decoder's own padding
 _FREE_S, _LEAST_BYTES_S = 600, 8  # what a file may last whatever its size, and what a second more takes at least
 _READ_FRAMES = 4096  # a broken FLAC loses the whole read in which it breaks, so reads are small
@@ -160,7 +159,7 @@ class AudioReader:
     def _has_more(self, left: int, *, is_damaged: bool = False) -> bool:
         """Whether sound follows, in so many bytes, where the header says that it ends (joined files, wrapped sizes), or
         where the file is damaged."""
-        if left < _TAIL and not is_damaged:
+        if left < TAIL and not is_damaged:
             return False
         at, decoder = self._position, self._go_on_with_ffmpeg()
         rest = round(_REST_S * self.sample_rate)
