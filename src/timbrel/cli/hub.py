@@ -9,8 +9,6 @@ from tyro.conf import Positional, arg
 
 Repository = Annotated[str, Positional, arg(metavar="USER/NAME")]
 
-License = Annotated[str | None, arg(name="license", metavar="ID", help_behavior_hint="(default: the card's)")]
-
 
 def push(
     model: Annotated[str, Positional, arg(metavar="MODEL")],

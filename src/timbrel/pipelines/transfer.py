@@ -312,7 +312,8 @@ def transfer(source: Source, to: Source, *, model: str | os.PathLike[str] | None
         source: a path, or an array [channels, samples] with `sample_rate=`.
         to: an instrument's name, or a clip: a path or an array.
         model: a shipped name or a folder; None is the shipped transfer model.
-        **options: as `TransferPipeline` takes them: strength, steps, guidance, transpose, seed, sample_rate.
+        **options: as `TransferPipeline` takes them: strength, steps, guidance, transpose, seed, mix, intonation,
+            loop, limiter; and sample_rate.
     """
     return load(model)(source, to, **options)
 
