@@ -95,7 +95,7 @@ def push(folder: str | Path, repository: str, *, licence: str | None = None, pri
         The repository's address.
 
     Raises:
-        InputError: a name of another form; no licence is known.
+        InputError: a name of another form; no licence is known; the card's front matter cannot be read.
         ModelError: the folder is no model; or the hub refuses it.
         MissingDependencyError: the extra [hub] is not installed.
     """

@@ -78,7 +78,8 @@ def test_wrong_answers_are_said(place):
     with pytest.raises(InputError, match=r"key\.json cannot be read"):
         evaluate([write("anna")], folder / "other")
     whole = json.loads((folder / "key.json").read_text())
-    for key in ([1], {}, whole | {"trials": []}, whole | {"trials": [1]}, whole | {"systems": {"ours": "ours"}}):
+    keys: list[object] = [[1], {}, *(whole | {"trials": trials} for trials in ([], [1]))]
+    for key in [*keys, whole | {"systems": {"ours": "ours"}}]:
         (folder / "key.json").write_text(json.dumps(key))
         with pytest.raises(InputError, match=r"key\.json cannot be read"):
             evaluate([write("anna")], folder)
