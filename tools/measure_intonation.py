@@ -28,10 +28,10 @@ from timbrel.experiments.page import Table
 from timbrel.experiments.real import VIBRATO_CENTS
 from timbrel.files import write_text
 from timbrel.metrics import intonation
+from timbrel.metrics.heard import FOUR as TARGETS
 from timbrel.metrics.spectral import prepare
 from timbrel.pipelines.transfer import TransferPipeline, load
 
-TARGETS = ("piano", "guitar", "harp", "violin")
 PLAYED_BY = 73  # General MIDI's flute
 DURATION_S = 8.0
 RATE = 44100

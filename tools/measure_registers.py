@@ -21,11 +21,11 @@ from timbrel.data.scores import Note
 from timbrel.experiments.page import Table
 from timbrel.files import write_text
 from timbrel.metrics import notes
+from timbrel.metrics.heard import FOUR as TARGETS
 from timbrel.metrics.spectral import prepare
 from timbrel.pipelines.transfer import TransferPipeline, load
 
 REGISTERS = {"middle": (55, 88), "below G3": (36, 54), "above E6": (88, 103)}
-TARGETS = ("piano", "guitar", "harp", "violin")
 DURATION_S = 10.0
 RATE = 44100
 

@@ -21,6 +21,7 @@ from timbrel.audio.io import StreamResampler, Waveform
 RATE, HOP, FRAME = 22050, 256, 1024
 SHORTEST, LONGEST = 8, 400  # lags in samples: 2756 to 55 Hz
 CURVE_HZ = RATE / HOP
+AT_ONCE = 2048  # frames
 PARTIALS_FRAME = 8192
 VOICED = 0.06  # YIN's aperiodicity of one voice: below; of chords and noise: above, mostly
 ALONE, ALONE_S = 0.55, 4.0  # share of what sounds, over so long, that is one voice where the voice is followed
@@ -61,9 +62,7 @@ class StreamIntonation:
         """
         self._follow(np.append(self._resampler.finish()[0], np.zeros(FRAME // 2, np.float32)))
         self._hear_partials(np.zeros(PARTIALS_FRAME // 2, np.float32))
-        pitch, aperiodicity, power = (
-            np.concatenate(parts or [np.zeros(0)]) for parts in (self._pitch, self._aperiodicity, self._power)
-        )
+        pitch, aperiodicity, power = map(np.concatenate, (self._pitch, self._aperiodicity, self._power))
         voice = _voice(pitch, aperiodicity, power)
         cents = _away(voice, _tuning(voice, self._tunings))
         is_heard = len(cents) > SHORTEST_NOTE and np.abs(cents).max() > LEAST_CENTS
@@ -74,9 +73,9 @@ class StreamIntonation:
         samples = np.concatenate([self._rest, samples])
         count = max(0, (len(samples) - FRAME) // HOP + 1)
         self._rest = samples[count * HOP :]
-        for first in range(0, count, 2048):
-            last = min(count, first + 2048)
-            frames = np.lib.stride_tricks.sliding_window_view(samples[first * HOP :], FRAME)[::HOP][: last - first]
+        for first in range(0, count, AT_ONCE):
+            part = samples[first * HOP :][: (AT_ONCE - 1) * HOP + FRAME]
+            frames = np.lib.stride_tricks.sliding_window_view(part, FRAME)[::HOP]
             pitch, aperiodicity = yin(frames)
             self._pitch.append(pitch)
             self._aperiodicity.append(aperiodicity)
@@ -163,7 +162,7 @@ def _tuning(voice: NDArray, strengths: NDArray) -> float:
         mean = np.exp(2j * np.pi * pitches).mean()
         return float(np.angle(mean) * 100 / (2 * np.pi)) if abs(mean) > 0.2 else 0.0
     smooth = convolve1d(strengths, np.hanning(2 * TUNING_WIDTH + 1), mode="wrap")
-    if smooth.max(initial=0) <= CLEAR_PEAK * smooth.mean():
+    if smooth.max() <= CLEAR_PEAK * smooth.mean():
         return 0.0
     best = int(smooth.argmax())
     near = np.arange(-TUNING_WIDTH, TUNING_WIDTH + 1)
@@ -174,7 +173,7 @@ def _tuning(voice: NDArray, strengths: NDArray) -> float:
 
 def _voice(pitch: NDArray, aperiodicity: NDArray, power: NDArray) -> NDArray:
     """Pitch [frames] where one voice sounds, NaN elsewhere."""
-    sounding = power > max(SILENCE * power.mean() if len(power) else 0, 1e-10)
+    sounding = power > max(SILENCE * power.mean(), 1e-10)
     voiced = sounding & (aperiodicity < VOICED)
     near = round(ALONE_S * CURVE_HZ)
     alone = uniform_filter1d(voiced.astype(float), near) > ALONE * uniform_filter1d(sounding.astype(float), near)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from timbrel.audio.io import Waveform
     from timbrel.audio.mel import MelConfig
-    from timbrel.audio.waveform import Audio
     from timbrel.systems.generate import GenerateSystem
 
 DEFAULTS = GenerateFlags()
@@ -99,7 +98,7 @@ def generate(
             _make_folder(path.parent)
             take.save(path, overwrite=overwrite)
             if picture:
-                panels.append((path.name, _mel(take, pipe.model.mel)))
+                panels.append((path.name, _mel(take.waveform, take.sample_rate, pipe.model.mel)))
     if picture:
         from timbrel.audio.plot import draw_mels
 
@@ -210,7 +209,8 @@ def _change(
     begin = time.monotonic()
     with open_audio(song) as reader:
         rate, channels = reader.sample_rate, reader.channels
-    path, (picture, shown_s) = output or Path(f"{song.stem}-{verb}ed.wav"), drawn
+    path = output or Path(f"{song.stem}-{verb}ed.wav")
+    picture, shown_s = drawn
     check_output(path, overwrite=overwrite, inputs=[song], sample_rate=rate, channels=channels)
     if picture:
         check_output(picture, overwrite=overwrite, inputs=[song, path], suffixes=[".png"])
@@ -219,24 +219,12 @@ def _change(
         made = getattr(pipe, verb)(song, where, text or "", settings=settings, progress=progress, **options)
         made.save(path, overwrite=overwrite)
     if picture:
-        start_s = max(0.0, shown_s % made.duration_s - LEAD_S)
-        recordings = {song.name: read_audio(song), path.name: (made.waveform, made.sample_rate)}
-        panels = [(name, _part(recording, start_s, pipe.model.mel)) for name, recording in recordings.items()]
+        start = round(max(0.0, shown_s % made.duration_s - LEAD_S) * rate)
+        shown = slice(start, start + round(SHOWN_S * rate))
+        waveforms = {song.name: read_audio(song)[0], path.name: made.waveform}
+        panels = [(name, _mel(waveform[:, shown], rate, pipe.model.mel)) for name, waveform in waveforms.items()]
         draw_mels(picture, panels, pipe.model.mel, overwrite=overwrite)
     print(f"{song} -> {path} ({time.monotonic() - begin:.1f} s)")
-
-
-def _part(recording: tuple[Waveform, int], start_s: float, mel: MelConfig) -> Tensor:
-    """What a picture shows of a recording and its rate, from a moment on: a mel [n_mels, frames]."""
-    import torch
-
-    from timbrel.audio.io import resample
-    from timbrel.audio.mel import mel_spectrogram
-
-    waveform, rate = recording
-    start = round(start_s * rate)
-    shown = resample(waveform[:, start : start + round(SHOWN_S * rate)], rate, mel.sample_rate)
-    return mel_spectrogram(torch.from_numpy(shown.mean(axis=0))[None, None], mel)[0, 0]
 
 
 def _wording(name: str, model: GenerateSystem) -> str:
@@ -268,10 +256,12 @@ def _make_folder(folder: Path) -> None:
         raise InputError(f"the folder {folder} cannot be made ({error.strerror}); name another") from error
 
 
-def _mel(take: Audio, mel: MelConfig) -> Tensor:
-    """[n_mels, frames] in dB."""
+def _mel(waveform: Waveform, rate: int, mel: MelConfig) -> Tensor:
+    """[channels, samples] at any rate -> [n_mels, frames] in dB."""
     import torch
 
+    from timbrel.audio.io import resample
     from timbrel.audio.mel import mel_spectrogram
 
-    return mel_spectrogram(torch.from_numpy(take.waveform)[None], mel)[0, 0]
+    mono = resample(waveform, rate, mel.sample_rate).mean(axis=0)
+    return mel_spectrogram(torch.from_numpy(mono)[None, None], mel)[0, 0]
