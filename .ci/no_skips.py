@@ -1,4 +1,4 @@
-"""A pytest plugin for CI: a skip is a failure, unless the test is marked `gpu` or `weights`."""
+"""A pytest plugin for CI: a skip is a failure, unless the test is marked `gpu`, `weights` or `cluster`."""
 
 from collections.abc import Generator
 
@@ -15,7 +15,7 @@ def _refuse(report: Report) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Report, Report]:
     report = yield
-    excused = any(item.get_closest_marker(name) for name in ("gpu", "weights"))
+    excused = any(item.get_closest_marker(name) for name in ("gpu", "weights", "cluster"))
     if report.skipped and not excused and not hasattr(report, "wasxfail"):
         _refuse(report)
     return report
