@@ -53,12 +53,21 @@ CPU = Budget(
     validation_share=0.1,
     takes=3,
     batch_size=16,
-    generator_steps=3000,
-    squares_steps=3000,
+    generator_steps=2000,
+    squares_steps=2000,
     codec_steps=400,
     codec_windows=96,
+    checkpoints=6,
+    square_widths=(24, 48, 64, 96),
+)
+GPU = dataclasses.replace(
+    CPU,
+    name="gpu",
+    batch_size=64,
     checkpoints=10,
     square_widths=(32, 64, 96, 128),
+    generator_steps=25000,
+    squares_steps=25000,
+    codec_steps=25000,
 )
-GPU = dataclasses.replace(CPU, name="gpu", batch_size=64, generator_steps=25000, squares_steps=25000, codec_steps=25000)
 """The report trains for 25,000 steps."""
