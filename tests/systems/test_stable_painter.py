@@ -10,27 +10,13 @@ from timbrel.data.paint.procedural import draw_picture
 from timbrel.data.paint.store import save_music, save_pictures
 from timbrel.errors import InputError, ModelError
 from timbrel.pipelines.picture import PaintPipeline
-from timbrel.systems.ears import EARS, load_ear
+from timbrel.systems.ears import load_ear
 from timbrel.systems.stable_painter import load_stable_painter, new_stable_painter, save_stable_painter
 from timbrel.training.loop import fit
 from timbrel.training.picture import PictureStage
 from timbrel.training.recipes import PICTURE_RECIPES, find_recipe
 
 pytest.importorskip("diffusers")
-
-
-@pytest.fixture(scope="module")
-def tiny_ast(tmp_path_factory):
-    """An AST of random weights, as transformers saves it: windows of half a second."""
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    config = transformers.ASTConfig(
-        hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8, max_length=50, num_mel_bins=32
-    )
-    folder = tmp_path_factory.mktemp("ast")
-    transformers.ASTModel(config).save_pretrained(folder)
-    transformers.ASTFeatureExtractor(num_mel_bins=32, max_length=50).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -115,29 +101,7 @@ def test_pictures_of_another_size_are_refused(data, tiny_stable_diffusion):
         PictureStage.prepare(PICTURE_RECIPES["experiment-1"], data, init_from=str(tiny_stable_diffusion))
 
 
-def test_ast_gives_three_layers_side_by_side_over_time(tiny_ast):
-    ear = load_ear("ast", str(tiny_ast))
-    features = ear.hear(torch.from_numpy(song(2.0, ear.sample_rate)))
-    assert (ear.width, features.shape[1]) == (24, 24)
-    assert 4 * 3 <= len(features) <= 4 * 5  # four windows of half a second
-    assert len(ear.hear(torch.randn(60 * ear.sample_rate))) == 248
-
-
-def test_claps_tower_and_ours_hear(tiny_clap):
-    for kind, source in (("clap", str(tiny_clap)), ("timbrel-features", ""), ("musicnn", "")):
-        ear = load_ear(kind, source)
-        features = ear.hear(torch.from_numpy(song(4.0, ear.sample_rate)))
-        assert features.shape[1] == ear.width
-        assert torch.isfinite(features).all()
-
-
 def test_what_is_missing_is_said(painter, tmp_path):
-    with pytest.raises(InputError, match="'beats' is left out"):
-        load_ear("beats")
-    with pytest.raises(InputError, match=f"'ear' is unknown; expected one of {', '.join(EARS)}"):
-        load_ear("ear")
-    with pytest.raises(ModelError, match="cannot be read as AST"):
-        load_ear("ast", str(tmp_path))
     save_stable_painter(tmp_path, painter, whole=False)
     settings = json.loads((tmp_path / "timbrel.json").read_text())
     for name, value, message in (

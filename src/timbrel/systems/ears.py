@@ -8,6 +8,7 @@ moments than the report's 248 are averaged down to that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from timbrel.audio.mel import mel_spectrogram
-from timbrel.audio.musicnn import SAMPLE_RATE, moments
+from timbrel.audio.musicnn import SAMPLE_RATE, full_scale, moments
 from timbrel.errors import InputError
 from timbrel.models.musicnn import Musicnn
 from timbrel.systems.alone import FeaturesSystem
@@ -30,7 +31,7 @@ PIECE_S = 3.0  # of our own features
 
 
 class Ear(nn.Module):
-    """`hear(waveform [samples] at sample_rate) -> features [moments, width]`; its networks are frozen.
+    """An audio encoder, whose networks are frozen.
 
     Attributes:
         kind: of `EARS`.
@@ -45,13 +46,42 @@ class Ear(nn.Module):
         super().__init__()
         self.source = source
 
-    def windows(self, waveform: Tensor, seconds: float) -> Tensor:
-        """Music [samples] -> its whole windows [n, samples]; what is shorter is repeated."""
-        length = round(seconds * self.sample_rate)
-        whole = waveform.repeat(-(-length // len(waveform)))
-        return whole[: len(whole) // length * length].view(-1, length)
-
+    @torch.inference_mode()
     def hear(self, waveform: Tensor) -> Tensor:
+        """Music [samples] at `sample_rate`, at any level -> features [moments, width].
+
+        Raises:
+            InputError: no samples.
+        """
+        return self._hear(full_scale(waveform))
+
+    def _hear(self, waveform: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _windows(self, waveform: Tensor, seconds: float) -> Tensor:
+        """All of the music [samples] in windows [n, samples]: the last ends where the music does, and overlaps the one
+        before. What is shorter than a window is repeated."""
+        length = round(seconds * self.sample_rate)
+        if len(waveform) < length:
+            return waveform.repeat(-(-length // len(waveform)))[None, :length]
+        windows = waveform.unfold(0, length, length)
+        return torch.cat([windows, waveform[None, -length:]]) if len(waveform) % length else windows
+
+
+class WindowEar(Ear):
+    """Hears a window at a time, each of many moments; of the whole music at most `MOST_MOMENTS`."""
+
+    window_s: float
+
+    def _hear(self, waveform: Tensor) -> Tensor:
+        windows = self._windows(waveform, self.window_s)
+        heard, length = [self._window(window) for window in windows], windows.shape[1]
+        if len(heard) > 1 and (rest := len(waveform) % length):  # the window before has the others
+            heard[-1] = heard[-1][-math.ceil(rest / length * len(heard[-1])) :]
+        return _at_most(torch.cat(heard))
+
+    def _window(self, window: Tensor) -> Tensor:
+        """A window [samples] -> its moments [n, width]."""
         raise NotImplementedError
 
 
@@ -66,8 +96,7 @@ class MusicnnEar(Ear):
         super().__init__(source)
         self.network = load_system("picture", PictureSystem).audio
 
-    @torch.inference_mode()
-    def hear(self, waveform: Tensor) -> Tensor:
+    def _hear(self, waveform: Tensor) -> Tensor:
         return self.network.hidden(moments(waveform))
 
 
@@ -82,12 +111,11 @@ class FeaturesEar(Ear):
         self.network, self.mel = system.features, system.mel
         self.sample_rate, self.width = system.mel.sample_rate, system.features.config.embedding
 
-    @torch.inference_mode()
-    def hear(self, waveform: Tensor) -> Tensor:
-        return self.network.embed(mel_spectrogram(self.windows(waveform, PIECE_S)[:, None], self.mel))
+    def _hear(self, waveform: Tensor) -> Tensor:
+        return self.network.embed(mel_spectrogram(self._windows(waveform, PIECE_S)[:, None], self.mel))
 
 
-class ASTEar(Ear):
+class ASTEar(WindowEar):
     """The Audio Spectrogram Transformer (Gong et al. 2021, arXiv 2104.01778) through transformers: windows of 10 s."""
 
     kind = "ast"
@@ -96,23 +124,20 @@ class ASTEar(Ear):
         super().__init__(source or "MIT/ast-finetuned-audioset-10-10-0.4593")
         self.network, self.extractor = from_transformers(self.source, "ASTModel", "ASTFeatureExtractor", kind="AST")
         self.network.eval().requires_grad_(False)
-        self.sample_rate = int(self.extractor.sampling_rate)
-        self.width = len(LAYERS) * self.network.config.hidden_size
-
-    @torch.inference_mode()
-    def hear(self, waveform: Tensor) -> Tensor:
         config = self.network.config
-        rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
-        heard = []
-        for window in self.windows(waveform, config.max_length / 100):  # frames of 10 ms
-            inputs = self.extractor(window.numpy(), sampling_rate=self.sample_rate, return_tensors="pt")
-            states = self.network(**inputs, output_hidden_states=True).hidden_states
-            chosen = [states[round(share * (len(states) - 1))][0, 2:] for share in LAYERS]  # two tokens stand before
-            heard.append(torch.cat([state.unflatten(0, (rows, -1)).mean(0) for state in chosen], dim=1))
-        return _at_most(torch.cat(heard))
+        self.sample_rate = int(self.extractor.sampling_rate)
+        self.window_s = config.max_length / 100  # frames of 10 ms
+        self.width = len(LAYERS) * config.hidden_size
+        self.rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+
+    def _window(self, window: Tensor) -> Tensor:
+        inputs = self.extractor(window.numpy(), sampling_rate=self.sample_rate, return_tensors="pt")
+        states = self.network(**inputs, output_hidden_states=True).hidden_states
+        chosen = [states[round(share * (len(states) - 1))][0, 2:] for share in LAYERS]  # two tokens stand before
+        return torch.cat([state.unflatten(0, (self.rows, -1)).mean(0) for state in chosen], dim=1)
 
 
-class ClapEar(Ear):
+class ClapEar(WindowEar):
     """CLAP's audio tower (Wu et al. 2023, arXiv 2211.06687) through transformers: windows of 10 s."""
 
     kind = "clap"
@@ -124,17 +149,14 @@ class ClapEar(Ear):
         )
         self.network.eval().requires_grad_(False)
         self.sample_rate = int(self.extractor.sampling_rate)
+        self.window_s = self.extractor.nb_max_samples / self.sample_rate
         self.width = int(self.network.config.hidden_size)
 
-    @torch.inference_mode()
-    def hear(self, waveform: Tensor) -> Tensor:
-        heard = []
-        for window in self.windows(waveform, self.extractor.nb_max_samples / self.sample_rate):
-            inputs = self.extractor(window.numpy(), sampling_rate=self.sample_rate, return_tensors="pt")
-            longer = torch.zeros(1, 1, dtype=torch.bool)  # "fused" models hear a longer window at random
-            state = self.network(input_features=inputs["input_features"], is_longer=longer).last_hidden_state
-            heard.append(state[0].mean(1).T)  # [width, frequencies, moments]
-        return _at_most(torch.cat(heard))
+    def _window(self, window: Tensor) -> Tensor:
+        inputs = self.extractor(window.numpy(), sampling_rate=self.sample_rate, return_tensors="pt")
+        longer = torch.zeros(1, 1, dtype=torch.bool)  # "fused" models hear a longer window at random
+        state = self.network(input_features=inputs["input_features"], is_longer=longer).last_hidden_state
+        return state[0].mean(1).T  # of [width, frequencies, moments]
 
 
 EARS: dict[str, Callable[[str], Ear]] = {ear.kind: ear for ear in (MusicnnEar, FeaturesEar, ASTEar, ClapEar)}

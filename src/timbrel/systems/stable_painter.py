@@ -124,7 +124,7 @@ class StablePainter(PictureSystem):
         return super().networks() | {"text": self.text.network}
 
     def hear(self, waveform: Tensor) -> Tensor:
-        return self.audio.hear(waveform / waveform.abs().max().clamp_min(1e-4))
+        return self.audio.hear(waveform)
 
     def condition(self, prompt: str, features: Tensor | None) -> Text:
         device = self.denoiser.null_token.device
