@@ -28,7 +28,8 @@ def reproduce(
     Args:
         out: the folder; one that holds what was made with other settings is refused.
         quick: minutes, on computed sounds, to see that it works.
-        budget: "gpu" trains for the report's 25,000 steps, "cpu" for 2,000. By default "gpu" where CUDA is, else "cpu".
+        budget: "gpu" trains for the report's 25,000 steps, "cpu" ours for 2,000 and the report's kind for 1,000. By
+            default "gpu" where CUDA is, else "cpu".
         data: a mel store of labelled sounds instead of one that is made.
         workers: processes that make sounds; by default one a core.
 
