@@ -167,6 +167,32 @@ def test_what_is_no_model_is_not_kept(hub, tiny_model_folder, tmp_path):
     assert not (tmp_path / "back").exists()
 
 
+def test_a_large_model_is_not_begun(hub, tiny_model_folder, tmp_path):
+    root, _ = hub
+    model_hub.push(tiny_model_folder, "anna/tiny", licence="mit")
+    (root / "anna/tiny/more.safetensors").write_bytes(bytes(2_000_000))
+    with pytest.raises(ModelError, match=r"anna/tiny has 2\.\d+ MB; expected at most 1\. .* --most-megabytes 3"):
+        model_hub.pull("anna/tiny", tmp_path / "back", most_megabytes=1)
+    cached = [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.stat().st_size > 1000]
+    assert not cached
+    model_hub.pull("anna/tiny", tmp_path / "back", most_megabytes=3)
+
+
+def test_a_network_from_elsewhere_is_named_by_the_user(hub, tiny_generator, tmp_path):
+    root, _ = hub
+    model_hub.push(tiny_generator, "anna/rain", licence="mit")
+    config = json.loads((root / "anna/rain/config.json").read_text())
+    config["text"] = {"class": "clip", "source": "mallory/clip", "width": 16}
+    (root / "anna/rain/config.json").write_text(json.dumps(config))
+    for load in (lambda: model_hub.pull("anna/rain", tmp_path / "back"), lambda: resolve("hf:anna/rain")):
+        with pytest.raises(InputError, match="takes its part 'text' from 'mallory/clip', which its author chose"):
+            load()
+    with pytest.raises(
+        ModelError, match=r"anna/rain/text\.safetensors"
+    ):  # past that, and the words' weights do not fit
+        model_hub.pull("anna/rain", tmp_path / "back", sources=["mallory/clip"])
+
+
 def test_wrong_values_are_said(tiny_model_folder, tmp_path):
     with pytest.raises(InputError, match="says no licence; give one"):
         model_hub.push(tiny_model_folder, "anna/tiny")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import pytest
 import soundfile
@@ -15,15 +16,26 @@ UPLOADED = {"meta": {"_type": "gradio.FileData"}}
 
 def call(server, name, **values):
     """As curl does it: the event that a call ends with."""
-    event = httpx.post(f"{server.url}/gradio_api/call/v2/{name}", json=values, timeout=60).json()["event_id"]
+    return outcome(server, name, begin(server, name, **values))
+
+
+def begin(server, name, **values):
+    return httpx.post(f"{server.url}/gradio_api/call/v2/{name}", json=values, timeout=60).json()["event_id"]
+
+
+def outcome(server, name, event):
     return httpx.get(f"{server.url}/gradio_api/call/{name}/{event}", timeout=60).text
+
+
+def uploaded(server, clip):
+    with clip.open("rb") as file:
+        [path] = httpx.post(f"{server.url}/gradio_api/upload", files={"files": file}, timeout=60).json()
+    return {"path": path, **UPLOADED}
 
 
 @pytest.fixture
 def song(server, clips):
-    with clips.song.open("rb") as file:
-        [path] = httpx.post(f"{server.url}/gradio_api/upload", files={"files": file}, timeout=60).json()
-    return {"path": path, **UPLOADED}
+    return uploaded(server, clips.song)
 
 
 def test_a_result_drops_back_onto_its_track(server, clips):
@@ -42,6 +54,27 @@ def test_curl_uploads_calls_and_fetches(server, song):
     [made] = json.loads(said.split("data: ")[1])
     assert httpx.get(made["url"]).content[:4] == b"RIFF"
     assert "piano" in call(server, "instruments")
+
+
+def test_a_call_is_stopped(server, clips):
+    long = {"music": uploaded(server, clips.long), "sound": "violin", "strength": 0.5}
+    running, waiting = begin(server, "transfer", **long), begin(server, "transfer", **long)
+    for event in (waiting, running):
+        assert json.loads(call(server, "stop", event_id=event).split("data: ")[1]) == [True]
+        assert outcome(server, "transfer", event).startswith('event: error\ndata: {"error": "stopped"')
+    assert json.loads(call(server, "stop", event_id=running).split("data: ")[1]) == [False], "it has ended"
+
+
+def test_gradios_client_stops_a_call(server, clips):
+    client = pytest.importorskip("gradio_client")
+    calls = client.Client(server.url, verbose=False)
+    job = calls.submit(client.handle_file(clips.long), sound="piano", api_name="/transfer")
+    while not job.communicator.event_id or job.status().code.value != "PROCESSING":
+        time.sleep(0.05)
+    assert job.cancel()
+    after = call(server, "transfer", music=uploaded(server, clips.song), sound="violin")
+    assert after.startswith("event: complete")
+    assert not list((server.home / "cache").rglob("long-piano.wav")), "on the one processor it would have ended before"
 
 
 @pytest.mark.parametrize("meta", [{}, UPLOADED])

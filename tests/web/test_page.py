@@ -108,7 +108,7 @@ def test_errors_are_the_apis_own_and_no_end(visit, clips):
     page.get_by_role("button", name="Clear").first.click()
     put(page, clips.endless)
     transfer(page)
-    alert.filter(has_text="endless.wav is 5 minutes long; expected at most 4").wait_for()
+    alert.filter(has_text="endless.wav lasts at least 5 minutes; expected at most 4").wait_for()
 
 
 def test_a_gap_is_chosen_by_dragging(visit, clips):

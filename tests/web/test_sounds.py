@@ -9,6 +9,7 @@ from PIL import Image
 
 from timbrel.audio.io import write_audio
 from timbrel.errors import AudioError, InputError
+from timbrel.web import sounds as module
 from timbrel.web.sounds import COLUMNS, DAY_S, Folder, Sound, Take, gains, midi, sweep
 
 
@@ -31,8 +32,24 @@ def test_an_upload_is_a_file_of_the_folder_and_no_longer_than_it_may_be(folder, 
     for path in (outside, folder.place / "link.wav", folder.place / ".." / "outside.wav", folder.place, "song.wav"):
         with pytest.raises(InputError, match="is no upload"):
             folder.uploaded(path)
-    with pytest.raises(InputError, match=r"long.wav is 0 minutes long; expected at most 0.1"):
+    with pytest.raises(InputError, match=r"long.wav lasts at least 0.12 minutes; expected at most 0.1"):
         folder.uploaded(tone(folder.new("long.wav"), 7))
+
+
+@pytest.mark.parametrize("header", [None, 44100], ids=["no length", "a wrong length"])
+def test_sound_is_counted_where_the_header_does_not_tell(folder, monkeypatch, header):
+    opened = module.open_audio
+
+    def without_length(path):
+        reader = opened(path)
+        reader.frames = header
+        return reader
+
+    monkeypatch.setattr(module, "open_audio", without_length)
+    short, long = tone(folder.new("short.wav"), 5), tone(folder.new("long.wav"), 7)
+    assert folder.uploaded(short) == short
+    with pytest.raises(InputError, match=r"long.wav lasts at least 0.12 minutes; expected at most 0.1"):
+        folder.uploaded(long)
 
 
 def test_errors_name_files_and_not_where_they_are(folder):
@@ -106,12 +123,12 @@ def test_a_zip_has_the_settings_too(folder):
 def test_a_zip_keeps_files_of_one_name(folder):
     import zipfile
 
-    paths = [tone(folder.new("song-violin.wav"), 1, amplitude) for amplitude in (0.1, 0.2)]
+    paths = [tone(folder.new(name), 1, 0.1 * k) for k, name in enumerate(["song-violin.wav", "Song-Violin.wav"], 1)]
     take = Take("violin", tuple(folder.sound(path, "") for path in paths))
     for packed in (folder.zip_files("violin.zip", paths), folder.zip(take)):
         with zipfile.ZipFile(packed) as file:
             assert file.read("song-violin.wav") == paths[0].read_bytes()
-            assert file.read("song-violin-2.wav") == paths[1].read_bytes()
+            assert file.read("Song-Violin-2.wav") == paths[1].read_bytes()
 
 
 def test_a_fault_of_the_program_goes_to_the_log_and_not_to_the_visitor(folder, caplog):

@@ -43,6 +43,8 @@ def pull(
     *,
     output: Annotated[Path, arg(aliases=["-o"], metavar="DIR")],
     revision: Annotated[str | None, arg(metavar="BRANCH|TAG|COMMIT", help_behavior_hint="(default: main)")] = None,
+    most_megabytes: float = 500.0,
+    sources: Annotated[tuple[str, ...], arg(metavar="FOLDER|USER/NAME...", help_behavior_hint="(default: none)")] = (),
 ) -> None:
     """Fetch a model from the Hugging Face hub into a folder: weights, settings and card, and no code.
 
@@ -57,8 +59,10 @@ def pull(
         repository: Where it is.
         output: The new folder.
         revision: Another one than the newest.
+        most_megabytes: How large its files may be together.
+        sources: From where a model may take a text encoder that is not in its repository.
     """
     from timbrel.systems import hub
 
-    hub.pull(repository, output, revision=revision)
+    hub.pull(repository, output, revision=revision, most_megabytes=most_megabytes, sources=sources)
     print(f"{output}: timbrel models {output} says what it is")

@@ -1,15 +1,17 @@
 """A model folder <-> a repository of the Hugging Face hub, which has the folder's files and a card with front matter.
 
 Of a repository nothing but safetensors, JSON and Markdown is fetched, and of those what lies at its top: a file that
-could run code stays where it is. What was fetched is then read like any other model folder, with its checks.
+could run code stays where it is. Its size is asked for first. What was fetched is then read like any other model
+folder, with its checks. A network that its config.json takes from elsewhere is fetched only where the user names it.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,7 @@ from timbrel.files import exists, whole_folder
 from timbrel.systems.folder import PRETRAINED, Description, describe
 
 FILES = ("*.safetensors", "*.json", "*.md")
+MOST_MEGABYTES = 500
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
 TASKS = {"transfer": "audio-to-audio", "report_001": "audio-to-audio", "single": "audio-to-audio"}
 TASKS |= {"generate": "text-to-audio"}
@@ -36,17 +39,26 @@ timbrel models {name}
 USED = re.compile(re.escape(USE.strip().format(repository="@", name="@")).replace("@", r"\S+"))  # of any model
 
 
-def fetch(repository: str, *, revision: str | None = None, cached: bool = False) -> Path:
+def fetch(
+    repository: str,
+    *,
+    revision: str | None = None,
+    cached: bool = False,
+    most_megabytes: float = MOST_MEGABYTES,
+    sources: Sequence[str] = (),
+) -> Path:
     """The folder of a repository's files in the hub's cache on this machine.
 
     Args:
         repository: USER/NAME.
         revision: a branch, tag or commit; None is main.
         cached: what is there already, if anything, without asking the hub for what is newer.
+        most_megabytes: how large its files may be together.
+        sources: repositories or folders, from which the model may read its text encoder.
 
     Raises:
         InputError: a name of another form.
-        ModelError: there is no such repository, or no network.
+        ModelError: there is no such repository, or no network; it is too large; it reads from another source.
         MissingDependencyError: the extra [hub] is not installed.
     """
     _check(repository)
@@ -56,12 +68,42 @@ def fetch(repository: str, *, revision: str | None = None, cached: bool = False)
         with suppress(OSError, ValueError):  # nothing is there
             folder = Path(get(repository, local_files_only=True))
             if _is_whole(folder):
-                return folder
+                return _without_others(folder, repository, sources)
     with _reaching(repository):
-        return Path(get(repository))
+        sizes = [file.file_size for file in get(repository, dry_run=True)]
+    megabytes = math.inf if None in sizes else sum(sizes) / 1e6
+    if megabytes > most_megabytes:
+        raise ModelError(
+            f"{repository} has {megabytes:.3g} MB; expected at most {most_megabytes:g}. If that is right: timbrel pull "
+            f"{repository} -o DIR --most-megabytes {math.ceil(megabytes)}"
+        )
+    with _reaching(repository):
+        folder = Path(get(repository))
+    return _without_others(folder, repository, sources)
 
 
-def pull(repository: str, folder: str | Path, *, revision: str | None = None) -> None:
+def _without_others(folder: Path, repository: str, sources: Sequence[str]) -> Path:
+    """The folder, if all its parts are in it, or where the user said."""
+    with suppress(ModelError):  # no model: whoever reads it says what is wrong
+        for name, part in describe(folder).parts.items():
+            source = getattr(part.config, "source", None)
+            if source is not None and source not in sources:
+                raise InputError(
+                    f"{repository} takes its part {name!r} from {source!r:.200}, which its author chose; expected it "
+                    f"in the repository. Where that source is to be trusted: timbrel pull {repository} -o DIR "
+                    f"--sources {source:.200}"
+                )
+    return folder
+
+
+def pull(
+    repository: str,
+    folder: str | Path,
+    *,
+    revision: str | None = None,
+    most_megabytes: float = MOST_MEGABYTES,
+    sources: Sequence[str] = (),
+) -> None:
     """Copies a model of the hub into a new folder, whole or not at all; arguments and errors as `fetch`.
 
     Raises:
@@ -70,7 +112,7 @@ def pull(repository: str, folder: str | Path, *, revision: str | None = None) ->
     """
     if exists(folder):
         raise InputError(f"{folder} exists; name a new folder")
-    fetched = fetch(repository, revision=revision)
+    fetched = fetch(repository, revision=revision, most_megabytes=most_megabytes, sources=sources)
     if not (fetched / "config.json").is_file():
         raise ModelError(f"{repository} has no config.json: it is no model of timbrel's")
     Path(folder).absolute().parent.mkdir(parents=True, exist_ok=True)

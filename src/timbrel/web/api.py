@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import gradio as gr
 from gradio import FileData
+from gradio.context import LocalContext
 
 from timbrel import AccompanySettings, DuetSettings, GenerateSettings, Method, PaintSettings, TransferSettings
 from timbrel.errors import InputError
@@ -21,14 +21,10 @@ from timbrel.web.tasks import Studio
 def add(studio: Studio, jobs: Jobs) -> None:
     """Adds the endpoints to the page that is being made."""
 
-    def done(work: Callable[[Job], Any]) -> Any:
+    async def done(work: Callable[[Job], Any]) -> Any:
         """The result of a job, when it is its turn."""
-        steps = jobs.run(f"api {uuid4()}", work)
         try:
-            while True:
-                next(steps)
-        except StopIteration as end:
-            return end.value
+            return await jobs.outcome(f"api {LocalContext.event_id.get()} ", work)
         except Exception as error:
             raise gr.Error(studio.folder.told(error), print_exception=False) from error
 
@@ -39,7 +35,11 @@ def add(studio: Studio, jobs: Jobs) -> None:
         """The names that `sound` takes."""
         return studio.instruments
 
-    def transfer(
+    def stop(event_id: str) -> bool:
+        """Ends the call that was answered with this `event_id`; whether it was waiting or running."""
+        return jobs.stop(f"api {event_id} ")
+
+    async def transfer(
         music: FileData,
         sound: str = "",
         clip: FileData | None = None,
@@ -58,17 +58,17 @@ def add(studio: Studio, jobs: Jobs) -> None:
             settings = TransferSettings(strength=strength, transpose=moved, mix=mix, seed=seed, loop=loop)
             return studio.transfer_file(job, _path(music), target, settings, like_source=like_source)[0]
 
-        return _file(done(work))
+        return _file(await done(work))
 
-    def duet(instruments: list[str], seconds: float = 10.0, split: int = 5, seed: int = 0) -> list[FileData]:
+    async def duet(instruments: list[str], seconds: float = 10.0, split: int = 5, seed: int = 0) -> list[FileData]:
         """Music that instruments make up together: each alone, and the mix last."""
 
         def work(job: Job) -> list[Take]:
             return studio.duet(job, _names(instruments), DuetSettings(seconds=seconds, split=split, seed=seed))
 
-        return stems(done(work))
+        return stems(await done(work))
 
-    def accompany(
+    async def accompany(
         voice: FileData, instruments: list[str], level_db: float = -6.0, seed: int = 0, method: str = "default"
     ) -> list[FileData]:
         """Instruments that follow a voice: each alone, and the mix with the voice last."""
@@ -77,38 +77,40 @@ def add(studio: Studio, jobs: Jobs) -> None:
             settings = AccompanySettings(level_db=level_db, seed=seed)
             return studio.accompany(job, _path(voice), _names(instruments), settings, Method(method))  # type: ignore[arg-type]
 
-        return stems(done(work))
+        return stems(await done(work))
 
-    def generate(prompt: str, seconds: float = 10.0, seed: int = 0, loop: bool = False) -> FileData:
+    async def generate(prompt: str, seconds: float = 10.0, seed: int = 0, loop: bool = False) -> FileData:
         """Sound from a text."""
-        made = done(lambda job: studio.generate(job, prompt, seconds, 1, loop, GenerateSettings(seed=seed)))
+        made = await done(lambda job: studio.generate(job, prompt, seconds, 1, loop, GenerateSettings(seed=seed)))
         return stems(made)[0]
 
-    def inpaint(music: FileData, start_s: float, end_s: float, prompt: str = "", seed: int = 0) -> FileData:
+    async def inpaint(music: FileData, start_s: float, end_s: float, prompt: str = "", seed: int = 0) -> FileData:
         """A part of a recording made anew."""
 
         def work(job: Job) -> list[Take]:
             return studio.inpaint(job, _path(music), (start_s, end_s), prompt, GenerateSettings(seed=seed))
 
-        return stems(done(work))[0]
+        return stems(await done(work))[0]
 
-    def extend(music: FileData, seconds: float, prompt: str = "", before: bool = False, seed: int = 0) -> FileData:
+    async def extend(
+        music: FileData, seconds: float, prompt: str = "", before: bool = False, seed: int = 0
+    ) -> FileData:
         """A recording that goes on from its end, or begins earlier."""
 
         def work(job: Job) -> list[Take]:
             return studio.extend(job, _path(music), seconds, prompt, before, GenerateSettings(seed=seed))
 
-        return stems(done(work))[0]
+        return stems(await done(work))[0]
 
-    def paint(music: FileData, prompt: str = PaintSettings.prompt, size: int = 512, seed: int = 0) -> FileData:
+    async def paint(music: FileData, prompt: str = PaintSettings.prompt, size: int = 512, seed: int = 0) -> FileData:
         """A picture of 30 s of music."""
 
         def work(job: Job) -> list[Path]:
             return studio.paint(job, _path(music), 1, PaintSettings(prompt=prompt, size=size, seed=seed))
 
-        return _file(done(work)[0])
+        return _file((await done(work))[0])
 
-    for function in (instruments, transfer, duet, accompany, generate, inpaint, extend, paint):
+    for function in (instruments, stop, transfer, duet, accompany, generate, inpaint, extend, paint):
         gr.api(function, api_name=function.__name__, concurrency_limit=None)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import warnings
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -100,37 +101,52 @@ class Jobs:
         Raises:
             InputError: too many jobs wait. Stopped: see `stop`. What the work raises.
         """
+        job, future = self._submit(owner, work)
+        try:
+            while not future.done():
+                yield job.status(self._place(future))
+                wait([future], TICK_S)
+            return future.result()
+        except CancelledError as error:
+            raise Stopped("stopped") from error
+        finally:
+            job.stop.set()
+            future.cancel()
+
+    async def outcome(self, owner: str, work: Callable[[Job], Result]) -> Result:
+        """The result of the work, for a coroutine. To cancel that stops the work; errors as `run`."""
+        job, future = self._submit(owner, work)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if job.stop.is_set():
+                raise Stopped("stopped") from None
+            raise
+        finally:
+            job.stop.set()
+
+    def stop(self, owner: str) -> bool:
+        """Ends the jobs whose owner begins so: what waits at once, what runs at its next progress. Whether any did."""
+        ended = [(future, job) for future, job in list(self._futures.items()) if job.owner.startswith(owner)]
+        for future, job in ended:
+            job.stop.set()
+            future.cancel()
+        return bool(ended)
+
+    def _submit(self, owner: str, work: Callable[[Job], Result]) -> tuple[Job, Future[Result]]:
         if len(self._futures) >= MOST_JOBS:
             raise InputError(f"{len(self._futures)} jobs are waiting; expected fewer than {MOST_JOBS}: try again later")
         job = Job(owner)
         future = self._pool.submit(_done, work, job)
         self._futures[future] = job
-        try:
-            while not future.done():
-                yield job.status(self._place(future))
-                self._wait(future)
-            return future.result()
-        finally:
-            job.stop.set()
-            future.cancel()
-            self._futures.pop(future, None)
-
-    def stop(self, owner: str) -> None:
-        """Ends the jobs whose owner begins so: what waits at once, what runs at its next progress."""
-        for job in list(self._futures.values()):
-            if job.owner.startswith(owner):
-                job.stop.set()
+        future.add_done_callback(lambda ended: self._futures.pop(ended, None))
+        return job, future
 
     def _place(self, future: Future[Any]) -> int:
         if future.running() or future.done():
             return 0
         waiting = [other for other in list(self._futures) if not (other.running() or other.done())]
         return waiting.index(future) + 1 if future in waiting else 0
-
-    def _wait(self, future: Future[Any]) -> None:
-        if self._futures[future].stop.is_set() and future.cancel():
-            raise Stopped("stopped")
-        wait([future], TICK_S)
 
 
 def _done(work: Callable[[Job], Result], job: Job) -> Result:

@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 
 from timbrel import AccompanySettings, DuetSettings, GenerateSettings, Method, PaintSettings, TransferSettings
-from timbrel.errors import TimbrelError
 from timbrel.metrics import notes
 from timbrel.web import player
 from timbrel.web.jobs import Job, Jobs, Status, Stopped
@@ -67,6 +66,7 @@ class Panel:
         missing: Callable[..., str] = lambda *_: "",
         show: Callable[..., Update] | None = None,
         others: Sequence[Any] = (),
+        when: Callable[..., Any] | None = None,
     ) -> None:
         """A button that does work.
 
@@ -76,6 +76,7 @@ class Panel:
             work: makes what `show` gets; without `show`, takes and the earlier takes.
             missing: a hint, where the form is half-filled, made of the same values.
             others: components beside the panel's that `show` changes.
+            when: the event that begins the work, and ends what is shown; None is a click of the button.
         """
         taken = [] if show else [self.takes]
 
@@ -84,7 +85,8 @@ class Panel:
             if hint := missing(*given):
                 yield {self.status: player.hint(hint)}
                 return
-            yield {go: gr.update(interactive=False), self.stop: gr.update(visible=True), self.packed: ""}
+            begun = {go: gr.update(interactive=False), self.stop: gr.update(visible=True), self.packed: ""}
+            yield begun | ({self.result: ""} if when else {})
             after: Update = {self.status: ""}
             try:
                 steps = self.jobs.run(f"{request.session_hash} {self.name}", lambda job: work(job, *given))
@@ -96,7 +98,7 @@ class Panel:
                 after = {self.status: player.error(self.studio.folder.told(error))}
             yield after | {go: gr.update(interactive=True), self.stop: gr.update(visible=False)}
 
-        go.click(handler, [*inputs, *taken], [go, *self._parts, *others], concurrency_limit=None, **QUIET)
+        (when or go.click)(handler, [*inputs, *taken], [go, *self._parts, *others], concurrency_limit=None, **QUIET)
 
     def _progress(self, steps: Generator[Status, None, Any]) -> Generator[Update, None, Any]:
         with closing(steps):
@@ -363,7 +365,8 @@ def _inpaint(studio: Studio, jobs: Jobs) -> None:
             prompt = gr.Textbox(label="What is to be heard there", placeholder="whatever fits", max_lines=2)
             seed = _seed()
             go = _go("Fill the gap")
-        panel = Panel(studio, jobs, "inpaint", "Choose a recording, then drag over its spectrogram where it is bad.")
+        empty = "Choose a recording, then drag over its spectrogram where it is bad."
+        panel = Panel(studio, jobs, "inpaint", empty)
 
     def missing(music: Any, start: Any, end: Any, prompt: str, seed: Any) -> str:
         if not music:
@@ -375,16 +378,13 @@ def _inpaint(studio: Studio, jobs: Jobs) -> None:
     def work(job: Job, music: str, start: float, end: float, prompt: str, seed: int) -> list[Take]:
         return studio.inpaint(job, music, (start, end), prompt, GenerateSettings(seed=seed))
 
-    def look(music: str | None) -> str:
+    def look(job: Job, music: str | None) -> str:
         if not music:
-            return player.empty("Choose a recording, then drag over its spectrogram where it is bad.")
-        try:
-            sound = studio.folder.source(studio.folder.uploaded(music))
-        except TimbrelError as error:
-            return player.error(studio.folder.told(error))
+            return player.empty(empty)
+        sound = studio.folder.source(studio.folder.uploaded(music))
         return player.player(Take("recording", (sound,)), select=True)
 
-    music.change(look, music, panel.result, **QUIET)
+    panel.on(go, [music], look, show=lambda shown: {panel.result: shown}, when=music.change)
     panel.on(go, [music, start, end, prompt, seed], work, missing=missing)
 
 

@@ -10,11 +10,13 @@ import secrets
 import struct
 import threading
 import time
+import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain, count, pairwise
+from functools import lru_cache
+from itertools import accumulate, chain, count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from timbrel.audio.io import Waveform, open_audio, read_audio
 from timbrel.audio.level import SILENT_RMS, loudness
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 from timbrel.errors import InputError, TimbrelError
-from timbrel.pipelines.listen import Recording
+from timbrel.pipelines.listen import BLOCK, Recording
 
 DAY_S = 86_400
 COLUMNS = 1600  # of a spectrogram's picture, at most
@@ -88,6 +90,7 @@ class Folder:
 
     def __init__(self, place: Path, most_minutes: float) -> None:
         self.place, self.most_minutes = place, most_minutes
+        self._check_length = lru_cache(maxsize=1024)(self._read_through)
 
     def new(self, name: str) -> Path:
         """A path for a new file of that name."""
@@ -106,13 +109,22 @@ class Folder:
             raise InputError(
                 f"{Path(path).name!r:.100} is no upload of this page, or older than a day: upload it again"
             )
+        self._check_length(file)
+        return file
+
+    def _read_through(self, file: Path) -> None:
+        """Reads as much as there may be, as a header may say less than there is, or nothing."""
         with open_audio(file) as reader:
-            if reader.frames is not None and reader.frames > 60 * self.most_minutes * reader.sample_rate:
+            most = round(60 * self.most_minutes * reader.sample_rate)
+            frames = reader.frames or 0
+            if frames <= most:
+                ends = accumulate(block.shape[1] for block in reader.blocks(BLOCK))
+                frames = next((end for end in ends if end > most), 0)
+            if frames > most:
                 raise InputError(
-                    f"{file.name} is {reader.frames / reader.sample_rate / 60:.0f} minutes long; expected at most "
+                    f"{file.name} lasts at least {frames / reader.sample_rate / 60:.2g} minutes; expected at most "
                     f"{self.most_minutes:g}: cut it, or use the command `timbrel`"
                 )
-        return file
 
     def told(self, error: BaseException) -> str:
         """What an error says, without the places of the server's files. A fault of the program goes to the log."""
@@ -163,17 +175,19 @@ class Folder:
 
 
 def numbered(names: Iterable[str]) -> list[str]:
-    """File names of which no two are equal.
+    """File names of which no two are equal on any disk, such as those that know no case.
 
-    >>> numbered(["a.wav", "b.wav", "a.wav", "a-2.wav"])
-    ['a.wav', 'b.wav', 'a-2.wav', 'a-2-2.wav']
+    >>> numbered(["a.wav", "b.wav", "A.wav", "a-2.wav"])
+    ['a.wav', 'b.wav', 'A-2.wav', 'a-2-2.wav']
     """
-    made: list[str] = []
+    made: dict[str, str] = {}  # as a disk may compare it -> name
     for name in names:
         stem, suffix = os.path.splitext(name)
-        others = (f"{stem}-{k}{suffix}" for k in count(2))
-        made.append(next(one for one in chain([name], others) if one not in made))
-    return made
+        for one in chain([name], (f"{stem}-{k}{suffix}" for k in count(2))):
+            if (alike := unicodedata.normalize("NFC", one).casefold()) not in made:
+                made[alike] = one
+                break
+    return list(made.values())
 
 
 def shortened(name: str, most_bytes: int) -> str:
