@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from timbrel.audio.musicnn import full_scale
 from timbrel.errors import InputError, ModelError
-from timbrel.systems.ears import EARS, WindowEar, load_ear
+from timbrel.models.beats import BEATs, BEATsConfig
+from timbrel.systems.ears import BEATS_MEAN, BEATS_STD, EARS, WindowEar, beats_mel, load_ear
+from timbrel.systems.foreign import load_beats
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +84,57 @@ def test_claps_tower_and_ours_hear(tiny_clap):
         assert torch.isfinite(features).all()
 
 
+@pytest.fixture
+def tiny_beats():
+    """A checkpoint as the published ones: settings, and tensors with the convolution's gain and direction."""
+    torch.manual_seed(0)
+    config = BEATsConfig(layers=3, width=8, inner_width=6, heads=2, patch_width=4, kernel=6, groups=2, buckets=8)
+    state = BEATs(config).state_dict()
+    weight = state.pop("encoder.pos_conv.0.weight")
+    gain = weight.norm(dim=(0, 1), keepdim=True)
+    state |= {"encoder.pos_conv.0.weight_g": gain, "encoder.pos_conv.0.weight_v": 3 * weight}
+    settings = {"deep_norm": True, "layer_norm_first": False, "gru_rel_pos": True, "max_distance": 800}
+    return {"cfg": settings | {"encoder_layers": 3}, "model": state}
+
+
+def test_beats_hears_by_a_checkpoint_of_torch_or_of_safetensors(tiny_beats, tmp_path):
+    pytest.importorskip("transformers")
+    torch.save(tiny_beats, tmp_path / "beats.pt")
+    save_file(tiny_beats["model"], tmp_path / "beats.safetensors")
+    ears = [load_ear("beats", str(tmp_path / name)) for name in ("beats.pt", "beats.safetensors")]
+    music = song(11.0, 16000)
+    heard = [ear.hear(music) for ear in ears]
+    assert heard[0].shape == (62 + 7, ears[0].width)  # 998 frames in patches of 16, and a tenth of them
+    assert ears[0].width == 3 * 8
+    torch.testing.assert_close(*heard)
+    states = load_beats(tmp_path / "beats.pt")(beats_mel(music[:160000] / music.abs().max(), 128)[None])
+    torch.testing.assert_close(heard[0][5, 16:], states[2][0, 40:48].mean(0))  # all frequencies of one moment
+
+
+def test_a_checkpoint_that_is_no_published_beats_is_refused(tiny_beats, tmp_path):
+    path = tmp_path / "beats.pt"
+    for broken, message in (
+        (tiny_beats | {"cfg": tiny_beats["cfg"] | {"max_distance": 1280}}, "'max_distance': 1280"),
+        ({"model": {"features.0.weight": torch.zeros(1)}}, "expected a BEATs encoder"),
+        (tiny_beats | {"cfg": BEATsConfig()}, "Weights only load failed"),  # more than plain values: never unpickled
+    ):
+        torch.save(broken, path)
+        with pytest.raises(ModelError, match=message):
+            load_ear("beats", str(path))
+
+
+def test_beats_sees_kaldis_log_mel():
+    """Against kaldi-native-fbank 1.23 with Povey's window and no dither: bands 0, 13 and 40 of 80."""
+    pytest.importorskip("transformers")
+    n = np.arange(880)
+    music = torch.from_numpy((0.4 * np.sin(n / 9) + 0.2 * np.sin(n / 2.3 + 1) + 0.05).astype(np.float32))
+    expected = [[10.227, 14.923, 7.556], [12.409, 14.909, 7.499], [12.014, 14.969, 7.433], [10.022, 14.975, 7.461]]
+    seen = beats_mel(music, 80)[:, [0, 13, 40]] * (2 * BEATS_STD) + BEATS_MEAN
+    torch.testing.assert_close(seen, torch.tensor(expected), atol=2e-3, rtol=0)
+
+
 def test_what_is_missing_is_said(tmp_path):
-    with pytest.raises(InputError, match="'beats' is left out"):
+    with pytest.raises(InputError, match="'beats' needs its weights; expected the file of a BEATs encoder"):
         load_ear("beats")
     with pytest.raises(InputError, match=f"'ear' is unknown; expected one of {', '.join(EARS)}"):
         load_ear("ear")

@@ -256,8 +256,8 @@ def paint(
     procedural: Annotated[int, arg(metavar="N")] = 400,
     workers: Workers = None,
     music: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
-    encoder: Literal["musicnn", "timbrel-features", "ast", "clap"] = "musicnn",
-    weights: Annotated[str, arg(metavar="FOLDER|OWNER/REPO", help_behavior_hint="(default: the encoder's)")] = "",
+    encoder: Literal["musicnn", "timbrel-features", "ast", "clap", "beats"] = "musicnn",
+    weights: Annotated[str, arg(metavar="FOLDER|FILE|OWNER/REPO", help_behavior_hint="(default: the encoder's)")] = "",
     size: Annotated[int, arg(metavar="N")] = 128,
 ) -> None:
     """Make a set of music and pictures in the 18 labels of report 004, to train what paints.
@@ -281,7 +281,7 @@ def paint(
         workers: Processes at work.
         music: A folder with LABEL/* recordings, instead of music that is made.
         encoder: What hears the recordings of --music.
-        weights: The encoder's.
+        weights: The encoder's; of beats a checkpoint file.
         size: Pixels of the sides of the pictures of --music.
     """
     from timbrel.data.paint.make import make_set

@@ -1,33 +1,36 @@
 """Audio encoders for the full-size painter (report 004, section 4.1.1): music -> hidden states over time.
 
-Each is frozen. The report's is BEATs, which transformers lacks; AST is of the same kind (a transformer over patches of
-16 x 16 of a mel, of 12 layers). Hidden states of layers 4, 8 and 12 stand side by side, as in the report; of CLAP's
-tower, whose layers differ in size, the last one's. Patches of one moment are averaged over the frequencies. More
+Each is frozen. The report's is BEATs, whose weights a user has to fetch; AST is of the same kind (a transformer over
+patches of 16 x 16 of a mel, of 12 layers). Hidden states of layers 4, 8 and 12 stand side by side, as in the report; of
+CLAP's tower, whose layers differ in size, the last one's. Patches of one moment are averaged over the frequencies. More
 moments than the report's 248 are averaged down to that.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from timbrel.audio.mel import mel_spectrogram
 from timbrel.audio.musicnn import SAMPLE_RATE, full_scale, moments
-from timbrel.errors import InputError
+from timbrel.errors import InputError, MissingDependencyError
 from timbrel.models.musicnn import Musicnn
 from timbrel.systems.alone import FeaturesSystem
 from timbrel.systems.folder import load_system
-from timbrel.systems.foreign import from_transformers
+from timbrel.systems.foreign import BEATS_STATE, from_transformers, load_beats
 from timbrel.systems.picture import PictureSystem
 
 MOST_MOMENTS = 248
 LAYERS = (1 / 3, 2 / 3, 1)  # of all layers: 4, 8 and 12 of 12
 PIECE_S = 3.0  # of our own features
+BEATS_MEAN, BEATS_STD = 15.41663, 6.55582  # of AudioSet's log-mels, of which it was trained on
 
 
 class Ear(nn.Module):
@@ -159,19 +162,69 @@ class ClapEar(WindowEar):
         return state[0].mean(1).T  # of [width, frequencies, moments]
 
 
-EARS: dict[str, Callable[[str], Ear]] = {ear.kind: ear for ear in (MusicnnEar, FeaturesEar, ASTEar, ClapEar)}
+class BEATsEar(WindowEar):
+    """BEATs from a checkpoint file, the report's encoder: windows of 10 s, as it was trained on."""
+
+    kind = "beats"
+    sample_rate = 16000
+    window_s = 10.0
+
+    def __init__(self, source: str = "") -> None:
+        super().__init__(source)
+        if not source:
+            raise InputError(f"the audio encoder 'beats' needs its weights; expected the file of {BEATS_STATE}")
+        self.network = load_beats(source)
+        self.width = len(LAYERS) * self.network.config.width
+
+    def _window(self, window: Tensor) -> Tensor:
+        config = self.network.config
+        states = self.network(beats_mel(window, config.n_mels)[None])
+        chosen = [states[round(share * len(states)) - 1][0] for share in LAYERS]
+        rows = config.n_mels // config.patch
+        return torch.cat([state.unflatten(0, (-1, rows)).mean(1) for state in chosen], dim=1)
+
+
+def beats_mel(window: Tensor, n_mels: int) -> Tensor:
+    """Music [samples] at 16 kHz -> what BEATs sees [frames, n_mels]: Kaldi's log-mel in frames of 10 ms, about unit.
+
+    Raises:
+        MissingDependencyError: transformers, which has Kaldi's filters, is not installed.
+    """
+    try:
+        from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
+    except ImportError as error:
+        raise MissingDependencyError(f"BEATs needs transformers ({error}): pip install 'timbrel[hub]'") from error
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="At least one mel filter")  # has no bin, as in Kaldi
+        filters = mel_filter_bank(257, n_mels, 20, 8000, 16000, mel_scale="kaldi", triangularize_in_mel_space=True)
+    mel = spectrogram(
+        2**15 * window.numpy().astype(np.float64),  # Kaldi's samples are integers of 16 bits
+        window_function(400, "povey", periodic=False),
+        frame_length=400,
+        hop_length=160,
+        fft_length=512,
+        power=2.0,
+        center=False,
+        preemphasis=0.97,
+        remove_dc_offset=True,
+        mel_filters=filters,
+        mel_floor=1.192092955078125e-07,
+        log_mel="log",
+    )
+    return torch.from_numpy((mel.T - BEATS_MEAN) / (2 * BEATS_STD)).float()
+
+
+EARS: dict[str, Callable[[str], Ear]] = {ear.kind: ear for ear in (MusicnnEar, FeaturesEar, ASTEar, ClapEar, BEATsEar)}
 
 
 def load_ear(kind: str, source: str = "") -> Ear:
     """The audio encoder of that kind.
 
     Raises:
-        InputError: an unknown kind, or BEATs.
+        InputError: an unknown kind, or BEATs without a source.
         ModelError: the source cannot be read.
         MissingDependencyError: transformers is not installed, and the encoder is one of its.
     """
-    if kind == "beats":
-        raise InputError("the audio encoder 'beats' is left out: transformers lacks it; take 'ast', of the same kind")
     if type(kind) is not str or kind not in EARS:
         raise InputError(f"audio encoder {kind!r:.60} is unknown; expected one of {', '.join(EARS)}")
     return EARS[kind](source)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from timbrel.bounds import Width
 from timbrel.errors import InputError, MissingDependencyError, ModelError, TimbrelError
+from timbrel.models.beats import BEATs
 from timbrel.models.features import LPIPS, VGGish
 from timbrel.systems import HUB
 
@@ -23,6 +24,11 @@ LPIPS_STATE = (
     "LPIPS's: torchvision's AlexNet or VGG16 (features.0.weight ...) and the heads (lin0.model.1.weight ... "
     "lin4.model.1.weight), in one file or in two, joined by a comma"
 )
+BEATS_STATE = (
+    "a BEATs encoder: a checkpoint of github.com/microsoft/unilm/tree/master/beats, say BEATs_iter3_plus_AS2M.pt, or "
+    "the tensors of its 'model' as .safetensors"
+)
+BEATS_SETTINGS = {"layer_norm_first": False, "deep_norm": True, "gru_rel_pos": True, "max_distance": 800}
 
 Loaded = TypeVar("Loaded")
 
@@ -54,6 +60,27 @@ def load_published_network(files: str | Path) -> VGGish | LPIPS:
     """
     with _published(files, f"{VGGISH}; or {LPIPS_STATE}") as tensors:
         return (LPIPS if LPIPS.fits(tensors) else VGGish).from_state_dict(tensors)
+
+
+def load_beats(file: str | Path) -> BEATs:
+    """Reads BEATs' weights, which timbrel does not bring.
+
+    Args:
+        file: see `load_published_network`; a checkpoint has `cfg` and `model`.
+
+    Raises:
+        ModelError: the file is missing, unreadable, of another network, or of a BEATs that differs from the published.
+        MissingDependencyError: it is on the hub, and the extra [hub] is not installed.
+    """
+    with _published(file, BEATS_STATE, _beats_weights) as tensors:
+        return BEATs.from_state_dict(tensors)
+
+
+def _beats_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    settings = checkpoint.get("cfg", BEATS_SETTINGS)
+    if other := {k: settings.get(k) for k, value in BEATS_SETTINGS.items() if settings.get(k) != value}:
+        raise ValueError(f"its settings have {other}; expected {BEATS_SETTINGS}")
+    return checkpoint.get("model", checkpoint)
 
 
 @dataclass(frozen=True)
@@ -150,8 +177,11 @@ def from_transformers(source: str, *names: str, kind: str = "CLIP") -> list[Any]
 
 
 @contextmanager
-def _published(files: str | Path, expected: str) -> Iterator[dict[str, Tensor]]:
-    """The tensors of a state dict, to make a network of: whatever is wrong with them is said."""
+def _published(
+    files: str | Path, expected: str, weights: Callable[[dict[str, Any]], dict[str, Tensor]] = dict
+) -> Iterator[dict[str, Tensor]]:
+    """The tensors of a state dict, to make a network of: whatever is wrong with them is said. `weights` takes them out
+    of a file that has more."""
     try:
         tensors: dict[str, Tensor] = {}
         for name in [str(files)] if Path(files).exists() else str(files).split(","):
@@ -160,7 +190,7 @@ def _published(files: str | Path, expected: str) -> Iterator[dict[str, Tensor]]:
                 state = load_file(path)
             else:  # weights_only: a pickle may otherwise run anything
                 state = torch.load(path, map_location="cpu", weights_only=True)
-            tensors |= {key: t.float() for key, t in state.items()}
+            tensors |= {key: t.float() for key, t in weights(state).items()}
         yield tensors
     except TimbrelError:
         raise
