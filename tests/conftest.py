@@ -1,6 +1,7 @@
 """Models of any small size, with random weights, as folders: quick, and good for all but their sound."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -216,3 +217,18 @@ def tiny_painter(tmp_path_factory):
     folder = tmp_path_factory.mktemp("painter") / "model"
     save_system(folder, model)
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium without a window, whose microphone hums."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'timbrel[dev]'")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium: apt-get install --no-install-recommends chromium")
+    options = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+    options += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        yield browser
+        browser.close()

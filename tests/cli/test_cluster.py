@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from timbrel.audio.io import write_audio
 from timbrel.cli.main import main
+from timbrel.data.render import LIBRARIES
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.cluster
@@ -141,12 +143,25 @@ def test_data_is_prepared_as_on_one_machine(nodes, album):
     mel = ["--mel.sample-rate", 16000, "--mel.n-fft", 1024, "--mel.hop-length", 256, "--mel.n-mels", 32]
     for out, *more in (["here"], ["there", "--ray", nodes[0]]):
         assert timbrel("data", "prepare", album, album / out, *mel, *more).returncode == 0
-    contents = [
-        {path.name: path.read_bytes() for path in (album / out).rglob("*") if path.suffix in (".npy", ".jsonl")}
-        for out in ("here", "there")
-    ]
-    assert contents[0] == contents[1]
-    assert len(contents[0]) >= 7, "a manifest, and a mel for each recording at least"
+    assert contents(album / "here") == contents(album / "there")
+    assert len(contents(album / "here")) >= 7, "a manifest, and a mel for each recording at least"
+
+
+def test_data_is_rendered_as_on_one_machine(nodes, tmp_path):
+    if shutil.which("timidity") is None or LIBRARIES["timgm6mb"].path is None:
+        pytest.skip("TiMidity++ or its library is not installed: apt-get install timidity timgm6mb-soundfont")
+    small = ["--num-groups", 2, "--duration-s", 6, "--libraries", "timgm6mb", "--num-others", 0, "--composed-share", 1]
+    small += ["--composers", "--mel.sample-rate", 8000, "--mel.n-fft", 512, "--mel.hop-length", 256, "--mel.n-mels", 16]
+    for out, *more in (["here", "--workers", 1], ["there", "--ray", nodes[0]]):
+        said = timbrel("data", "synth", tmp_path / out, *small, *more)
+        assert said.stdout == f"{tmp_path / out}: 12 recordings\n", said.stderr
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
+    assert len(contents(tmp_path / "here")) == 13, "a manifest, and 12 mels"
+
+
+def contents(store):
+    """Bytes of a store's manifest and mels, by name."""
+    return {path.name: path.read_bytes() for path in store.rglob("*") if path.suffix in (".npy", ".jsonl")}
 
 
 def test_wrong_clusters_are_said(album, tiny_model_folder, capsys, monkeypatch):

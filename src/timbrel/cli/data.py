@@ -31,6 +31,8 @@ Mel = Annotated[Any, arg(name="mel", constructor_factory=_mel_config)]
 Recordings = Annotated[Path, Positional, arg(metavar="RECORDINGS")]
 Workers = Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a processor)")]
 
+Ray = Annotated[str | None, arg(metavar="auto|ADDRESS", help_behavior_hint="")]
+
 
 def synth(
     out: Annotated[Path, Positional, arg(metavar="OUT")],
@@ -38,6 +40,7 @@ def synth(
     mel: Mel,
     *,
     workers: Workers = None,
+    ray: Ray = None,
 ) -> None:
     """Render scores on several instruments each, so that every excerpt has its true answer.
 
@@ -55,10 +58,17 @@ def synth(
         config: What to make.
         mel: The mel spectrograms; a model works with those it was trained on.
         workers: Processes at work.
+        ray: Work on a Ray cluster, all of whose nodes see these folders under the same names, and have the libraries.
     """
+    _check_pool(workers, ray)
     from timbrel.data.synth import synthesise
 
-    print(f"{out}: {synthesise(config, out, mel=mel, workers=workers)} recordings")
+    print(f"{out}: {synthesise(config, out, mel=mel, workers=workers, cluster=ray)} recordings")
+
+
+def _check_pool(workers: int | None, ray: str | None) -> None:
+    if ray and workers:
+        raise InputError("--workers and --ray are given; expected one of them: a cluster has its own processes")
 
 
 def _sounds_config() -> Any:
@@ -208,7 +218,7 @@ def prepare(
     validation_share: float = 0.1,
     seed: int = 0,
     workers: Workers = None,
-    ray: Annotated[str | None, arg(metavar="auto|ADDRESS", help_behavior_hint="")] = None,
+    ray: Ray = None,
 ) -> None:
     """Turn your own recordings, one folder an instrument, into training data.
 
@@ -230,8 +240,7 @@ def prepare(
         workers: Processes at work.
         ray: Work on a Ray cluster, all of whose nodes see the two folders under the same names.
     """
-    if ray and workers:
-        raise InputError("--workers and --ray are given; expected one of them: a cluster has its own processes")
+    _check_pool(workers, ray)
     from timbrel.data import prepare as module
 
     report = module.prepare(

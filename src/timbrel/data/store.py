@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def levelled(waveform: np.ndarray, config: MelConfig) -> tuple[np.ndarray, float
 class StoreWriter:
     """Writes a mel store; a store that exists is continued, if it was made with the same MelConfig.
 
-    `add` may be called by several threads. A mel is written before its manifest line, each atomically: a killed
+    It may be used by several threads. A mel is written before its manifest line, each atomically: a killed
     run leaves a store that is valid and shorter.
 
     Raises:
@@ -101,10 +101,14 @@ class StoreWriter:
                 f"levels are {levels.dtype} {levels.shape}; expected uint8 {(entry.frames, self.config.n_mels)}"
             )
         write_levels(self.folder, entry.id, levels)
+        self.append([entry])
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Names recordings whose mels are written, perhaps by another process (`write_levels`)."""
         with self._lock:
             with open(self.folder / "manifest.jsonl", "a", encoding="utf-8") as file:
-                file.write(_line(entry))
-            self.done.add(entry.id)
+                file.write("".join(map(_line, entries)))
+            self.done.update(entry.id for entry in entries)
 
 
 class MelStore:

@@ -12,10 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +34,7 @@ from timbrel.data.store import (
     StoreWriter,
     levelled,
     refuse_other_settings,
+    write_levels,
     write_manifest,
 )
 from timbrel.data.virtual import render_virtual
@@ -93,8 +93,18 @@ def synthesise(
     mel: MelConfig | None = None,
     workers: int | None = None,
     progress: bool = True,
+    cluster: str | None = None,
 ) -> int:
     """Renders `config.num_groups` groups into the mel store at `out`; groups that are there are not made again.
+
+    Args:
+        config: what to make.
+        out: a folder, new or of an earlier run with the same settings.
+        mel: of the mels; `MelConfig()` by default.
+        workers: processes, one group each; as many as there are processors by default.
+        progress: a bar on stderr, if that is a terminal.
+        cluster: of Ray, in place of processes here. All of its nodes see `out` and the folders of `config` under the
+            same names, and have the same libraries.
 
     Returns:
         How many recordings the store holds then.
@@ -105,6 +115,8 @@ def synthesise(
     """
     _check(config)
     _check_sources(config)
+    if cluster is not None:
+        out, config = Path(out).absolute(), _absolute(config)
     pieces = _pieces(config)
     real = passages(config.performances, config.duration_s) if config.performances else []
     writer = StoreWriter(out, mel or MelConfig())
@@ -112,10 +124,9 @@ def synthesise(
     jobs: list[_Job] = [(f"g{k:05d}", k, None) for k in range(config.num_groups)]
     jobs += [(f"p{k:05d}", k, passage) for k, passage in enumerate(real * config.performance_takes)]
     todo = [job for job in jobs if _last_id(config, job) not in writer.done]
-    _writer.cache_clear()  # of an earlier call in this process
-    make = partial(_make, config, writer.config, str(out), pieces)
-    done = len(jobs) - len(todo)
-    deque(answers(make, todo, workers=workers, progress=progress, unit="group", done=done), maxlen=0)
+    make, done = partial(_make, config, writer.config, writer.folder, pieces), len(jobs) - len(todo)
+    for made in answers(make, todo, workers=workers, progress=progress, unit="group", done=done, cluster=cluster):
+        writer.append(made)
     entries = MelStore(out).entries
     write_manifest(writer.folder, sorted(entries, key=lambda entry: entry.id))  # whoever was ready first
     return len(entries)
@@ -130,6 +141,13 @@ def _last_id(config: SynthConfig, job: _Job) -> str:
     group, _, passage = job
     real = 0 if passage is None else 1
     return f"{group}-{len(CORE) + config.num_others + 1 + real + config.degraded_per_group - 1}"
+
+
+def _absolute(config: SynthConfig) -> SynthConfig:
+    """With folders that mean the same in any working directory."""
+    samples = tuple(str(Path(folder).absolute()) for folder in config.samples)
+    performances = config.performances and str(Path(config.performances).absolute())
+    return replace(config, samples=samples, performances=performances)
 
 
 def _check_sources(config: SynthConfig) -> None:
@@ -306,9 +324,6 @@ def _with_pedal(notes: Sequence[Note], every_s: float) -> list[Note]:
     return [replace(n, end_s=max(n.end_s, every_s * (int(n.start_s / every_s) + 1))) for n in notes]
 
 
-_writer = lru_cache(maxsize=1)(StoreWriter)  # opening one reads the whole manifest: once a worker, not once a group
-
-
 def _instruments(config: SynthConfig) -> list[str]:
     """Those that some library plays, whatever the pitch."""
     return [i for i in INSTRUMENTS if any(_plays(name, _relatives(i)) for name in config.libraries)]
@@ -364,8 +379,8 @@ class _Take:
 _Sound = tuple[Entry, np.ndarray]
 
 
-def _make(config: SynthConfig, mel: MelConfig, out: str, pieces: list[_Piece], job: _Job) -> None:
-    """Writes one group into the store at `out`."""
+def _make(config: SynthConfig, mel: MelConfig, out: Path, pieces: list[_Piece], job: _Job) -> list[Entry]:
+    """Writes the mels of one group into the store at `out`; their entries, which the parent alone names there."""
     group, index, passage = job
     sounds: list[_Sound] = []
     if passage is None:
@@ -381,7 +396,7 @@ def _make(config: SynthConfig, mel: MelConfig, out: str, pieces: list[_Piece], j
     for _ in range(config.degraded_per_group):
         entry, waveform = rng.choice(sounds)
         sounds.append((replace(entry, degraded=True), degrade(waveform, mel.sample_rate, rng.randrange(2**31))))
-    _write(_writer(out, mel), mel, sounds)
+    return [_written(out, mel, f"{group}-{number}", *sound) for number, sound in enumerate(sounds)]
 
 
 def _entry(config: SynthConfig, group: str, piece: _Piece, label: str, library: str) -> Entry:
@@ -464,9 +479,7 @@ def _play(
     return total
 
 
-def _write(writer: StoreWriter, mel: MelConfig, sounds: list[_Sound]) -> None:
-    for number, (entry, waveform) in enumerate(sounds):
-        if (name := f"{entry.group}-{number}") in writer.done:
-            continue
-        levels, gain_db = levelled(waveform, mel)
-        writer.add(replace(entry, id=name, frames=len(levels), gain_db=gain_db), levels)
+def _written(out: Path, mel: MelConfig, name: str, entry: Entry, waveform: np.ndarray) -> Entry:
+    levels, gain_db = levelled(waveform, mel)
+    write_levels(out, name, levels)
+    return replace(entry, id=name, frames=len(levels), gain_db=gain_db)

@@ -11,6 +11,7 @@ from timbrel.audio.io import read_audio, write_audio
 from timbrel.audio.level import loudness
 from timbrel.errors import InputError
 from timbrel.experiments.benchmark import manifest
+from timbrel.experiments.listening.answers import evaluate
 from timbrel.experiments.listening.build import anchor, build, equally_loud, low_pass
 
 RATE = 44100
@@ -71,6 +72,37 @@ def test_the_page_tells_nothing(made):
     files = {path.stem for path in (made / "page/sounds").iterdir()}
     assert files == {name for trial in test["trials"] for name in (trial["open"], *trial["sounds"])}
     assert not re.search(r"(src|href)=.?(https?:)?//", page), "works without a network"
+
+
+def test_a_listener_answers_in_a_browser(made, browser, tmp_path):
+    key = json.loads((made / "key.json").read_text())
+    page = browser.new_page(accept_downloads=True)
+    page.set_default_timeout(30_000)
+    page.goto((made / "page/index.html").as_uri())
+    page.get_by_role("textbox", name="Your name").fill("anna")
+    page.keyboard.press("Enter")
+    for _ in key["trials"]:
+        names = page.evaluate("players.map(player => player.name)")
+        page.keyboard.press("r")
+        page.wait_for_function("players[0].currentTime > 0")
+        [of] = [trial["sounds"] for trial in key["trials"] if trial["open"] == names[0]]
+        for number, name in enumerate(names[1:], 1):
+            assert page.locator("#next").is_disabled()
+            page.keyboard.press(str(number))
+            page.keyboard.press("End" if of[name] == "reference" else "Home")
+        page.keyboard.press("Enter")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save answers").click()
+    assert download.value.suggested_filename == "answers-anna.json"
+    download.value.save_as(tmp_path / "answers.json")
+    page.close()
+    rows = evaluate([tmp_path / "answers.json"], made)["rows"]
+    assert {name: row["mushra"]["mean"] for name, row in rows.items()} == {
+        "unchanged": 0,
+        "other-piece": 0,
+        "reference": 100,
+        "anchor": 0,
+    }
 
 
 def test_the_anchor_is_that_of_the_recommendation():
