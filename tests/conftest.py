@@ -156,6 +156,22 @@ def tiny_clap(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_clip_vision(tmp_path_factory):
+    """The image half of CLIP with random weights."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("clip-vision")
+    torch.manual_seed(0)
+    config = transformers.CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8
+    )
+    config.projection_dim = 12
+    transformers.CLIPVisionModelWithProjection(config).save_pretrained(folder)
+    size = {"height": 32, "width": 32}
+    transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_system(folder, tiny_transfer_model())

@@ -55,24 +55,8 @@ def test_for_music_of_a_label_a_picture_of_it_is_drawn():
     np.testing.assert_array_equal(pairs([1, 0, 1], [0, 1, 0, 1]), chosen)
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    """The image half of CLIP with random weights."""
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("clip-vision")
-    torch.manual_seed(0)
-    config = transformers.CLIPVisionConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8
-    )
-    config.projection_dim = 12
-    transformers.CLIPVisionModelWithProjection(config).save_pretrained(folder)
-    size = {"height": 32, "width": 32}
-    transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size).save_pretrained(folder)
-    return folder
-
-
-def test_clap_is_brought_into_clips_space_by_pairs(tiny_clap, clip):
-    space = ClapClipSpace(tiny_clap, clip)
+def test_clap_is_brought_into_clips_space_by_pairs(tiny_clap, tiny_clip_vision):
+    space = ClapClipSpace(tiny_clap, tiny_clip_vision)
     assert space.name.startswith("clap-clip:clap:")
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (4, 40, 40, 3), np.uint8)

@@ -172,6 +172,16 @@ def test_the_best_validation_is_kept(tmp_path):
     assert not torch.equal(best["1.weight"], last["1.weight"])  # of step 30
 
 
+def test_without_a_figure_of_a_validation_the_last_is_kept_and_it_is_said(tmp_path, capsys):
+    recipe = Recipe(steps=30, keep_best=True)
+    assert fit(Watched(recipe, [math.nan]), tmp_path / "best")
+    assert "no validation gave a figure" in capsys.readouterr().err
+    assert fit(Watched(Recipe(steps=30), [math.nan]), tmp_path / "last")
+    assert "no validation" not in capsys.readouterr().err
+    best, last = (load_file(tmp_path / run / "model" / "net.safetensors") for run in ("best", "last"))
+    assert torch.equal(best["1.weight"], last["1.weight"])
+
+
 def test_a_ratio_of_one_keeps_the_rate(tmp_path):
     assert fit(Toy(Recipe(min_learning_rate_ratio=1.0, warmup_steps=0)), tmp_path)
     assert {r["learning_rate"] for r in metrics(tmp_path) if "learning_rate" in r} == {0.1}

@@ -143,6 +143,9 @@ def report_004(
     data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: made)")] = None,
     paintings: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None,
     model: Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="")] = None,
+    space: Literal["timbrel-paint", "clap-clip"] = "timbrel-paint",
+    clap: Annotated[str | None, arg(metavar="FOLDER|OWNER/REPO", help_behavior_hint="")] = None,
+    clip: Annotated[str | None, arg(metavar="FOLDER|OWNER/REPO", help_behavior_hint="")] = None,
     outside: Annotated[tuple[Path, ...], arg(metavar="SONG...", help_behavior_hint="(default: none)")] = (),
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a processor)")] = None,
 ) -> None:
@@ -165,6 +168,9 @@ def report_004(
         paintings: A folder as `timbrel data paint` takes, for the set that is made; without it only the labels of
             procedural pictures are used.
         model: The painter that is measured, instead of the one that ships.
+        space: Where likeness is measured: the space that ships, or that of CLAP and CLIP, which needs the extra [hub].
+        clap: The CLAP of --space clap-clip, instead of laion/clap-htsat-unfused.
+        clip: The CLIP of --space clap-clip, instead of openai/clip-vit-base-patch32.
         outside: Recordings that are painted, too.
         workers: Processes that render and paint.
     """
@@ -178,6 +184,9 @@ def report_004(
             data=data,
             paintings=paintings,
             model=model,
+            space=space,
+            clap=clap,
+            clip=clip,
             outside=outside,
             workers=workers,
         )

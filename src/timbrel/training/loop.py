@@ -113,10 +113,16 @@ class _Run:
                 self._step(next(batches))
                 stopped = self._agree(bool(signals))
                 self._report(stopped)
-            if self.log and not self.state.finished():
-                with contextlib.suppress(OSError):  # after SIGHUP there may be no terminal
-                    print(f"stopped after {self.state.step} steps: the same call continues", file=sys.stderr)
+            if self.log:
+                self._say_what_is_left()
         return self.state.finished()
+
+    def _say_what_is_left(self) -> None:
+        with contextlib.suppress(OSError):  # after SIGHUP there may be no terminal
+            if not self.state.finished():
+                print(f"stopped after {self.state.step} steps: the same call continues", file=sys.stderr)
+            if self.recipe.keep_best and self._unvalidated():
+                print(f"no validation gave a figure: {self.out / 'model'} is the last, not the best", file=sys.stderr)
 
     def _step(self, batch: Values) -> None:
         """Trains the modules, then the adversaries, on one batch."""
@@ -212,9 +218,13 @@ class _Run:
         """Writes the checkpoint, and the model if it is the last one that counts."""
         if self.accelerator.is_main_process:
             self.state.save(self.checkpoint)
-        if not self.recipe.keep_best:
+        if not self.recipe.keep_best or self._unvalidated():
             self._keep_model()
         self.accelerator.wait_for_everyone()
+
+    def _unvalidated(self) -> bool:
+        """Whether no validation has given a figure yet."""
+        return math.isinf(self.state.progress.best)
 
     def _keep_model(self) -> None:
         if self.accelerator.is_main_process:

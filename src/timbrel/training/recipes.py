@@ -18,7 +18,7 @@ class Recipe:
 
     The learning rate falls as a cosine to `min_learning_rate_ratio`; 1 keeps it constant. A batch is worked through in
     `accumulation` parts, whose gradients are summed up: less memory, the same step. With `keep_best` the model is that
-    of the best validation, not the last one.
+    of the best validation, not the last one, which it is as long as no validation has given a figure.
 
     Raises:
         InputError: a value out of range.

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from timbrel.experiments.report_004.outside import SCORES
 from timbrel.experiments.report_004.page import outside
 from timbrel.experiments.report_004.run import reproduce
 from timbrel.metrics import picture_label
-from timbrel.metrics.spaces import SpaceNetwork, save_space
+from timbrel.metrics.spaces import ClapClipSpace, PaintSpace, SpaceNetwork, save_space
 
 for package in ("accelerate", "tensorboard", "sklearn", "librosa", "mir_eval", "music21"):
     pytest.importorskip(package)
@@ -69,9 +70,6 @@ def test_all_parts_and_a_second_call_computes_none(data, tiny_painter, tmp_path,
     for row in (done["painted"], *(row for name, row in done["controls"].items() if name != "minutes")):
         assert 0 <= row["ais"]["low"] <= row["ais"]["mean"] <= row["ais"]["high"] <= 100
         assert row["giils"].keys() == row["accuracies"].keys() == set(LABELS)
-    import sys
-
-    print("TRUE", done["controls"]["true pictures"]["accuracies"], file=sys.__stderr__)
     assert all(done["controls"][name]["fid"] > 0 for name in ("true pictures", "shuffled pixels"))
     assert done["experiment-1"]["best_epoch"] == 1
     assert len(done["outside"]["called"]["horses"]) == 4
@@ -81,7 +79,7 @@ def test_all_parts_and_a_second_call_computes_none(data, tiny_painter, tmp_path,
             assert image.width > 1000
         assert f"figures/{name}.png" in (out / "index.html").read_text()
     table = list(csv.reader((out / "tables" / "measures.csv").open()))
-    assert [row[0] for row in table[1:4]] == ["the model that ships", "experiment-1", "experiment-2"]
+    assert [row[0] for row in table[1:4]] == [tiny_painter.name, "experiment-1", "experiment-2"]
     assert {row[0] for row in csv.reader((out / "tables" / "labels.csv").open())} == {"label", *LABELS}
     assert f"the page is {out / 'index.html'}" in capsys.readouterr().out
 
@@ -99,6 +97,45 @@ def test_what_does_not_fit_is_refused(data, tmp_path, small, monkeypatch):
     monkeypatch.setattr(budget, "QUICK", dataclasses.replace(TINY, clips=5))
     with pytest.raises(InputError, match="has 0 labels with 5 pictures"):
         reproduce(tmp_path, quick=True, data=data)
+
+
+def test_pictures_of_another_size_than_the_painters_are_refused_at_once(data, tiny_painter, tmp_path, small):
+    folder = tmp_path / "large"
+    shutil.copytree(data, folder)
+    pictures = [
+        (np.zeros((256, 256, 3), np.uint8), NAMES.index(name), split) for name in LABELS for split in [0, 1, 2] * 2
+    ]
+    save_pictures(folder, pictures)
+    with pytest.raises(InputError, match="256 pixels a side; expected 128: make it with --size 128"):
+        reproduce(tmp_path / "out", quick=True, data=folder)
+    assert not (tmp_path / "out" / "parts").exists()
+
+
+def test_the_space_of_clap_and_clip_is_fitted_once_on_training_works(
+    data, tiny_clap, tiny_clip_vision, tmp_path, small
+):
+    where = ClapClipSpace(tiny_clap, tiny_clip_vision)
+    of_run = parts.Run(tmp_path, TINY, data, None, None, [], lambda: where, 1, progress=False)
+    parts.parts(of_run)["music"](of_run)
+    assert of_run.music.shape == (4, 12)
+    own = {path.name for path in (tmp_path / "music" / "training").iterdir()}
+    assert len(own) == 2 * parts.MAP_CLIPS
+    fitted = where.map
+    where.map = None
+    again = parts.Run(tmp_path, TINY, data, None, None, [], lambda: where, 1, progress=False)
+    np.testing.assert_allclose(again.music, of_run.music)
+    np.testing.assert_array_equal(where.map, fitted)
+    with pytest.raises(InputError, match="expected timbrel-paint alone"):
+        reproduce(tmp_path, quick=True, data=data, clap="x")
+
+
+def test_larger_pictures_are_measured_at_128(tmp_path):
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, 1::2] = 200
+    save_pictures(tmp_path, [(stripes, 0, 0)])
+    of_run = parts.Run(tmp_path, TINY, tmp_path, None, None, [], lambda: PaintSpace(run.SPACE), 1, progress=False)
+    assert of_run.pictures.pixels.shape == (1, 128, 128, 3)
+    assert abs(of_run.pictures.pixels.float().mean() - 100) < 8  # WebP's loss apart
 
 
 def test_the_judges_calls_are_counted():

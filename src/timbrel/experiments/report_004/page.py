@@ -30,12 +30,12 @@ REPORT: dict[str, dict[str, Any]] = {
 CONTROLS = ("true pictures", "shuffled music", "no music", "shuffled pixels")
 
 
-def write(out: Path, budget: Budget, space: str, parts: Mapping[str, Result]) -> None:
-    """tables/*.csv and index.html, of parts that are all done."""
+def write(out: Path, budget: Budget, painter: str, space: str, parts: Mapping[str, Result]) -> None:
+    """tables/*.csv and index.html, of parts that are all done; `painter` is the name of what was measured."""
     tables = {
-        "findings": Table(["the report", "here"], _findings(parts)),
-        "measures": measures(parts),
-        "labels": labels(parts),
+        "findings": Table(["the report", "here"], _findings(parts, painter)),
+        "measures": measures(parts, painter),
+        "labels": labels(parts, painter),
         "outside": outside(parts["outside"]["called"]),
         "movies": movies(parts["movies"]),
     }
@@ -59,7 +59,8 @@ def write(out: Path, budget: Budget, space: str, parts: Mapping[str, Result]) ->
         tables["movies"],
     ]
     for name in parts["figures"]["grids"]:
-        blocks += [Heading(f"Four pictures of each label: {name}"), Figure(name, f"figures/{name}.png")]
+        row = painter if name == "painted" else name
+        blocks += [Heading(f"Four pictures of each label: {row}"), Figure(row, f"figures/{name}.png")]
     write_text(out / "index.html", page.html("Report 004", blocks))
 
 
@@ -83,9 +84,9 @@ def _budget(budget: Budget, space: str, parts: Mapping[str, Result]) -> str:
     )
 
 
-def measures(parts: Mapping[str, Result]) -> Table:
+def measures(parts: Mapping[str, Result], painter: str) -> Table:
     """The rows of tables 5.1 and 5.3, and the controls."""
-    rows = {"the model that ships": parts["painted"]}
+    rows = {painter: parts["painted"]}
     rows |= {name: parts[name]["measured"] for name in REPORT if name in parts}
     rows |= {name: parts["controls"][name] for name in CONTROLS}
     real = parts["controls"]["true pictures"]["fid"]
@@ -93,9 +94,9 @@ def measures(parts: Mapping[str, Result]) -> Table:
     return page.table("", over, COLUMNS, Column.plus_minus)
 
 
-def labels(parts: Mapping[str, Result]) -> Table:
-    """Each label, the highest GIILS of the shipped model first, as in the report's tables 5.2 and 5.4."""
-    columns = {"the model that ships": parts["painted"]}
+def labels(parts: Mapping[str, Result], painter: str) -> Table:
+    """Each label, the painter's highest GIILS first, as in the report's tables 5.2 and 5.4."""
+    columns = {painter: parts["painted"]}
     columns |= {name: parts[name]["measured"] for name in REPORT if name in parts}
     true, shuffled = parts["controls"]["true pictures"], parts["controls"]["shuffled music"]
     columns |= {"true pictures": true, "shuffled music": shuffled}
@@ -111,7 +112,7 @@ def labels(parts: Mapping[str, Result]) -> Table:
         for name in order
     ]
     giils = [f"GIILS, {name}" for name in columns]
-    return Table(["label", "pictures", *giils, "accuracy, the model that ships", "accuracy, true pictures"], lines)
+    return Table(["label", "pictures", *giils, f"accuracy, {painter}", "accuracy, true pictures"], lines)
 
 
 def outside(called: Mapping[str, list[str]]) -> Table:
@@ -132,7 +133,7 @@ def movies(part: Result) -> Table:
     return page.table("", {row["label"]: row for row in part["rows"]} | {"mean": part}, columns, Column.plus_minus)
 
 
-def _findings(parts: Mapping[str, Result]) -> list[list[str]]:
+def _findings(parts: Mapping[str, Result], painter: str) -> list[list[str]]:
     ours, controls = parts["painted"], parts["controls"]
     cell = {column.name: column for column in COLUMNS}
 
@@ -141,7 +142,7 @@ def _findings(parts: Mapping[str, Result]) -> list[list[str]]:
 
     lines = []
     for name, figures in REPORT.items():
-        here = f"the model that ships: AIS {cell['ais'].plus_minus(ours)}, IIS {cell['iis'].plus_minus(ours)}"
+        here = f"{painter}: AIS {cell['ais'].plus_minus(ours)}, IIS {cell['iis'].plus_minus(ours)}"
         if name in parts:
             row = parts[name]["measured"]
             here += f"; trained: AIS {cell['ais'].plus_minus(row)}, IIS {cell['iis'].plus_minus(row)}"

@@ -7,13 +7,18 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 
 from timbrel.audio.io import read_audio, resample, write_audio
 from timbrel.audio.musicnn import SAMPLE_RATE
@@ -25,8 +30,9 @@ from timbrel.errors import InputError, InterruptedRunError
 from timbrel.experiments.report_004.budget import Budget
 from timbrel.experiments.report_004.outside import render_outside
 from timbrel.experiments.run import Result
+from timbrel.files import whole
 from timbrel.metrics import diversity, fad, motion, picture_label, similarity, spectral
-from timbrel.metrics.spaces import Space
+from timbrel.metrics.spaces import ClapClipSpace, Space, pairs
 from timbrel.metrics.summary import mean_interval
 from timbrel.parallel import answers
 from timbrel.pipelines.listen import Recording
@@ -42,7 +48,8 @@ from timbrel.training.picture import PictureStage
 SIZE, BATCH = 128, 8  # of the pictures that are measured
 NO_MUSIC = "no music"
 MOVING = ("African traditional folklore", "Electronic music", "Modern instrumental music")  # with drums
-MOST_TRIES = 2000  # works of a label that are looked at for held-out ones
+MOST_TRIES = 2000  # works of a label that are looked at for those of a split
+MAP_CLIPS, MAP_PICTURES = 8, 8  # of a label, and of each of its clips, that CLAP's map to CLIP is fitted on
 
 
 class Run:
@@ -79,7 +86,9 @@ class Run:
 
     @cached_property
     def pictures(self) -> Pictures:
-        return load_pictures(self.data)
+        """The set's, in the size in which they are measured."""
+        pictures = load_pictures(self.data)
+        return pictures if pictures.pixels.shape[1] == SIZE else replace(pictures, pixels=_at_size(pictures.pixels))
 
     @cached_property
     def labels(self) -> list[int]:
@@ -107,6 +116,8 @@ class Run:
     @cached_property
     def music(self) -> NDArray:
         """The clips in the space [clips, d]."""
+        if isinstance(self.space, ClapClipSpace):
+            _fit_map(self, self.space)
         return np.stack([self.space.music(_waveform(path, self.space.sample_rate)) for path in self.clips()])
 
     @cached_property
@@ -162,10 +173,16 @@ def _music(run: Run) -> Result:
 
 def _held_out(run: Run, label: int) -> list[int]:
     """Numbers of works of the test half; where there are too few, other passages of the same."""
-    works = [work for work in range(MOST_TRIES) if split_of(work_name(NAMES[label], work)) == 2]
+    works = _works(label, 2, run.budget.clips)
     if len(works) < run.budget.clips:
         raise InputError(f"{NAMES[label]} has {len(works)} held-out works; expected {run.budget.clips}")
-    return works[: run.budget.clips]
+    return works
+
+
+def _works(label: int, split: int, most: int) -> list[int]:
+    """Numbers of the first works of a split."""
+    works = (work for work in range(MOST_TRIES) if split_of(work_name(NAMES[label], work)) == split)
+    return list(islice(works, most))
 
 
 def _render(job: tuple[int, int, int, Path]) -> tuple[int, int, str]:
@@ -173,6 +190,42 @@ def _render(job: tuple[int, int, int, Path]) -> tuple[int, int, str]:
     name, waveform = render_label(NAMES[label], work, sample_rate=SAMPLE_RATE)
     _write_clip(path, waveform)
     return label, number, name
+
+
+def _fit_map(run: Run, space: ClapClipSpace) -> None:
+    """From CLAP's vectors to CLIP's, on works of the training half, each with pictures of its label; kept in a file."""
+    path = run.out / "clap-clip.npy"
+    if not path.exists():
+        folder = run.out / "music" / "training"
+        jobs = [
+            (label, number, work, folder / f"{label:02d}-{number:02d}.flac")
+            for label in run.labels
+            for number, work in enumerate(_works(label, 0, MAP_CLIPS))
+        ]
+        for _ in answers(_render, jobs, workers=run.workers, progress=run.progress, unit="training clip"):
+            pass
+        heard = np.stack([space.heard(_waveform(file, space.sample_rate)) for *_, file in jobs])
+        training = np.flatnonzero(run.pictures.split.numpy() == 0)
+        labels = np.repeat([label for label, *_ in jobs], MAP_PICTURES)
+        chosen = training[pairs(labels.tolist(), run.pictures.label.numpy()[training].tolist())]
+        space.fit(np.repeat(heard, MAP_PICTURES, axis=0), space.pictures(run.pictures.pixels[chosen].numpy()))
+        with whole(path) as temporary, temporary.open("wb") as file:
+            np.save(file, np.asarray(space.map))
+    space.map = np.load(path)
+
+
+def _at_size(pixels: Tensor) -> Tensor:
+    """Pictures uint8 [n, h, w, 3] -> [n, SIZE, SIZE, 3]."""
+    return (
+        torch.cat(
+            [
+                functional.interpolate(batch.permute(0, 3, 1, 2).float(), (SIZE, SIZE), mode="area").round().byte()
+                for batch in pixels.split(64)
+            ]
+        )
+        .permute(0, 2, 3, 1)
+        .contiguous()
+    )
 
 
 def _write_clip(path: Path, waveform: NDArray) -> None:
@@ -308,18 +361,23 @@ def _movies(run: Run) -> Result:
     return {"rows": rows, "minute": took} | means
 
 
+def stage(run: Run, name: str, **changes: Any) -> PictureStage:
+    """What trains one of the report's two experiments, on from the model that is measured."""
+    recipe = recipes.find_recipe(recipes.PICTURE_RECIPES, name, precision="fp32", num_workers=0, **changes)
+    return PictureStage.prepare(recipe, run.data, init_from=run.model or SHIPPED)
+
+
 def _experiment(name: str, number: int, run: Run) -> Result:
     """One of the report's two, on from the model that is measured: training, and what the best epoch paints."""
-    changes = {"epochs": run.budget.epochs[number], "learning_rate": run.budget.rates[number]}
-    recipe = recipes.find_recipe(recipes.PICTURE_RECIPES, name, precision="fp32", num_workers=0, **changes)
-    stage, folder = PictureStage.prepare(recipe, run.data, init_from=run.model or SHIPPED), run.out / "runs" / name
-    if not fit(stage, folder):
+    trained = stage(run, name, epochs=run.budget.epochs[number], learning_rate=run.budget.rates[number])
+    recipe, folder = trained.recipe, run.out / "runs" / name
+    if not fit(trained, folder):
         raise InterruptedRunError(f"stopped while {name} was trained; the same command goes on")
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     validation = [line["validation/error"] for line in lines if "validation/error" in line]
     return {
         "epochs": recipe.epochs,
-        "steps_an_epoch": stage.recipe.validate_every,
+        "steps_an_epoch": recipe.validate_every,
         "batch_size": recipe.batch_size,
         "learning_rate": recipe.learning_rate,
         "best_epoch": int(np.argmin(validation)) + 1,

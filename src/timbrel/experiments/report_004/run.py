@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -12,13 +12,14 @@ from timbrel.data.render import find_library
 from timbrel.errors import InputError, MissingDependencyError
 from timbrel.experiments.report_004 import budget as budgets
 from timbrel.experiments.report_004 import figures, page
-from timbrel.experiments.report_004.parts import Run, check_data, parts
+from timbrel.experiments.report_004.parts import SIZE, Run, check_data, parts, stage
 from timbrel.experiments.run import Result, budget_name, check_settings, keep_settings, run_parts
 from timbrel.metrics import require
-from timbrel.metrics.spaces import PaintSpace
+from timbrel.metrics.spaces import ClapClipSpace, PaintSpace, Space
 from timbrel.pipelines.picture import PaintPipeline
 
 SPACE = Path(__file__).with_name("space.safetensors")
+SHIPPED_ROW = "the model that ships"
 
 
 def reproduce(
@@ -29,6 +30,9 @@ def reproduce(
     data: str | Path | None = None,
     paintings: str | Path | None = None,
     model: str | None = None,
+    space: Literal["timbrel-paint", "clap-clip"] = "timbrel-paint",
+    clap: str | Path | None = None,
+    clip: str | Path | None = None,
     outside: Sequence[str | Path] = (),
     workers: int | None = None,
     progress: bool = True,
@@ -43,6 +47,8 @@ def reproduce(
         data: a set of `timbrel data paint`, instead of one that is made.
         paintings: with STYLE/*.jpg, for the set that is made; without, it has the labels of procedural pictures alone.
         model: the painter that is measured; by default the one that ships.
+        space: where likeness is measured (`metrics.spaces`); of "clap-clip", `clap` and `clip` are the models: hub ids
+            or folders. Its map is fitted on training works that are rendered, and on the set's training pictures.
         outside: recordings that are painted, too, beside those that are made.
         workers: processes that render and paint; by default one a core.
 
@@ -51,7 +57,7 @@ def reproduce(
 
     Raises:
         InputError: a folder made with other settings, or data that do not fit.
-        ModelError: `model` cannot be read.
+        ModelError: `model`, CLAP or CLIP cannot be read.
         AudioError: a recording cannot be read.
         MissingDependencyError: without the extras [train], [data] and [metrics], TiMidity++ or a sample library.
         InterruptedRunError: stopped while it trained; the same call goes on.
@@ -64,15 +70,24 @@ def reproduce(
         None if paintings is None else Path(paintings),
         model,
         [Path(path) for path in outside],
-        partial(PaintSpace, SPACE),
+        _space(space, clap, clip),
         workers,
         progress,
     )
     _check(run)
     done = run_parts({**parts(run), "figures": figures.draw}, run, run.out, progress=progress)
-    page.write(run.out, of_run, run.space.name, done)
+    painter = SHIPPED_ROW if model is None else Path(model).name
+    page.write(run.out, of_run, painter, run.space.name, done)
     print(f"the page is {run.out / 'index.html'}")
     return done
+
+
+def _space(name: str, clap: str | Path | None, clip: str | Path | None) -> Callable[[], Space]:
+    if name == "clap-clip":
+        return partial(ClapClipSpace, clap, clip)
+    if name != "timbrel-paint" or clap or clip:
+        raise InputError(f"space is {name!r}, clap {clap}, clip {clip}; expected timbrel-paint alone, or clap-clip")
+    return partial(PaintSpace, SPACE)
 
 
 def _check(run: Run) -> None:
@@ -89,11 +104,17 @@ def _check(run: Run) -> None:
         ) from error
     require("sklearn.svm")
     find_library("fluidr3")
-    PaintPipeline.load(run.model)
+    size = PaintPipeline.load(run.model).model.size
+    if run.own_data is None and size != SIZE:
+        raise InputError(
+            f"{run.model} paints {size} pixels a side, and the set that is made has {SIZE}: give data, a set that "
+            f"`timbrel data paint` made with --size {size}"
+        )
     for path in run.outside:
         with open_audio(path):
             pass
     if run.own_data is not None:
         check_data(run)
+        stage(run, "experiment-1")  # whether the set's pictures and music fit the model
     check_settings(run.out, run.settings())
     keep_settings(run.out, run.settings())
