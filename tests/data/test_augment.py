@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from timbrel.audio.mel import MelConfig, band_centres_hz, mel_spectrogram
-from timbrel.data.augment import augment, shape, soften, warp
-from timbrel.data.augmentation import Augmentation
+from timbrel.data.augment import augment, record, shape, soften, warp
+from timbrel.data.augmentation import Augmentation, Recording
 
 MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
 NOTHING: dict[str, Any] = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
+UNTOUCHED: dict[str, Any] = {f.name: 0.0 for f in dataclasses.fields(Recording) if f.name.endswith("probability")}
 
 
 def line(batch=6, frames=40):
@@ -124,3 +125,53 @@ def test_a_room_rings_on_and_silence_stays_silent():
     steps = rung[0, 0, 6:20].diff()
     torch.testing.assert_close(steps, torch.full_like(steps, 10 * np.log10(0.8)), atol=0.01, rtol=0)
     assert float(rung[0, 0, 6]) == pytest.approx(-27, abs=0.1)  # a tenth of the direct sound's power
+
+
+def test_a_recording_hangs_on_the_generator_and_may_be_none():
+    mel = torch.rand(6, 32, 40) * -90
+    one, same, other = (record(mel, Recording(), MEL, np.random.default_rng(s)) for s in (0, 0, 1))
+    torch.testing.assert_close(one, same, rtol=0, atol=0)
+    assert float((one[1:] - other[1:]).abs().max()) > 1
+    assert -100 <= float(one.min()) <= float(one.max()) <= 0
+    for how in (Recording(**UNTOUCHED), Recording(clean_probability=1.0)):
+        torch.testing.assert_close(record(mel, how, MEL, np.random.default_rng(0)), mel, atol=1e-4, rtol=0)
+
+
+def test_what_a_recording_adds():
+    def recorded(mel, **chance):
+        return record(mel, Recording(**UNTOUCHED | chance), MEL, np.random.default_rng(0))
+
+    mel = torch.full((8, 32, 60), -100.0)
+    mel[:, 10, 20:30] = -20
+    noisy = recorded(mel, noise_probability=1.0, noise_db=(-60.0, -60.0))
+    assert -75 < float(noisy[:, :, 45:].median()) < -50, "noise where there was silence"
+    torch.testing.assert_close(noisy[:, 10, 20:30], mel[:, 10, 20:30], atol=1.0, rtol=0)  # a tone far above it stays
+    room = recorded(mel, room_probability=1.0, room_db=(0.0, 0.0), comb_db=0.0)
+    assert bool((room[:, 10, 30:33] > -60).all()), "the tone rings on"
+    assert bool((room[:, 10].diff()[:, 30:] <= 0).all()), "and fades"
+    assert bool((room[:, :10] < -96).all()), "silence stays"
+    music = torch.full((8, 32, 60), -30.0)
+    dull = recorded(music, high_cut_probability=1.0, high_cut_hz=(2000.0, 4000.0))
+    assert bool((dull[:, -1] < -35).all())
+    torch.testing.assert_close(dull[:, :8], music[:, :8])
+    thin = recorded(music, low_cut_probability=1.0, low_cut_hz=(250.0, 280.0))
+    assert bool((thin[:, 0] < -33).all())
+    torch.testing.assert_close(thin[:, 8:], music[:, 8:])
+    hum = recorded(mel, hum_probability=1.0, hum_db=(-60.0, -60.0))
+    assert bool((hum[:, 1:10].amax(dim=(1, 2)) > -70).all())
+    assert bool((hum[:, 20:] < -96).all())
+    lost = recorded(mel - 60, codec_probability=1.0, codec_db=(-70.0, -70.0))
+    assert bool((lost == -100).all())
+    music[:4, :16], music[4:, 16:] = -90, -90
+    both = recorded(music, neighbour_probability=1.0, neighbour_db=(-20.0, -20.0))
+    assert set(both.round().unique().tolist()) <= {-30, -50, -90}
+    assert bool((both == -50).any() | ((both + 50).abs() < 0.1).any()), "another of the batch, 20 dB below"
+
+
+def test_the_style_alone_is_recorded():
+    mel = torch.rand(8, 32, 20) * -40 - 30
+    how = Augmentation(**NOTHING | {"style_recording_probability": 1.0}, gain_db=0)
+    content, target, style = augment(mel, mel, mel, how, MEL, np.random.default_rng(0))
+    torch.testing.assert_close(content, mel)
+    torch.testing.assert_close(target, mel)
+    assert float((style - mel).abs().mean()) > 1

@@ -17,8 +17,9 @@ from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.transfer import TransferSystem
 from timbrel.systems.weights import fingerprint
 from timbrel.training.autoencoder import AutoencoderStage
-from timbrel.training.recipes import AUTOENCODER_RECIPES, TRANSFER_RECIPES, find_recipe
+from timbrel.training.recipes import AUTOENCODER_RECIPES, STYLE_RECIPES, TRANSFER_RECIPES, find_recipe
 from timbrel.training.shared import named_instruments
+from timbrel.training.style import StyleStage
 from timbrel.training.transfer import TransferStage
 
 MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
@@ -286,3 +287,22 @@ def test_what_does_not_fit_is_refused(store, codec, tmp_path):
         other.add(entry, np.zeros((90, 32), np.uint8))
     with pytest.raises(InputError, match="the codec works on"):
         TransferStage.prepare(RECIPE, tmp_path / "other", codec=codec)
+
+
+def test_a_style_encoder_learns_to_hear_through_the_recording(store, model, tmp_path):
+    recipe = find_recipe(STYLE_RECIPES, "tiny", precision="fp32")
+    stage = StyleStage.prepare(recipe, store, init_from=model)
+    rest(stage)
+    first = stage.validate()
+    assert first["loss"] == first["first_loss"] > first["clean_loss"] == 0, "it begins as the model's own"
+    for module in stage.modules.values():
+        module.train().requires_grad_(True)
+    before, after = train(stage, 40, 3e-3)
+    assert after < before
+    rest(stage)
+    assert stage.validate()["loss"] < first["loss"]
+    stage.save(tmp_path)
+    saved, was = (load_system(folder, TransferSystem) for folder in (tmp_path, model))
+    assert fingerprint(saved.denoiser) == fingerprint(was.denoiser)
+    assert fingerprint(saved.style) != fingerprint(was.style)
+    torch.testing.assert_close(saved.instruments, was.instruments, rtol=0, atol=0)

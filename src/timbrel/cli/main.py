@@ -73,6 +73,7 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "train": "Train a model of your own.",
     "train autoencoder": train.autoencoder,
     "train transfer": train.transfer,
+    "train style": train.style,
     "train single": train.single,
     "train generate": train.generate,
     "train features": train.features,

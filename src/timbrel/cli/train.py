@@ -1,4 +1,4 @@
-"""`timbrel train autoencoder|transfer|generate|features RECIPE`, `train single`: a recipe's fields are flags."""
+"""`timbrel train autoencoder|transfer|style|generate|features RECIPE`, `train single`: a recipe's fields are flags."""
 
 from __future__ import annotations
 
@@ -84,6 +84,29 @@ def transfer(
         init_from: Start from this model's weights: a folder, or the name of a shipped model.
     """
     return train(recipe, run, codec=codec, init_from=init_from)
+
+
+def style(
+    recipe: Annotated[recipes.StyleRecipe, choice(recipes.STYLE_RECIPES)],
+    run: Flags,
+    *,
+    init_from: Annotated[str, arg(metavar="NAME|FOLDER")] = "default",
+) -> int:
+    """Train a transfer model's style encoder to hear the instrument through noise, room and microphone.
+
+    For example:
+
+        timbrel train style default --data data/synth --out runs/style
+
+    A clip, recorded in whatever way, gives the tokens that the model, as it was, has of the clip itself. The denoiser
+    stays as it is. It logs and goes on as `timbrel train autoencoder` does.
+
+    Args:
+        recipe: The recipe's fields; they are written into the model.
+        run: The run.
+        init_from: The transfer model: a folder, or the name of a shipped model.
+    """
+    return train(recipe, run, init_from=init_from)
 
 
 def generate(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from timbrel.audio.mel import MelConfig, band_centres_hz, hz_to_mel
-from timbrel.data.augmentation import Augmentation
+from timbrel.data.augmentation import Augmentation, Recording
 
 
 def augment(
@@ -40,14 +41,39 @@ def augment(
     )
     target = sound(target, bent, attack_s, equaliser, room)
     style = sound(style, factor * draws.style_tuning(), attack_s, equaliser + gain_db[1, :, None], room)
-    return [torch.maximum(content, draws.noise()), target, style]
+    noise = draws.noise()
+    is_recorded = torch.from_numpy(draws.chance(how.style_recording_probability)).to(style.device)
+    style = torch.where(is_recorded[:, None, None], record(style, Recording(), config, rng), style)
+    return [torch.maximum(content, noise), target, style]
+
+
+def record(mel: Tensor, how: Recording, config: MelConfig, rng: np.random.Generator) -> Tensor:
+    """Mels [batch, n_mels, frames] in dB as they may be recorded; what is nearby is another of the batch."""
+    draws = _Draws(how, config, len(mel), mel.shape[-1], rng, mel.device)
+    x = warp(mel, draws.vibrato(), config)
+    x = torch.where(x <= config.floor_db + 0.5, x, x + draws.dynamics())
+    x = _sum_db(x, mel[rng.permutation(len(mel))] + draws.level(how.neighbour_probability, how.neighbour_db))
+    keep, wet, comb_db = draws.reflections()
+    x = shape(x, comb_db + draws.microphone(), keep, wet, config.floor_db)
+    x = _sum_db(x, draws.hiss())
+    x = torch.where(x < draws.level(how.codec_probability, how.codec_db), config.floor_db, x)
+    as_it_is = torch.from_numpy(draws.chance(how.clean_probability)).to(mel.device)
+    return torch.where(as_it_is[:, None, None], mel, x).clamp(config.floor_db, 0)
+
+
+def _sum_db(a: Tensor, b: Tensor) -> Tensor:
+    """The level in dB of two sounds that have nothing to do with each other."""
+    return 10 * torch.log10(10 ** (a / 10) + 10 ** (b / 10))
+
+
+NOTHING_DB = -200.0
 
 
 @dataclass(frozen=True)
 class _Draws:
     """What chance says of a batch of windows; every call says something else."""
 
-    how: Augmentation
+    how: Any  # an `Augmentation`, or a `Recording`
     config: MelConfig
     batch: int
     frames: int
@@ -115,12 +141,62 @@ class _Draws:
 
     def noise(self) -> Tensor:
         """Level in dB [batch, n_mels, frames], -200 or so where there is none."""
-        level = np.where(self.chance(self.how.noise_probability), self.rng.uniform(-95, -50, self.batch), -200)
+        level = self.level(self.how.noise_probability, (-95, -50))
         colour = self._curve(self.rng.normal(0, 5, (self.batch, 8)), self.config.n_mels)
+        return level + colour[..., None] + self._grain()
+
+    # --- of a `Recording`
+
+    def level(self, probability: float, db: tuple[float, float]) -> Tensor:
+        """A level in dB [batch, 1, 1]; -200 where chance has none."""
+        drawn = np.where(self.chance(probability), self.rng.uniform(*db, self.batch), NOTHING_DB)
+        return self._tensor(drawn)[:, None, None]
+
+    def reflections(self) -> tuple[Tensor, Tensor, Tensor]:
+        """`keep` and `wet` of `shape`, [batch] each, and what single reflections do to bands, dB [batch, n_mels]."""
+        has_room = self.chance(self.how.room_probability)
+        decay_s = np.exp(self.rng.uniform(*np.log(self.how.room_decay_s), self.batch))
+        keep = np.exp(-13.8 / (decay_s * self.config.frame_rate))
+        wet = 10 ** (self.rng.uniform(*self.how.room_db, self.batch) / 10) * (1 - keep) * has_room
+        knots = self.rng.normal(0, self.how.comb_db, (self.batch, 40)) * has_room[:, None]
+        return self._tensor(keep), self._tensor(wet), self._curve(knots, self.config.n_mels)
+
+    def microphone(self) -> Tensor:
+        """Gain in dB [batch, n_mels]: a colour, and cuts below and above."""
+        how, octaves = self.how, np.log2(np.maximum(band_centres_hz(self.config).numpy(), 20))
+        knots = self.rng.normal(0, how.colour_db, (self.batch, 6)) * self.chance(how.colour_probability)[:, None]
+
+        def cut(probability: float, hz: tuple[float, float], slope: tuple[float, float], sign: int) -> np.ndarray:
+            corner = self.rng.uniform(*np.log2(hz), (self.batch, 1))
+            db = np.maximum(sign * (octaves - corner), 0) * self.rng.uniform(*slope, (self.batch, 1))
+            return -db * self.chance(probability)[:, None]
+
+        cuts = cut(how.low_cut_probability, how.low_cut_hz, (6, 18), -1)
+        cuts += cut(how.high_cut_probability, how.high_cut_hz, (12, 60), 1)
+        return self._curve(knots, self.config.n_mels) + self._tensor(cuts)
+
+    def hiss(self) -> Tensor:
+        """Noise in dB [batch, n_mels, frames]: mostly dark, as a room's and an amplifier's is."""
+        octaves = np.log2(np.maximum(band_centres_hz(self.config).numpy(), 30) / 1000)
+        tilt = self._tensor(self.rng.uniform(-6, 1.5, (self.batch, 1)) * octaves)
+        colour = self._curve(self.rng.normal(0, 4, (self.batch, 8)), self.config.n_mels) + tilt
+        level = self.level(self.how.noise_probability, self.how.noise_db)
+        return _sum_db(level + colour[..., None] + self._grain(), self.hum())
+
+    def hum(self) -> Tensor:
+        """The mains in dB [batch, n_mels, 1]: some of the harmonics of 50 or 60 Hz."""
+        centres_hz = band_centres_hz(self.config).numpy()
+        harmonics = self.rng.choice([50, 60], (self.batch, 1)) * np.arange(1, 9)
+        apart = np.abs(centres_hz[:, None] - harmonics[:, None]) / np.diff(centres_hz).min()
+        level = self.rng.uniform(*self.how.hum_db, (self.batch, 1, 8)) - 20 * apart**2
+        level = np.where(self.chance(self.how.hum_probability)[:, None], level.max(axis=2), NOTHING_DB)
+        return self._tensor(level)[..., None]
+
+    def _grain(self) -> Tensor:
+        """dB [batch, n_mels, frames] by which noise comes and goes."""
         grain = torch.Generator(self.device).manual_seed(int(self.rng.integers(2**62)))
         size = (self.batch, self.config.n_mels, self.frames)
-        hiss = torch.randn(size, generator=grain, device=self.device)
-        return (self._tensor(level)[:, None] + colour)[..., None] + 3 * hiss
+        return 3 * torch.randn(size, generator=grain, device=self.device)
 
     def _knots(self, per_second: float) -> int:
         return 2 + int(per_second * self.frames / self.config.frame_rate)

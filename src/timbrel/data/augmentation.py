@@ -6,6 +6,39 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Recording:
+    """What a recording adds to the sound of an instrument, by chance: the player's vibrato and dynamics, an instrument
+    nearby, a room, a microphone, noise, a codec. Probabilities 0-1; decibels; seconds of decay by 60 dB.
+
+    A range is drawn from evenly, that of `room_decay_s` in its logarithm.
+    """
+
+    clean_probability: float = 0.15  # of nothing
+    vibrato_probability: float = 0.25
+    vibrato_cents: float = 60.0
+    dynamics_probability: float = 0.3
+    dynamics_db: float = 4.0
+    neighbour_probability: float = 0.15
+    neighbour_db: tuple[float, float] = (-35.0, -14.0)
+    room_probability: float = 0.55
+    room_decay_s: tuple[float, float] = (0.14, 1.6)
+    room_db: tuple[float, float] = (-19.0, 6.0)  # of all that comes back, over the direct sound
+    comb_db: float = 3.0  # that reflections give and take, from band to band
+    colour_probability: float = 0.5
+    colour_db: float = 3.0
+    low_cut_probability: float = 0.25
+    low_cut_hz: tuple[float, float] = (60.0, 280.0)
+    high_cut_probability: float = 0.35
+    high_cut_hz: tuple[float, float] = (3500.0, 16000.0)
+    noise_probability: float = 0.6
+    noise_db: tuple[float, float] = (-95.0, -42.0)  # of full scale, where music is at -20
+    hum_probability: float = 0.2
+    hum_db: tuple[float, float] = (-90.0, -45.0)  # of each harmonic
+    codec_probability: float = 0.2
+    codec_db: tuple[float, float] = (-80.0, -60.0)  # of full scale; what is softer is lost
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """What happens to mels by chance. Probabilities 0-1; decibels; semitones; cents; seconds.
 
@@ -14,7 +47,8 @@ class Augmentation:
     and target share pitch warp, vibrato and a level that comes and goes, so that it learns to keep pitch, loud and
     soft: the reference is warped alike but tuned otherwise and has no such vibrato, and the source wavers by a few
     cents of its own, no more than a tuner's needle does. Target and reference may be blends of two recordings of
-    one score, an instrument that no library has: only the reference tells how it sounds.
+    one score, an instrument that no library has: only the reference tells how it sounds. The reference may be
+    recorded (`Recording`) as the target is not.
     """
 
     warp_probability: float = 0.5
@@ -36,3 +70,4 @@ class Augmentation:
     dynamics_probability: float = 0.5
     dynamics_db: float = 6.0
     blend_probability: float = 0.3
+    style_recording_probability: float = 0.5

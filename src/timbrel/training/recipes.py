@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
-from timbrel.data.augmentation import Augmentation
+from timbrel.data.augmentation import Augmentation, Recording
 from timbrel.errors import InputError
 
 
@@ -111,6 +111,17 @@ class TransferRecipe(Recipe):
                 f"matching_weight is {self.matching_weight:g} and adversarial_weight 0; expected 0 for both: without a "
                 "discriminator there are no maps of it to match"
             )
+
+
+@dataclass(frozen=True)
+class StyleRecipe(Recipe):
+    """After stage 2: a style encoder that hears the instrument, however it is recorded."""
+
+    stage: ClassVar[str] = "timbrel.training.style:StyleStage"
+
+    tuning_semitones: float = 3.0
+    gain_db: float = 2.0
+    recording: Recording = field(default_factory=Recording)
 
 
 @dataclass(frozen=True)
@@ -327,6 +338,12 @@ TRANSFER_RECIPES: dict[str, Recipe] = {
         adversary_warmup_steps=2,
         **_TINY,
     ),
+}
+STYLE_RECIPES: dict[str, StyleRecipe] = {
+    "default": StyleRecipe(
+        steps=2000, batch_size=24, frames=320, learning_rate=3e-4, warmup_steps=100, precision="fp32", ema_decay=0.99
+    ),
+    "tiny": StyleRecipe(**_TINY),
 }
 SINGLE_RECIPES: dict[str, SingleRecipe] = {
     "default": SingleRecipe(steps=10000, frames=216, learning_rate=6e-4, warmup_steps=500),
