@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,36 +150,36 @@ class _Draws:
 
     def level(self, probability: float, db: tuple[float, float]) -> Tensor:
         """A level in dB [batch, 1, 1]; -200 where chance has none."""
-        drawn = np.where(self.chance(probability), self.rng.uniform(*db, self.batch), NOTHING_DB)
+        drawn = np.where(self.chance(probability), self._uniform(db), NOTHING_DB)
         return self._tensor(drawn)[:, None, None]
 
     def reflections(self) -> tuple[Tensor, Tensor, Tensor]:
         """`keep` and `wet` of `shape`, [batch] each, and what single reflections do to bands, dB [batch, n_mels]."""
         has_room = self.chance(self.how.room_probability)
-        decay_s = np.exp(self.rng.uniform(*np.log(self.how.room_decay_s), self.batch))
+        decay_s = np.exp(self._uniform(np.log(self.how.room_decay_s)))
         keep = np.exp(-13.8 / (decay_s * self.config.frame_rate))
-        wet = 10 ** (self.rng.uniform(*self.how.room_db, self.batch) / 10) * (1 - keep) * has_room
+        wet = 10 ** (self._uniform(self.how.room_db) / 10) * (1 - keep) * has_room
         knots = self.rng.normal(0, self.how.comb_db, (self.batch, 40)) * has_room[:, None]
         return self._tensor(keep), self._tensor(wet), self._curve(knots, self.config.n_mels)
 
     def microphone(self) -> Tensor:
         """Gain in dB [batch, n_mels]: a colour, and cuts below and above."""
-        how, octaves = self.how, np.log2(np.maximum(band_centres_hz(self.config).numpy(), 20))
+        how = self.how
         knots = self.rng.normal(0, how.colour_db, (self.batch, 6)) * self.chance(how.colour_probability)[:, None]
+        low = self._cut(how.low_cut_probability, how.low_cut_hz, (6, 18), -1)
+        high = self._cut(how.high_cut_probability, how.high_cut_hz, (12, 60), 1)
+        return self._curve(knots, self.config.n_mels) + low + high
 
-        def cut(probability: float, hz: tuple[float, float], slope: tuple[float, float], sign: int) -> np.ndarray:
-            corner = self.rng.uniform(*np.log2(hz), (self.batch, 1))
-            db = np.maximum(sign * (octaves - corner), 0) * self.rng.uniform(*slope, (self.batch, 1))
-            return -db * self.chance(probability)[:, None]
-
-        cuts = cut(how.low_cut_probability, how.low_cut_hz, (6, 18), -1)
-        cuts += cut(how.high_cut_probability, how.high_cut_hz, (12, 60), 1)
-        return self._curve(knots, self.config.n_mels) + self._tensor(cuts)
+    def _cut(self, probability: float, hz: tuple[float, float], slope: tuple[float, float], side: int) -> Tensor:
+        """Gain in dB [batch, n_mels] that falls by `slope` an octave above (`side` 1) or below (-1) a corner."""
+        octaves = np.log2(np.maximum(band_centres_hz(self.config).numpy(), 20))
+        beyond = np.maximum(side * (octaves - self._uniform(np.log2(hz))[:, None]), 0)
+        return -self._tensor(beyond * (self._uniform(slope) * self.chance(probability))[:, None])
 
     def hiss(self) -> Tensor:
         """Noise in dB [batch, n_mels, frames]: mostly dark, as a room's and an amplifier's is."""
         octaves = np.log2(np.maximum(band_centres_hz(self.config).numpy(), 30) / 1000)
-        tilt = self._tensor(self.rng.uniform(-6, 1.5, (self.batch, 1)) * octaves)
+        tilt = self._tensor(self._uniform((-6, 1.5))[:, None] * octaves)
         colour = self._curve(self.rng.normal(0, 4, (self.batch, 8)), self.config.n_mels) + tilt
         level = self.level(self.how.noise_probability, self.how.noise_db)
         return _sum_db(level + colour[..., None] + self._grain(), self.hum())
@@ -188,7 +189,8 @@ class _Draws:
         centres_hz = band_centres_hz(self.config).numpy()
         harmonics = self.rng.choice([50, 60], (self.batch, 1)) * np.arange(1, 9)
         apart = np.abs(centres_hz[:, None] - harmonics[:, None]) / np.diff(centres_hz).min()
-        level = self.rng.uniform(*self.how.hum_db, (self.batch, 1, 8)) - 20 * apart**2
+        low, high = self.how.hum_db
+        level = self.rng.uniform(low, high, (self.batch, 1, 8)) - 20 * apart**2
         level = np.where(self.chance(self.how.hum_probability)[:, None], level.max(axis=2), NOTHING_DB)
         return self._tensor(level)[..., None]
 
@@ -197,6 +199,11 @@ class _Draws:
         grain = torch.Generator(self.device).manual_seed(int(self.rng.integers(2**62)))
         size = (self.batch, self.config.n_mels, self.frames)
         return 3 * torch.randn(size, generator=grain, device=self.device)
+
+    def _uniform(self, between: Sequence[float] | np.ndarray) -> np.ndarray:
+        """float [batch]."""
+        low, high = between
+        return self.rng.uniform(low, high, self.batch)
 
     def _knots(self, per_second: float) -> int:
         return 2 + int(per_second * self.frames / self.config.frame_rate)

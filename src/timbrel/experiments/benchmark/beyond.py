@@ -1,9 +1,9 @@
 """Beyond the benchmark: recordings that are not clean, other sources, targets that training never heard.
 
-The benchmark's scores are played anew by its library. Each of the *variations* changes one thing about the source, as a
-real recording would. A change of the performance (rubato, legato, dynamics) is in the target too; a change of the
-recording (room, noise, codec) is not. *Sources* are instruments that are no target of the benchmark. *Targets* are
-those that no training renders (`instruments.UNSEEN_INSTRUMENTS`).
+The benchmark's scores are played anew by its library. Each of the *variations* changes one thing about the source, as
+a real recording would. A change of the performance (rubato, legato, dynamics) is in the target too; a change of the
+recording (room, noise, codec) is not. Last, it is the style clip's recording that changes. *Sources* are instruments
+that are no target of the benchmark. *Targets* are those that no training renders (`instruments.UNSEEN_INSTRUMENTS`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from timbrel.experiments.page import Column, Table
 from timbrel.experiments.run import measure_rows
 from timbrel.files import write_text
 from timbrel.instruments import INSTRUMENTS, UNSEEN_INSTRUMENTS
-from timbrel.metrics import instrument, level, notes, spectral
+from timbrel.metrics import heard, instrument, level, notes, spectral
 from timbrel.metrics.summary import mean_interval, ratio_interval
 
 SOURCES = ("flute", "cello", "clarinet", "saxophone", "trumpet", "hammond-organ", "accordion", "voice")
@@ -47,6 +47,7 @@ COLUMNS = (
     Column("instrument_accuracy", "instrument", 2, "higher"),
     Column("note_f1_ratio", "note F1, ratio", 2, "1"),
     Column("both", "both at once", 2, "higher"),
+    Column("heard_as", "heard as", 2, "higher"),
 )
 RATIOS = {"of_unchanged": ("mfcc_distance", "unchanged_mfcc_distance"), "note_f1_ratio": ("note_f1", "true_note_f1")}
 """Columns that are a mean over another."""
@@ -93,6 +94,8 @@ def answer(model: str | None, question: Question) -> Measures:
     figures["unchanged_mfcc_distance"] = spectral.evaluate(truth, unchanged)["mfcc_distance"]
     if question.label is not None:
         figures |= instrument.evaluate(classifier(), question.label, estimate)
+        if heard.available():
+            figures |= heard.evaluate(question.label, waveforms[1], SAMPLE_RATE)
     if notes.available():
         reference = np.array([[n.start_s, n.end_s, n.pitch] for n in score])
         of_truth = notes.evaluate(reference, truth)
@@ -109,10 +112,11 @@ def _rendered_question(question: Question) -> tuple[Score, NDArray, NDArray, NDA
     score: Score = case.score()
     for change in variation.performance:
         score = change(score, rng)
-    source = recorded(_play(score, question.source, variation.vibrato_cents), variation, rng)
+    source = recorded(_play(score, question.source, variation.vibrato_cents), variation.recording, rng)
     style, target = _play(case.score(case.triplet.style), question.target), _play(score, question.target)
     if variation.style_too:  # the answer then sounds as the clip does: in one room, through one microphone
-        style, target = (recorded(x, variation, np.random.default_rng(len(score))) for x in (style, target))
+        style, target = (recorded(x, variation.recording, np.random.default_rng(len(score))) for x in (style, target))
+    style = recorded(style, variation.clip, rng)
     return score, source, style, target
 
 

@@ -119,14 +119,19 @@ def mp3(x: NDArray, rng: Rng) -> NDArray:
     return np.pad(decoded[: len(x)], (0, max(0, len(x) - len(decoded))))
 
 
+Changes = tuple[Callable[[NDArray, Rng], NDArray], ...]
+
+
 @dataclass(frozen=True)
 class Variation:
-    """What is done to a source: to its performance, by the player (cents of vibrato), to its recording, in order."""
+    """What is done to a source: to its performance, by the player (cents of vibrato), to its recording, in order. Or to
+    the recording of the style clip."""
 
     title: str
     performance: tuple[Callable[[Score, Rng], list[Note]], ...] = ()
     vibrato_cents: float = 0.0
-    recording: tuple[Callable[[NDArray, Rng], NDArray], ...] = ()
+    recording: Changes = ()
+    clip: Changes = ()
     style_too: bool = False
 
 
@@ -147,12 +152,15 @@ VARIATIONS = {
     "all": Variation("all of these", (rubato, legato, dynamics, loose), 20, _ALL),
     "all-style": Variation("all of these; clip and answer in another room", (rubato, legato, dynamics, loose), 20, _ALL,
                            style_too=True),
+    "clip-room": Variation("the clip in a room", clip=(room,)),
+    "clip-noise": Variation("the clip with hiss and hum", clip=(noise,)),
+    "clip-all": Variation("the clip with all of these", clip=_ALL),
 }  # fmt: skip
 
 
-def recorded(x: NDArray, variation: Variation, rng: Rng) -> NDArray:
-    """A waveform [samples] as a variation records it, RMS 1."""
-    for change in variation.recording:
+def recorded(x: NDArray, changes: Changes, rng: Rng) -> NDArray:
+    """A waveform [samples] with the changes of a recording, RMS 1."""
+    for change in changes:
         x = unit(change(x, rng))
     return x
 
