@@ -86,6 +86,9 @@ def test_frames_follow_the_seed_and_move_with_the_pulse(pipe, song):
 def test_what_cannot_be_made_is_refused(pipe, song, tmp_path):
     with pytest.raises(InputError, match=r"expected one of \.mp4"):
         movie(pipe, song, tmp_path / "out.avi")
+    for options, message in (({"prompt": "xqzzk"}, "prompt is 'xqzzk'"), ({"style_of": song}, "as a picture")):
+        with pytest.raises(InputError, match=message):
+            movie(pipe, song, tmp_path / "out.mp4", **options)
     with pytest.raises(InputError, match="size is 65"):
         movie(pipe, song, tmp_path / "out.mp4", size=65)
     silent = tmp_path / "silent.wav"

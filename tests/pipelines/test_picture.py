@@ -98,6 +98,7 @@ def test_an_enlarged_picture_made_small_is_the_picture():
         ({"start_s": -1.0}, "start_s is -1"),
         ({"prompt": "xqzzk"}, "prompt is 'xqzzk'"),
         ({"prompt": 3}, "prompt is 3"),
+        ({"prompt": "sea " * 75}, "of 75 words; expected at most 74"),
         ({"size": 5000}, "size is 5000"),
         ({"guidance_scale": 30}, "guidance_scale is 30"),
         ({"num_inference_steps": 0}, "num_inference_steps is 0"),

@@ -108,6 +108,9 @@ def movie(
     check_output(path, overwrite=overwrite, inputs=[recording.name], suffixes=[".mp4"])
     if settings.size % 2:
         raise InputError(f"size is {settings.size}; expected an even number for a movie")
+    pipe.check_prompt(settings.prompt)
+    if settings.style_of is not None:
+        Palette.read(settings.style_of)  # what is no picture is refused before the recording is heard
     course = listen(pipe, recording)
     with tempfile.TemporaryDirectory() as folder, whole(path, overwrite=overwrite) as temporary:
         sound, made = Path(folder, "sound.wav"), Path(folder, "movie.mp4")

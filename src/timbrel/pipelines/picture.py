@@ -36,6 +36,7 @@ from timbrel.systems.stable_painter import is_stable_painter, load_stable_painte
 DEFAULTS = PaintSettings()
 SHIPPED = "picture"
 BACK_PROJECTIONS = 3
+MOST_WORDS = 74  # of a prompt: CLIP's tokens, but for the music's and those of beginning and end
 
 
 @dataclass(frozen=True)
@@ -126,14 +127,15 @@ class PaintPipeline:
             Each picture as soon as it is made.
 
         Raises:
-            InputError: a prompt without a word that is known, a value out of range, or `style_of` is no picture.
+            InputError: a prompt without a word that is known or of more than 74, a value out of range, or `style_of` is
+                no picture.
             AudioError: the recording cannot be read, or is silent.
         """
         settings = replace(settings, **options)
         palette = None if settings.style_of is None else Palette.read(settings.style_of)
         num_pictures = check_whole("num_pictures", num_pictures, 1, MOST_TAKES)
         check_whole("seed", settings.seed + num_pictures - 1, 0, MOST_SEED)
-        recording, prompt = Recording.of(source, sample_rate), self._prompt(settings.prompt)
+        recording, prompt = Recording.of(source, sample_rate), self.check_prompt(settings.prompt)
         features = self.hear(recording, start_s)
         for seed in range(settings.seed, settings.seed + num_pictures):
             levels = self.levels(self.latents([features], settings, [seed]), palette)
@@ -181,10 +183,17 @@ class PaintPipeline:
     def _guidance(self, settings: PaintSettings) -> float:
         return self._sampling.guidance if settings.guidance_scale is None else settings.guidance_scale
 
-    def _prompt(self, prompt: str) -> str:
+    def check_prompt(self, prompt: str) -> str:
+        """A prompt as it is read, without the space around it; warns of words that the model does not know.
+
+        Raises:
+            InputError: as `pictures`.
+        """
         if not isinstance(prompt, str):
             raise InputError(f"prompt is {prompt!r:.60}; expected a str")
         prompt = prompt.strip()
+        if (count := len(prompt.split())) > MOST_WORDS:
+            raise InputError(f"prompt is {prompt!r:.60}..., of {count} words; expected at most {MOST_WORDS}")
         if prompt and (unknown := self.model.text.unknown_words(prompt)):
             if not self.model.text.knows(prompt):
                 raise InputError(f"prompt is {prompt!r:.200}; expected an English word that is known, or none: ''")
