@@ -43,7 +43,8 @@ def paint(
         num_pictures: How many pictures.
         start_s: From where on it is heard, in seconds.
         settings: How it is painted.
-        output: Where the picture goes; several get their seed before the suffix.
+        output: Where the picture goes, by default into this folder with the song's name; several get their seed before
+            the suffix.
         movie: Make a movie of the whole song, and no pictures.
         overwrite: Replace what exists.
         model: The model, of `timbrel train picture`.
