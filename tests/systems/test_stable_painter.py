@@ -10,8 +10,10 @@ from timbrel.data.paint.procedural import draw_picture
 from timbrel.data.paint.store import save_music, save_pictures
 from timbrel.errors import InputError, ModelError
 from timbrel.pipelines.picture import PaintPipeline
+from timbrel.systems.base import Sampling
 from timbrel.systems.ears import load_ear
 from timbrel.systems.stable_painter import load_stable_painter, new_stable_painter, save_stable_painter
+from timbrel.training import picture
 from timbrel.training.loop import fit
 from timbrel.training.picture import PictureStage
 from timbrel.training.recipes import PICTURE_RECIPES, find_recipe
@@ -57,11 +59,11 @@ def test_a_folder_points_to_stable_diffusion_and_paints(painter, tiny_stable_dif
     pipe = PaintPipeline.load(tmp_path)
     assert load_stable_painter(tmp_path).source == str(tiny_stable_diffusion)
     options = {"sample_rate": 22050, "size": 48, "seed": 3}
-    [picture] = pipe(song(), **options)
-    assert picture.pixels.shape == (48, 48, 3)
-    np.testing.assert_array_equal(pipe(song(), **options)[0].pixels, picture.pixels)
-    assert (pipe(np.random.default_rng(0).normal(0, 0.1, 88200), **options)[0].pixels != picture.pixels).any()
-    assert (pipe(song(), prompt="a sea", **options)[0].pixels != picture.pixels).any()
+    [painted] = pipe(song(), **options)
+    assert painted.pixels.shape == (48, 48, 3)
+    np.testing.assert_array_equal(pipe(song(), **options)[0].pixels, painted.pixels)
+    assert (pipe(np.random.default_rng(0).normal(0, 0.1, 88200), **options)[0].pixels != painted.pixels).any()
+    assert (pipe(song(), prompt="a sea", **options)[0].pixels != painted.pixels).any()
     none = pipe.model.condition("", None)
     torch.testing.assert_close(none.tokens[0], pipe.model.denoiser.null_token)
 
@@ -77,7 +79,8 @@ def data(tmp_path):
 
 
 @pytest.mark.parametrize("recipe", ["experiment-1", "experiment-2"])
-def test_both_experiments_train_what_they_say(recipe, data, tiny_stable_diffusion, tmp_path):
+def test_both_experiments_train_what_they_say(recipe, data, tiny_stable_diffusion, tmp_path, monkeypatch):
+    monkeypatch.setattr(picture, "SAMPLING", Sampling(steps=1, guidance=4.0))  # of the pictures of a validation
     changes = {"epochs": 2, "batch_size": 2, "precision": "fp32", "num_workers": 0, "learning_rate": 1e-2}
     stage = PictureStage.prepare(
         find_recipe(PICTURE_RECIPES, recipe, **changes), data, init_from=str(tiny_stable_diffusion)
