@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ import soundfile
 
 RATE = 16000
 START_S = 300  # on a slow machine
+PATIENCE_S = 60
 
 
 @pytest.fixture(scope="session")
@@ -31,37 +33,37 @@ def clips(tmp_path_factory):
         song=tones("song.wav", 1.5, 440),
         other=tones("other tune.wav", 1.2, 330),
         stereo_rate=tones("track.wav", 1.3, 392, 48000),
+        phrase=tones("phrase.wav", 30, 440),
         long=tones("long.wav", 60, 440),
         endless=tones("endless.wav", 300, 440, 8000),
         broken=folder / "broken.wav",
     )
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory, tiny_model_folder):
-    """A server on one processor, so that jobs wait for each other."""
+@contextmanager
+def serving(home, *words, **variables):
+    """A server of its own on one processor, so that jobs wait for each other; its address."""
     pytest.importorskip("gradio", reason="gradio is not installed: pip install 'timbrel[web]'")
-    home = tmp_path_factory.mktemp("home")
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "XDG_DATA_HOME": str(home / "data"),
-    }
-    args = ["web", "--no-browser", "--port", "0", "--model", str(tiny_model_folder), "--most-minutes", "4"]
+    places = {"XDG_CACHE_HOME": str(home / "cache"), "XDG_DATA_HOME": str(home / "data")}
     code = f"""
 import os, sys
 from timbrel.cli.main import main
 os.sched_setaffinity(0, {{max(os.sched_getaffinity(0))}})
-sys.exit(main({args}))
+sys.exit(main({["web", "--no-browser", "--port", "0", *map(str, words)]}))
 """
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | places | variables,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     late = threading.Timer(START_S, process.kill)
     late.start()
     try:
         found = re.match(r"(http://127\.0\.0\.1:\d+)", process.stdout.readline())
         late.cancel()
         assert found, f"the server ended before it began, or took more than {START_S} s"
-        yield SimpleNamespace(url=found[1], home=home, model=tiny_model_folder)
+        yield found[1]
         process.terminate()
         assert process.wait(60) == 143
     finally:
@@ -70,15 +72,30 @@ sys.exit(main({args}))
     assert not list((home / "cache").rglob("*.wav")), "its files are left behind"
 
 
-@pytest.fixture
-def visit(server, browser):
-    """Makes pages of visitors, each with a session of its own; no page may ask another machine for anything."""
-    contexts, hosts, errors = [], set(), []
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, tiny_model_folder):
+    home = tmp_path_factory.mktemp("home")
+    with serving(home, "--model", tiny_model_folder, "--most-minutes", "4") as url:
+        yield SimpleNamespace(url=url, home=home, model=tiny_model_folder)
 
-    def visit(**options):
-        contexts.append(browser.new_context(accept_downloads=True, **options))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(30_000)
+
+@pytest.fixture(scope="session")
+def context(browser):
+    """What visitors share is the browser's cache; gradio gives each page a session of its own."""
+    context = browser.new_context(accept_downloads=True)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def visit(server, context):
+    """Makes pages of visitors; no page may ask another machine for anything."""
+    pages, hosts, errors = [], set(), []
+
+    def visit(width=1200):
+        pages.append(page := context.new_page())
+        page.set_default_timeout(PATIENCE_S * 1000)
+        page.set_viewport_size({"width": width, "height": 800})
         page.on("request", lambda request: hosts.add(request.url.split("/")[2]) if "//" in request.url else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(server.url)
@@ -86,7 +103,7 @@ def visit(server, browser):
         return page
 
     yield visit
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert {host for host in hosts if host} <= {server.url.removeprefix("http://")}
     assert not errors

@@ -7,6 +7,7 @@ import time
 import pytest
 import soundfile
 
+from tests.web.conftest import serving
 from timbrel.cli.main import main
 
 httpx = pytest.importorskip("httpx", reason="gradio is not installed: pip install 'timbrel[web]'")
@@ -123,6 +124,16 @@ def test_others_are_let_in_by_a_password_only(flags, capsys, monkeypatch):
     monkeypatch.delenv("TIMBREL_PASSWORD", raising=False)
     assert main(["web", *flags]) == 2
     assert "there is no password" in capsys.readouterr().err
+
+
+def test_a_password_lets_in_and_nothing_else_does(tmp_path):
+    with serving(tmp_path, "--api-only", TIMBREL_PASSWORD="open sesame") as url, httpx.Client(timeout=60) as client:
+        address = f"{url}/gradio_api/call/instruments"
+        assert client.post(address, json={"data": []}).status_code == 401
+        wrong = client.post(f"{url}/login", data={"username": "timbrel", "password": "open barley"})
+        assert (wrong.status_code, client.post(address, json={"data": []}).status_code) == (400, 401)
+        right = client.post(f"{url}/login", data={"username": "timbrel", "password": "open sesame"})
+        assert (right.status_code, client.post(address, json={"data": []}).status_code) == (200, 200)
 
 
 def test_a_server_that_does_not_start_leaves_no_folder(tmp_path, monkeypatch, capsys):

@@ -10,7 +10,7 @@ from PIL import Image
 from timbrel.audio.io import write_audio
 from timbrel.errors import AudioError, InputError
 from timbrel.web import sounds as module
-from timbrel.web.sounds import COLUMNS, DAY_S, Folder, Sound, Take, gains, midi, sweep
+from timbrel.web.sounds import COLUMNS, DAY_S, Folder, Sound, Take, gains, sweep, transcribe
 
 
 @pytest.fixture
@@ -98,11 +98,15 @@ def test_files_go_after_a_day(tmp_path):
     assert not old.exists()
 
 
-def test_midi_is_what_another_program_reads(tmp_path):
+def test_midi_has_the_notes_that_are_heard(folder, monkeypatch):
     pretty_midi = pytest.importorskip("pretty_midi")
-    (tmp_path / "a.mid").write_bytes(midi(np.array([[0.5, 1.0, 60, 0.5], [0.25, 2.0, 64, 1.0], [1.0, 1.5, 60, 0.1]])))
-    notes = sorted(pretty_midi.PrettyMIDI(str(tmp_path / "a.mid")).instruments[0].notes, key=lambda note: note.start)
-    assert [(n.start, n.end, n.pitch, n.velocity) for n in notes] == [
+    heard = np.array([[0.5, 1.0, 60, 0.5], [0.25, 2.0, 64, 1.0], [1.0, 1.5, 60, 0.1]])
+    monkeypatch.setattr("timbrel.metrics.notes.available", lambda: True)
+    monkeypatch.setattr("timbrel.metrics.notes.transcribe", lambda waveform: heard)
+    path = folder.new("a.mid")
+    assert transcribe(folder.sound(tone(folder.new("a.wav"), 1), ""), path)
+    notes = sorted(pretty_midi.PrettyMIDI(str(path)).instruments[0].notes, key=lambda note: note.start)
+    assert [(round(n.start, 3), round(n.end, 3), n.pitch, n.velocity) for n in notes] == [
         (0.25, 2.0, 64, 127),
         (0.5, 1.0, 60, 64),
         (1.0, 1.5, 60, 14),

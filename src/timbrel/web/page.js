@@ -132,7 +132,19 @@
     event.preventDefault();
   });
 
+  // For a screen reader: what is new, once, and titles of groups as their names.
+  function announce() {
+    for (const news of all("[data-say]:not([data-said])").filter((one) => one.offsetParent)) {
+      news.dataset.said = "";
+      const said = document.getElementById("tb-said");
+      if (said.textContent !== news.dataset.say) said.textContent = news.dataset.say;
+    }
+    for (const title of all('fieldset > [data-testid="block-info"], .tb-form .block > [data-testid="block-label"]'))
+      Object.assign(title.parentElement, { role: "group", ariaLabel: title.textContent.trim() });
+  }
+
   new MutationObserver(() => {
+    announce();
     for (const ready of all("[data-follow]")) {
       ready.removeAttribute("data-follow");
       ready.querySelector("a").click();

@@ -1,6 +1,7 @@
 """What the page shows in HTML of its own: spectrograms that play, results to download, hints and progress.
 
-`page.js` gives them life: it listens to the whole page, so that what is shown later works as well.
+`page.js` gives them life: it listens to the whole page, so that what is shown later works as well. What an element has
+as `data-say` is said by a screen reader once it is shown.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ HEADER = (
 )
 FOOTER = (
     "<footer><p><kbd>Space</kbd> play <kbd>B</kbd> compare <kbd>←</kbd> <kbd>→</kbd> move, on a spectrogram</p>"
-    "</footer>"
+    '<p id="tb-said" role="status"></p></footer>'
 )
 
 
@@ -67,12 +68,16 @@ def player(take: Take, *, select: bool = False) -> str:
     links = "".join(link(sound.path, sound.path.name, primary=True) for sound in made)
     notes = "".join(f"<p class='tb-note'>{escape(note)}</p>" for note in take.notes)
     return (
-        f'<section class="tb-player" aria-label="{escape(take.label)}">{"".join(lanes)}'
+        f'<section class="tb-player" aria-label="{escape(take.label)}"{_say(f"Ready: {take.label}")}>{"".join(lanes)}'
         '<div class="tb-bar"><button type="button" class="tb-play" aria-keyshortcuts="Space">Play</button>'
         f'{switch if several else ""}<span class="tb-time" role="timer">0:00</span>'
         f'<span class="tb-quiet">{hint}</span></div>{notes}'
         f'<div class="tb-links">{links}</div></section>'
     )
+
+
+def _say(text: str) -> str:
+    return f' data-say="{escape(text)}"'
 
 
 def _lane(sound: Sound, gain: float, letter: str, *, heard: bool, select: bool) -> str:
@@ -104,12 +109,13 @@ def pictures(paths: Sequence[Path]) -> str:
         f"<figcaption>{link(path, path.name)}</figcaption></figure>"
         for path in paths
     )
-    return f'<section class="tb-pictures">{shown}</section>'
+    return f'<section class="tb-pictures"{_say(f"Ready: {len(paths)} pictures")}>{shown}</section>'
 
 
 def movie(path: Path) -> str:
     return (
-        f'<section class="tb-movie"><video controls src="{url(path)}"></video>'
+        f'<section class="tb-movie"{_say(f"Ready: {path.name}")}>'
+        f'<video controls aria-label="{escape(path.name)}" src="{url(path)}"></video>'
         f'<div class="tb-links">{link(path, path.name, primary=True)}</div></section>'
     )
 
@@ -121,7 +127,8 @@ def outcomes(rows: Sequence[tuple[str, Path | str]], archive: Path | None) -> st
         for name, made in rows
     ]
     whole = f'<div class="tb-links">{link(archive, archive.name, primary=True)}</div>' if archive else ""
-    return f'<section class="tb-batch"><ul>{"".join(lines)}</ul>{whole}</section>'
+    ready = f"Ready: {sum(isinstance(made, Path) for _, made in rows)} of {len(rows)} files"
+    return f'<section class="tb-batch"{_say(ready)}><ul>{"".join(lines)}</ul>{whole}</section>'
 
 
 def _error(message: str) -> str:
@@ -129,7 +136,7 @@ def _error(message: str) -> str:
 
 
 def hint(text: str) -> str:
-    return f'<p class="tb-hint" role="status">{escape(text)}</p>' if text else ""
+    return f'<p class="tb-hint"{_say(text)}>{escape(text)}</p>' if text else ""
 
 
 def error(text: str) -> str:
@@ -144,22 +151,24 @@ def instruments(names: Sequence[str], own: Sequence[str]) -> str:
     """The instruments that there are, one's own first."""
     listed = "".join(f"<li>{escape(name)}</li>" for name in names if name not in own)
     mine = "".join(f"<li>{escape(name)}</li>" for name in own) or "<li class='tb-quiet'>none yet</li>"
-    return f'<section class="tb-names"><h2>Your own</h2><ul>{mine}</ul><h2>The model’s</h2><ul>{listed}</ul></section>'
+    say = _say(f"Your own instruments: {', '.join(own) or 'none yet'}")
+    both = f"<h2>Your own</h2><ul>{mine}</ul><h2>The model’s</h2><ul>{listed}</ul>"
+    return f'<section class="tb-names"{say}>{both}</section>'
 
 
 def ready(path: Path, note: str = "") -> str:
     """A link that `page.js` follows at once."""
     return (
-        f'<p class="tb-hint" role="status" data-follow>{link(path, path.name)}</p>'
+        f'<p class="tb-hint" data-follow{_say(f"Ready: {path.name}")}>{link(path, path.name)}</p>'
         f'<p class="tb-quiet">{escape(note)}</p>'
     )
 
 
 def progress(status: Status) -> str:
-    if status.place:
-        text = f"Waiting, number {status.place} in the queue"
-        return f'<div class="tb-progress" role="status"><progress></progress><span>{text}</span></div>'
     percent = "" if status.share is None else f' value="{status.share:.3f}"'
-    left = "" if status.left_s is None else f"about {clock(status.left_s + 0.99)} left"
-    text = " · ".join(part for part in (status.note, left) if part) or "Working"
-    return f'<div class="tb-progress" role="status"><progress{percent}></progress><span>{escape(text)}</span></div>'
+    said = f"Waiting, number {status.place} in the queue" if status.place else status.note or "Working"
+    text = said if status.left_s is None else f"{status.note} · about {clock(status.left_s + 0.99)} left".lstrip(" ·")
+    return (
+        f'<div class="tb-progress"{_say(said)}><progress aria-label="Progress"{percent}></progress>'
+        f"<span>{escape(text)}</span></div>"
+    )

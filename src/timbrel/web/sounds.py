@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import secrets
-import struct
 import threading
 import time
 import unicodedata
@@ -16,25 +15,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import accumulate, chain, count, pairwise
+from itertools import accumulate, chain, count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from timbrel.audio.io import Waveform, open_audio, read_audio
 from timbrel.audio.level import SILENT_RMS, loudness
-from timbrel.audio.mel import MelConfig, mel_spectrogram
+from timbrel.audio.mel import MelConfig
 from timbrel.errors import InputError, TimbrelError
 from timbrel.pipelines.listen import BLOCK, Recording
+from timbrel.pipelines.windows import Window, Windows
 
 DAY_S = 86_400
 COLUMNS = 1600  # of a spectrogram's picture, at most
 RANGE_DB = 80
 SHOWN = MelConfig()
 MIDI_S = 600.0  # no longer recording is transcribed
-TICKS_A_SECOND = 960
 
 
 @dataclass(frozen=True)
@@ -161,8 +159,8 @@ class Folder:
                 file.write(sound.path, name)
             made, stem = take.sounds[-1], Path(names[-1]).stem
             file.write(made.picture, f"{stem}.png")
-            if (midi := transcription(made)) is not None:
-                file.writestr(f"{stem}.mid", midi)
+            if transcribe(made, midi := self.new("notes.mid")):
+                file.write(midi, f"{stem}.mid")
             file.writestr("settings.json", json.dumps(take.settings, indent=2) + "\n")
         return path
 
@@ -245,49 +243,31 @@ def draw(recording: Recording, path: Path, config: MelConfig = SHOWN) -> None:
 
 
 def _levels(recording: Recording, config: MelConfig) -> Iterator[np.ndarray]:
-    """[n_mels, frames] in half decibels above -100 dB as uint8, block by block, each with its surroundings."""
-    beside = config.n_fft // config.hop_length  # frames
-    silence = np.zeros(beside * config.hop_length, np.float32)
-    blocks = chain((block.mean(0) for block in recording.blocks_at(config.sample_rate)), [silence])
-    before = silence
-    for block, after in pairwise(blocks):
-        heard = np.concatenate([before, block, after[: len(silence)], silence])
-        mel = mel_spectrogram(torch.from_numpy(heard)[None, None], config)[0, 0]
-        frames = mel[:, beside : beside + max(1, len(block) // config.hop_length)]
+    """[n_mels, frames] in half decibels above -100 dB as uint8, window by window."""
+    windows = Windows(config, COLUMNS, overlap=1)
+
+    def cut() -> Iterator[Window]:
+        for block in recording.blocks_at(config.sample_rate):
+            yield from windows.push(block.mean(axis=0))
+        yield from windows.finish()
+
+    for window in cut():
+        frames = window.mel[0, 0, :, : max(1, len(window.samples) // config.hop_length)]
         yield ((frames.numpy() + 100) * 2).clip(0, 255).astype(np.uint8)
-        before = block[-len(silence) :]
 
 
-def transcription(sound: Sound) -> bytes | None:
-    """A MIDI file of the notes that are heard; None without basic-pitch, or of a long recording."""
+def transcribe(sound: Sound, path: Path) -> bool:
+    """Writes a MIDI file of the notes that are heard; not without basic-pitch, or of a long recording."""
+    from timbrel.data.render import write_midi
+    from timbrel.data.scores import Note
     from timbrel.metrics import notes
     from timbrel.metrics.spectral import prepare
 
     if not notes.available() or sound.duration_s > MIDI_S:
-        return None
-    with suppress(TimbrelError):  # no onnxruntime
-        return midi(notes.transcribe(prepare(*read_audio(sound.path))))
-    return None
-
-
-def midi(notes: np.ndarray) -> bytes:
-    """A MIDI file (format 0, 120 beats a minute) of notes [notes, 4]: start_s, end_s, pitch, amplitude in [0, 1]."""
-    events = []
-    for start, end, pitch, amplitude in notes:
-        events.append((round(start * TICKS_A_SECOND), bytes([0x90, int(pitch), 1 + round(126 * min(1, amplitude))])))
-        events.append((round(end * TICKS_A_SECOND), bytes([0x80, int(pitch), 0])))
-    track, now = b"", 0
-    for tick, event in sorted(events):
-        track += _varint(max(0, tick - now)) + event
-        now = max(now, tick)
-    track += b"\x00\xff\x2f\x00"
-    header = struct.pack(">4sIHHH", b"MThd", 6, 0, 1, TICKS_A_SECOND // 2)
-    return header + struct.pack(">4sI", b"MTrk", len(track)) + track
-
-
-def _varint(number: int) -> bytes:
-    """A number in MIDI's groups of seven bits."""
-    groups = [number & 0x7F]
-    while number := number >> 7:
-        groups.append(0x80 | (number & 0x7F))
-    return bytes(reversed(groups))
+        return False
+    with suppress(TimbrelError, ImportError):  # no onnxruntime, no pretty_midi
+        heard = notes.transcribe(prepare(*read_audio(sound.path)))
+        played = [Note(start, end, int(pitch), 1 + round(126 * min(1, level))) for start, end, pitch, level in heard]
+        write_midi(path, played, program=0)
+        return True
+    return False
