@@ -33,8 +33,7 @@ def clips(tmp_path_factory):
         song=tones("song.wav", 1.5, 440),
         other=tones("other tune.wav", 1.2, 330),
         stereo_rate=tones("track.wav", 1.3, 392, 48000),
-        phrase=tones("phrase.wav", 30, 440),
-        long=tones("long.wav", 60, 440),
+        long=tones("long.wav", 200, 440),
         endless=tones("endless.wav", 300, 440, 8000),
         broken=folder / "broken.wav",
     )
@@ -79,23 +78,15 @@ def server(tmp_path_factory, tiny_model_folder):
         yield SimpleNamespace(url=url, home=home, model=tiny_model_folder)
 
 
-@pytest.fixture(scope="session")
-def context(browser):
-    """What visitors share is the browser's cache; gradio gives each page a session of its own."""
-    context = browser.new_context(accept_downloads=True)
-    yield context
-    context.close()
-
-
 @pytest.fixture
-def visit(server, context):
-    """Makes pages of visitors; no page may ask another machine for anything."""
-    pages, hosts, errors = [], set(), []
+def visit(server, browser):
+    """Makes pages of visitors, each with a window of its own; no page may ask another machine for anything."""
+    contexts, hosts, errors = [], set(), []
 
     def visit(width=1200):
-        pages.append(page := context.new_page())
+        contexts.append(browser.new_context(accept_downloads=True, viewport={"width": width, "height": 800}))
+        page = contexts[-1].new_page()
         page.set_default_timeout(PATIENCE_S * 1000)
-        page.set_viewport_size({"width": width, "height": 800})
         page.on("request", lambda request: hosts.add(request.url.split("/")[2]) if "//" in request.url else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(server.url)
@@ -103,7 +94,7 @@ def visit(server, context):
         return page
 
     yield visit
-    for page in pages:
-        page.close()
+    for context in contexts:
+        context.close()
     assert {host for host in hosts if host} <= {server.url.removeprefix("http://")}
     assert not errors

@@ -19,6 +19,16 @@ def transfer(page):
     page.get_by_role("button", name="Transfer", exact=True).click()
 
 
+def choose_takes(page, count):
+    page.get_by_role("button", name="More").click()
+    number = page.get_by_role("spinbutton", name="Takes")
+    number.fill(str(count))
+    number.press("Tab")
+    page.wait_for_function(
+        "n => document.querySelector('[aria-label=\"range slider for Takes\"]').value === String(n)", arg=count
+    )
+
+
 def said(page, text):
     """Waits until a screen reader is told."""
     page.locator("#tb-said", has_text=text).wait_for()
@@ -81,9 +91,8 @@ def test_a_transfer_is_heard_compared_and_downloaded(visit, server, clips, tmp_p
 
 def test_one_waits_for_the_other_and_stop_ends_the_work(visit, clips):
     first, second = visit(), visit()
-    put(first, clips.phrase)
-    first.get_by_role("button", name="More").click()
-    first.get_by_role("spinbutton", name="Takes").fill("8")
+    put(first, clips.long)
+    choose_takes(first, 8)
     put(second, clips.other)
     transfer(first)
     said(first, re.compile(r"take \d of 8"))
@@ -101,8 +110,7 @@ def test_two_takes_from_a_clip_are_kept_to_go_back_to(visit, clips):
     put(page, clips.song)
     page.get_by_label("A recording").check()
     put(page, clips.other, "#clip")
-    page.get_by_role("button", name="More").click()
-    page.get_by_role("spinbutton", name="Takes").fill("2")
+    choose_takes(page, 2)
     transfer(page)
     assert result(page)[2] == "song-other tune.wav"
     page.get_by_label("other tune, seed 1").check()
