@@ -95,7 +95,7 @@ def test_one_waits_for_the_other_and_stop_ends_the_work(visit, clips):
     choose_takes(first, 8)
     put(second, clips.other)
     transfer(first)
-    said(first, re.compile(r"take \d of 8"))
+    first.locator(".tb-progress").wait_for()
     transfer(second)
     said(second, "Waiting, number 1 in the queue")
     first.get_by_role("button", name="Stop").click()
