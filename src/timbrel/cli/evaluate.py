@@ -101,6 +101,7 @@ def beyond(
     out: Path = Path("evaluation"),
     per_direction: int = 2,
     tables: Annotated[tuple[str, ...], arg(metavar="TABLE...", help_behavior_hint="(default: all)")] = (),
+    variations: Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: all)")] = (),
     workers: Number = None,
 ) -> None:
     """Measure a model on what the benchmark leaves out: unclean recordings, other sources, unheard targets.
@@ -110,8 +111,8 @@ def beyond(
         timbrel evaluate beyond benchmark
         timbrel evaluate beyond benchmark runs/mine/model --per-direction 5 --tables targets
 
-    Prints a table each of variations (rooms, noise, codecs, rubato, vibrato, ...), sources and targets, and writes
-    beyond.json. Needs the extras [data] and [metrics], TiMidity++ and the Freepats library.
+    Prints a table each of variations (rooms, noise, codecs, rubato, vibrato, poor clips, ...), sources and targets, and
+    writes beyond.json. Needs the extras [data] and [metrics], TiMidity++ and the Freepats library.
 
     Args:
         benchmark: The folder that `timbrel evaluate build` made.
@@ -119,11 +120,20 @@ def beyond(
         out: The folder for beyond.json.
         per_direction: How many of the 20 scores of each direction are used; 2 take some 6 minutes.
         tables: Some of variations, sources, targets.
+        variations: Some of the rows of the first table, as in clean clip-noise.
         workers: Processors to use.
     """
     from timbrel.experiments.benchmark.beyond import evaluate
 
-    evaluate(benchmark, out, model=model, per_direction=per_direction, tables=tables, workers=workers)
+    evaluate(
+        benchmark,
+        out,
+        model=model,
+        per_direction=per_direction,
+        tables=tables,
+        variations=variations,
+        workers=workers,
+    )
 
 
 def real(

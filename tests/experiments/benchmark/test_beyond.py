@@ -79,11 +79,14 @@ def test_doing_nothing_leaves_the_distance_and_the_truth_none(tmp_path, monkeypa
     case = Case(triplets()[0], tmp_path)  # piano to guitar
     monkeypatch.setattr(Case, "score", lambda self, excerpt=None: SCORE)
     monkeypatch.setattr(rendered, "load", lambda folder, limit: [case])
-    monkeypatch.setattr(beyond, "VARIATIONS", {k: beyond.VARIATIONS[k] for k in ("clean", "all-style")})
     monkeypatch.setattr(
         rows, "pipeline", lambda model: lambda x, **_: SimpleNamespace(waveform=x, sample_rate=SAMPLE_RATE)
     )
-    found = beyond.evaluate(tmp_path, tmp_path / "out", tables=["variations"], workers=1, progress=False)
+    some = ["clean", "all-style"]
+    found = beyond.evaluate(
+        tmp_path, tmp_path / "out", tables=["variations"], variations=some, workers=1, progress=False
+    )
+    assert list(found["variations"]) == some
     assert found["variations"]["clean"]["of_unchanged"]["mean"] == pytest.approx(1)
     assert found["variations"]["clean"]["instrument_accuracy"]["mean"] < 0.5
     assert found["variations"]["all-style"]["lsd_db"]["mean"] > 5

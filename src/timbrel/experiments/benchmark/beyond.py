@@ -127,6 +127,7 @@ def evaluate(
     model: str | Path | None = None,
     per_direction: int = 2,
     tables: Sequence[str] = (),
+    variations: Sequence[str] = (),
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -136,6 +137,7 @@ def evaluate(
         benchmark_folder: what `timbrel evaluate build` made.
         per_direction: how many of the benchmark's 20 scores of each direction are taken, 1 to 20.
         tables: some of "variations", "sources", "targets"; all by default.
+        variations: some of `VARIATIONS`; all by default.
 
     Returns:
         For each table and row the means with intervals, and the number of clips.
@@ -149,6 +151,9 @@ def evaluate(
     every = questions(rendered.load(benchmark_folder, limit=NUM_DIRECTIONS * per_direction))
     if unknown := [name for name in tables if name not in every]:
         raise InputError(f"table {unknown[0]!r} is unknown; expected some of {', '.join(every)}")
+    if unknown := [name for name in variations if name not in VARIATIONS]:
+        raise InputError(f"variation {unknown[0]!r} is unknown; expected some of {', '.join(VARIATIONS)}")
+    every["variations"] = [q for q in every["variations"] if q.row in (variations or VARIATIONS)]
     results: dict[str, Any] = {}
     measure = partial(answer, None if model is None else str(model))
     for name in tables or every:
