@@ -3,11 +3,30 @@
 import json
 import re
 import zipfile
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
 from timbrel.cli.main import main
 from timbrel.metrics import notes
+
+
+@pytest.fixture
+def studio():
+    """Does nothing, for a page that no browser opens."""
+    return MagicMock(instruments=["violin"], own_instruments=[], players=lambda: ["violin"])
+
+
+def test_who_leaves_stops_no_call_by_http(studio):
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install 'timbrel[web]'")
+    from timbrel.web import page
+
+    jobs = MagicMock()
+    blocks = page.build(studio, jobs)
+    [gone] = [one.fn for one in blocks.fns.values() if one.targets[0][1] == "unload"]
+    gone(SimpleNamespace(session_hash="api"))
+    jobs.stop.assert_called_once_with("page api ")
 
 
 def put(page, path, slot="#music"):

@@ -31,6 +31,11 @@ WAVE = gr.WaveformOptions(waveform_color="#b8ada1", waveform_progress_color="#c4
 Update = dict[Any, Any]
 
 
+def owner(request: gr.Request) -> str:
+    """What the owner of each of a visitor's jobs begins with, and of no call by HTTP: a client chooses its hash."""
+    return f"page {request.session_hash} "
+
+
 class Panel:
     """The right side of a tab: progress, the result, and earlier takes to go back to.
 
@@ -89,7 +94,7 @@ class Panel:
             yield begun | ({self.result: ""} if when else {})
             after: Update = {self.status: ""}
             try:
-                steps = self.jobs.run(f"{request.session_hash} {self.name}", lambda job: work(job, *given))
+                steps = self.jobs.run(f"{owner(request)}{self.name}", lambda job: work(job, *given))
                 made = yield from self._progress(steps)
                 after |= show(made) if show else self._shown(made, values[-1])
             except Stopped:
@@ -120,7 +125,7 @@ class Panel:
         }
 
     def _stop(self, request: gr.Request) -> None:
-        self.jobs.stop(f"{request.session_hash} {self.name}")
+        self.jobs.stop(f"{owner(request)}{self.name}")
 
     def _back(self, takes: list[Take], chosen: int) -> str:
         return player.player(takes[chosen])
@@ -159,7 +164,7 @@ def build(studio: Studio, jobs: Jobs) -> gr.Blocks:
             return [gr.update(choices=studio.instruments) for _ in lists]
 
         def gone(request: gr.Request) -> None:
-            jobs.stop(f"{request.session_hash} ")
+            jobs.stop(owner(request))
 
         page.load(fresh, None, lists, **QUIET)
         page.unload(gone)
