@@ -4,9 +4,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tests.conftest import TINY_MEL
 from timbrel.cli.main import main
+from timbrel.data.store import Entry, StoreWriter
+from timbrel.systems.folder import load_system
+from timbrel.systems.transfer import TransferSystem
+from timbrel.systems.weights import fingerprint
 from timbrel.training import autoencoder, features, loop, single, transfer
 from timbrel.training.recipes import (
     AUTOENCODER_RECIPES,
@@ -78,6 +84,20 @@ def test_features_need_data_alone(fitted, monkeypatch):
     recipe = stage[0]
     assert recipe == dataclasses.replace(FEATURES_RECIPES["tiny"], width=8)
     assert stage == (recipe, Path("d"))
+
+
+def test_a_style_encoder_is_trained_on(tiny_model_folder, tmp_path, capsys):
+    writer, rng = StoreWriter(tmp_path / "data", TINY_MEL), np.random.default_rng(0)
+    for number, split in enumerate(("train", "validation")):
+        levels = rng.integers(0, 255, (120, TINY_MEL.n_mels)).astype(np.uint8)
+        writer.add(Entry(id=f"e{number}", label="lute", split=split, frames=120, source=f"{number}"), levels)
+    run = tmp_path / "run"
+    command = f"train style tiny --data {tmp_path / 'data'} --init-from {tiny_model_folder} --out {run} --steps 2"
+    assert main([*command.split(), "--precision", "fp32", "--num-workers", "0"]) == 0
+    assert str(run / "model") in capsys.readouterr().out
+    saved, was = (load_system(folder, TransferSystem) for folder in (run / "model", tiny_model_folder))
+    assert fingerprint(saved.denoiser) == fingerprint(was.denoiser)
+    assert fingerprint(saved.style) != fingerprint(was.style)
 
 
 def test_one_instrument_is_named(fitted, capsys):

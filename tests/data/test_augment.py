@@ -8,6 +8,7 @@ import torch
 from timbrel.audio.mel import MelConfig, band_centres_hz, mel_spectrogram
 from timbrel.data.augment import augment, record, shape, soften, warp
 from timbrel.data.augmentation import Augmentation, Recording
+from timbrel.errors import InputError
 
 MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
 NOTHING: dict[str, Any] = {f.name: 0.0 for f in dataclasses.fields(Augmentation) if f.name.endswith("probability")}
@@ -135,6 +136,20 @@ def test_a_recording_hangs_on_the_generator_and_may_be_none():
     assert -100 <= float(one.min()) <= float(one.max()) <= 0
     for how in (Recording(**UNTOUCHED), Recording(clean_probability=1.0)):
         torch.testing.assert_close(record(mel, how, MEL, np.random.default_rng(0)), mel, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"noise_probability": 2.0}, "noise_probability is 2; expected 0 to 1"),
+        ({"noise_db": (-40.0, -90.0)}, "noise_db is -40 -90; expected the lower one first"),
+        ({"room_decay_s": (0.0, 1.0)}, "room_decay_s is 0 1; expected the lower one above 0 first"),
+        ({"high_cut_hz": (0.0, 9.0)}, "high_cut_hz is 0 9; expected the lower one above 0 first"),
+    ],
+)
+def test_settings_of_a_recording_that_cannot_be_are_named(settings, said):
+    with pytest.raises(InputError, match=said):
+        Recording(**settings)
 
 
 def test_what_a_recording_adds():

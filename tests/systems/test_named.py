@@ -5,9 +5,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from timbrel.errors import ModelError
+from timbrel.errors import InputError, ModelError
 from timbrel.systems.folder import load_system
 from timbrel.systems.named import (
+    drop_instrument,
     keep_instrument,
     load_instruments,
     own_instruments,
@@ -44,6 +45,23 @@ def test_the_users_own_belong_to_one_style_encoder(tiny_model_folder, tmp_path, 
     other.style.enter.bias.data.add_(1)
     assert own_instruments(other) == {}
     torch.testing.assert_close(own_instruments(one)["lute"], torch.ones(4, 16))
+
+
+def test_the_users_own_outlast_the_training_of_the_style_encoder(tiny_model_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    before, after = (load_system(tiny_model_folder, TransferSystem) for _ in range(2))
+    after.style.enter.bias.data.add_(1)
+    after.info["earlier_styles"] = [fingerprint(before.style)]
+    for name in ("lute", "lyre"):
+        keep_instrument(before, name, torch.ones(4, 16))
+    keep_instrument(after, "lute", torch.zeros(4, 16))
+    assert sorted(own_instruments(after)) == ["lute", "lyre"]
+    torch.testing.assert_close(own_instruments(after)["lute"], torch.zeros(4, 16))
+    torch.testing.assert_close(own_instruments(before)["lute"], torch.ones(4, 16))
+    drop_instrument(after, "lute")
+    assert sorted(own_instruments(after)) == ["lyre"], "both of that name are gone"
+    with pytest.raises(InputError, match="'lute' is no instrument of your own for this model; expected one of: lyre"):
+        drop_instrument(after, "lute")
 
 
 def test_what_is_added_at_the_same_time_is_all_kept(tiny_model_folder, tmp_path, monkeypatch):

@@ -352,6 +352,20 @@ def test_changed_recipe_is_refused_by_field_but_more_steps_are_not(tmp_path):
     assert [r["step"] for r in metrics(tmp_path) if "loss" in r] == [1, 2, 3, 4, 5]
 
 
+def test_a_run_begun_by_an_older_version_goes_on(tmp_path):
+    """Its settings, and settings within these, may lack what is new."""
+
+    def toy(steps, **identity):
+        stage = Toy(Recipe(steps=steps))
+        stage.identity = identity
+        return stage
+
+    assert fit(toy(1, kinds={"a": 1}), tmp_path)
+    assert fit(toy(2, kinds={"a": 1, "b": 2}, new=1), tmp_path)
+    with pytest.raises(InputError, match=r"kinds \(was {'a': 1, 'b': 2}, now {'a': 2}\)"):
+        fit(toy(3, kinds={"a": 2}), tmp_path)
+
+
 def test_checkpoints_that_do_not_fit_are_refused(tmp_path):
     fit(Toy(Recipe(steps=1)), tmp_path)
     stage = Toy(Recipe())

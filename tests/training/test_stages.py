@@ -306,3 +306,5 @@ def test_a_style_encoder_learns_to_hear_through_the_recording(store, model, tmp_
     assert fingerprint(saved.denoiser) == fingerprint(was.denoiser)
     assert fingerprint(saved.style) != fingerprint(was.style)
     torch.testing.assert_close(saved.instruments, was.instruments, rtol=0, atol=0)
+    assert saved.info["before"]["recipe"] == was.info["recipe"]
+    assert saved.info["earlier_styles"] == [fingerprint(was.style)]

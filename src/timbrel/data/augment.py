@@ -42,18 +42,24 @@ def augment(
     )
     target = sound(target, bent, attack_s, equaliser, room)
     style = sound(style, factor * draws.style_tuning(), attack_s, equaliser + gain_db[1, :, None], room)
-    noise = draws.noise()
-    is_recorded = torch.from_numpy(draws.chance(how.style_recording_probability)).to(style.device)
-    style = torch.where(is_recorded[:, None, None], record(style, Recording(), config, rng), style)
-    return [torch.maximum(content, noise), target, style]
+    content = torch.maximum(content, draws.noise())
+    if how.style_recording_probability:
+        recorded = torch.from_numpy(draws.chance(how.style_recording_probability)).to(style.device)
+        style[recorded] = record(style[recorded], Recording(clean_probability=0.0), config, rng)
+    return [content, target, style]
 
 
 def record(mel: Tensor, how: Recording, config: MelConfig, rng: np.random.Generator) -> Tensor:
     """Mels [batch, n_mels, frames] in dB as they may be recorded; what is nearby is another of the batch."""
+    if not len(mel):
+        return mel
     draws = _Draws(how, config, len(mel), mel.shape[-1], rng, mel.device)
     x = warp(mel, draws.vibrato(), config)
     x = torch.where(x <= config.floor_db + 0.5, x, x + draws.dynamics())
-    x = _sum_db(x, mel[rng.permutation(len(mel))] + draws.level(how.neighbour_probability, how.neighbour_db))
+    x = _sum_db(
+        x,
+        mel.roll(int(rng.integers(1, max(2, len(mel)))), 0) + draws.level(how.neighbour_probability, how.neighbour_db),
+    )
     keep, wet, comb_db = draws.reflections()
     x = shape(x, comb_db + draws.microphone(), keep, wet, config.floor_db)
     x = _sum_db(x, draws.hiss())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
+
+from timbrel.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -11,6 +15,9 @@ class Recording:
     nearby, a room, a microphone, noise, a codec. Probabilities 0-1; decibels; seconds of decay by 60 dB.
 
     A range is drawn from evenly, that of `room_decay_s` in its logarithm.
+
+    Raises:
+        InputError: a value out of range.
     """
 
     clean_probability: float = 0.15  # of nothing
@@ -36,6 +43,15 @@ class Recording:
     hum_db: tuple[float, float] = (-90.0, -45.0)  # of each harmonic
     codec_probability: float = 0.2
     codec_db: tuple[float, float] = (-80.0, -60.0)  # of full scale; what is softer is lost
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if name.endswith("probability") and not 0 <= value <= 1:
+                raise InputError(f"{name} is {value:g}; expected 0 to 1")
+            least = 0.0 if name.endswith(("_s", "_hz")) else -math.inf
+            if isinstance(value, tuple) and not least < value[0] <= value[1]:
+                above = "" if least else " above 0"
+                raise InputError(f"{name} is {value[0]:g} {value[1]:g}; expected the lower one{above} first")
 
 
 @dataclass(frozen=True)

@@ -57,16 +57,20 @@ def own_instruments(system: StyleTransfer) -> dict[str, Tensor]:
     Raises:
         ModelError: their file is broken.
     """
-    prefix = _prefix(system)
     own = load_instruments(user_instruments_path())
-    return {name.removeprefix(prefix): tokens for name, tokens in own.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tokens
+        for prefix in _prefixes(system)
+        for name, tokens in own.items()
+        if name.startswith(prefix)
+    }
 
 
 def keep_instrument(system: StyleTransfer, name: str, tokens: Tensor) -> None:
     """Adds one to the user's own, or replaces it: tokens [n, token_width] of this system."""
     path = user_instruments_path()
     with lock(path):  # nothing that another process adds meanwhile is lost
-        save_instruments(path, load_instruments(path) | {_prefix(system) + name: tokens})
+        save_instruments(path, load_instruments(path) | {_prefixes(system)[-1] + name: tokens})
 
 
 def drop_instrument(system: StyleTransfer, name: str) -> None:
@@ -77,13 +81,15 @@ def drop_instrument(system: StyleTransfer, name: str) -> None:
     """
     path = user_instruments_path()
     with lock(path):
-        kept = load_instruments(path)
-        if kept.pop(_prefix(system) + name, None) is None:
+        every, named = load_instruments(path), {prefix + name for prefix in _prefixes(system)}
+        kept = {key: tokens for key, tokens in every.items() if key not in named}
+        if len(kept) == len(every):
             own = ", ".join(sorted(own_instruments(system))) or "none"
             raise InputError(f"{name!r:.60} is no instrument of your own for this model; expected one of: {own}")
         save_instruments(path, kept)
 
 
-def _prefix(system: StyleTransfer) -> str:
-    """Of the names of a system's tokens, which fit no other style encoder."""
-    return "" if system.style is None else fingerprint(system.style) + "."
+def _prefixes(system: StyleTransfer) -> list[str]:
+    """Of the names of tokens that a system can play: those of earlier style encoders (`train style`), and its own."""
+    own = [] if system.style is None else [fingerprint(system.style)]
+    return [f"{encoder}." for encoder in (*system.info.get("earlier_styles", ()), *own)] or [""]

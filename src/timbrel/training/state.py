@@ -249,7 +249,7 @@ class TrainingState:
     def _check_settings(self, earlier: dict[str, Any], path: Path) -> None:
         settings = self.settings
         shared = [name for name in earlier if name in settings and name not in FREE_FIELDS]
-        changed = [name for name in shared if earlier[name] != settings[name]]
+        changed = [name for name in shared if not _agree(earlier[name], settings[name])]
         if changed:
             listed = ", ".join(f"{name} (was {earlier[name]!r}, now {settings[name]!r})" for name in changed)
             raise InputError(f"the run in {path.parent} had another recipe: {listed}; restore it, {REMEDY}")
@@ -264,6 +264,13 @@ def _read(path: Path) -> tuple[Progress, dict[str, Any], dict[str, float], dict[
         return Progress(**run["progress"]), run["settings"], run["sums"], tensors
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} is not a readable checkpoint ({error}): {REMEDY}") from error
+
+
+def _agree(earlier: Any, now: Any) -> bool:
+    """Whether two settings are the same, as far as both have them: a newer version may know more."""
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        return all(_agree(earlier[name], now[name]) for name in earlier if name in now)
+    return bool(earlier == now)
 
 
 def _as_json(recipe: Recipe) -> dict[str, Any]:

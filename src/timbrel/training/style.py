@@ -39,6 +39,10 @@ class StyleStage(Stage):
             identity={"codec": fingerprint(model.codec), "initial": fingerprint(self.initial)},
         )
         self.model, self.train, self.validation = model, train, validation
+        self._before = {
+            key: model.info[key] for key in ("training", "figures", "recipe", "before") if key in model.info
+        }
+        self._earlier = [*model.info.get("earlier_styles", ()), fingerprint(self.initial)]
 
     @classmethod
     def prepare(cls, recipe: StyleRecipe, data: str | Path, *, init_from: str | Path = "default") -> StyleStage:
@@ -88,5 +92,5 @@ class StyleStage(Stage):
         return {"a clip, and as it may be recorded": self._last}
 
     def save(self, folder: Path) -> None:
-        self.model.info |= self.info("timbre transfer")
+        self.model.info |= self.info("timbre transfer") | {"before": self._before, "earlier_styles": self._earlier}
         save_system(folder, self.model)

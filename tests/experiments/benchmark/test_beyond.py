@@ -96,8 +96,14 @@ def test_doing_nothing_leaves_the_distance_and_the_truth_none(tmp_path, monkeypa
     assert beyond.answer(None, true)["lsd_db"] == pytest.approx(0, abs=1e-6)
 
 
-def test_wrong_settings_are_named(tmp_path):
+def test_wrong_settings_are_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="per_direction is 21"):
         beyond.evaluate(tmp_path, tmp_path, per_direction=21)
+    monkeypatch.setattr(rendered, "load", lambda folder, limit: [])
+    with pytest.raises(InputError, match="variation 'hiss' is unknown; expected some of clean, "):
+        beyond.evaluate(tmp_path, tmp_path, variations=["hiss"])
+    with pytest.raises(InputError, match="variations are given, and tables targets; expected 'variations' among"):
+        beyond.evaluate(tmp_path, tmp_path, tables=["targets"], variations=["clean"])
+    monkeypatch.undo()
     with pytest.raises(InputError, match="lacks"):
         beyond.evaluate(tmp_path, tmp_path)

@@ -151,6 +151,8 @@ def evaluate(
     every = questions(rendered.load(benchmark_folder, limit=NUM_DIRECTIONS * per_direction))
     if unknown := [name for name in tables if name not in every]:
         raise InputError(f"table {unknown[0]!r} is unknown; expected some of {', '.join(every)}")
+    if variations and tables and "variations" not in tables:
+        raise InputError(f"variations are given, and tables {', '.join(tables)}; expected 'variations' among these")
     if unknown := [name for name in variations if name not in VARIATIONS]:
         raise InputError(f"variation {unknown[0]!r} is unknown; expected some of {', '.join(VARIATIONS)}")
     every["variations"] = [q for q in every["variations"] if q.row in (variations or VARIATIONS)]
