@@ -61,6 +61,22 @@ def test_a_broken_last_line_and_a_repeated_entry_are_passed_over(tmp_path):
     assert [e.id for e in MelStore(tmp_path).entries] == ["a", "b"]
 
 
+@pytest.mark.parametrize("torn", ['{"id": "b", "lab', "complete"])
+def test_what_follows_a_torn_line_is_kept(tmp_path, torn):
+    writer = StoreWriter(tmp_path, MEL)
+    for name in ("a", "b"):
+        writer.add(entry(name), levels(0))
+    path = tmp_path / "manifest.jsonl"
+    first, second = path.read_text().splitlines()
+    path.write_text(first + "\n" + (second if torn == "complete" else torn))
+    again = StoreWriter(tmp_path, MEL)
+    assert again.done == ({"a", "b"} if torn == "complete" else {"a"})
+    for name in {"b", "c"} - again.done:
+        again.add(entry(name), levels(1))
+    assert {e.id for e in MelStore(tmp_path).entries} == {"a", "b", "c"}
+    assert len(path.read_text().splitlines()) == 3
+
+
 def test_threads_may_write_at_once(tmp_path):
     writer = StoreWriter(tmp_path, MEL)
     with ThreadPoolExecutor(8) as pool:

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from timbrel.errors import ModelError
 from timbrel.models.beats import BEATs, BEATsConfig, GatedAttention, distance_buckets
 
 TINY = BEATsConfig(layers=3, width=8, inner_width=6, heads=2, patch_width=4, kernel=6, groups=2, buckets=8)
@@ -78,6 +79,14 @@ def test_near_distances_have_buckets_of_their_own_and_far_ones_share():
     buckets = distance_buckets(20, 8, 16)
     assert buckets[19, [19, 18, 17, 16, 14, 13, 0]].tolist() == [0, 1, 2, 2, 2, 3, 3]
     assert buckets[0, [1, 2, 5, 6, 19]].tolist() == [5, 6, 6, 7, 7]
+
+
+def test_layers_with_a_gap_and_too_many_are_refused():
+    state = checkpoint(TINY)
+    with pytest.raises(ValueError, match="has 4 layers, the last of which is 20000; expected no gap"):
+        BEATs.from_state_dict(state | {"encoder.layers.20000.x": torch.zeros(1)})
+    with pytest.raises(ModelError, match=r"BEATs\.layers is 20000; expected 1 to 64"):
+        BEATs.from_state_dict(state | {f"encoder.layers.{k}.x": torch.zeros(1) for k in range(3, 20_000)})
 
 
 def test_weights_of_another_network_are_refused():

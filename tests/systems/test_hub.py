@@ -1,5 +1,6 @@
 """A model goes to a hub and comes back. What is sent lands in a folder, which a server here shows as the hub does."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -171,11 +172,38 @@ def test_a_large_model_is_not_begun(hub, tiny_model_folder, tmp_path):
     root, _ = hub
     model_hub.push(tiny_model_folder, "anna/tiny", licence="mit")
     (root / "anna/tiny/more.safetensors").write_bytes(bytes(2_000_000))
-    with pytest.raises(ModelError, match=r"anna/tiny has 2\.\d+ MB; expected at most 1\. .* --most-megabytes 3"):
+    with pytest.raises(ModelError, match=r"anna/tiny has 2\.\d+ MB; expected at most 1 MB\. .* --most-megabytes 3"):
         model_hub.pull("anna/tiny", tmp_path / "back", most_megabytes=1)
     cached = [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.stat().st_size > 1000]
     assert not cached
     model_hub.pull("anna/tiny", tmp_path / "back", most_megabytes=3)
+
+
+def test_a_model_of_unknown_size_is_not_begun(hub, tiny_model_folder, tmp_path, monkeypatch):
+    model_hub.push(tiny_model_folder, "anna/tiny", licence="mit")
+    whole = huggingface_hub.snapshot_download
+
+    def without_sizes(*args, dry_run=False, **options):
+        made = whole(*args, dry_run=dry_run, **options)
+        return [dataclasses.replace(file, file_size=None) for file in made] if dry_run else made
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", without_sizes)
+    with pytest.raises(ModelError, match=r"has files of unknown size; expected at most 500 MB.* --most-megabytes inf$"):
+        model_hub.pull("anna/tiny", tmp_path / "back")
+    model_hub.pull("anna/tiny", tmp_path / "back", most_megabytes=float("inf"))
+
+
+def test_what_is_fetched_is_the_commit_whose_size_was_checked(hub, tiny_model_folder, tmp_path, monkeypatch):
+    model_hub.push(tiny_model_folder, "anna/tiny", licence="mit")
+    whole, revisions = huggingface_hub.snapshot_download, []
+
+    def noted(*args, revision, **options):
+        revisions.append(revision)
+        return whole(*args, revision=revision, **options)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", noted)
+    model_hub.pull("anna/tiny", tmp_path / "back", revision="main")
+    assert revisions == ["main", COMMIT]
 
 
 def test_a_network_from_elsewhere_is_named_by_the_user(hub, tiny_generator, tmp_path):
@@ -191,6 +219,23 @@ def test_a_network_from_elsewhere_is_named_by_the_user(hub, tiny_generator, tmp_
         ModelError, match=r"anna/rain/text\.safetensors"
     ):  # past that, and the words' weights do not fit
         model_hub.pull("anna/rain", tmp_path / "back", sources=["mallory/clip"])
+
+
+@pytest.mark.parametrize(
+    ("part", "entry"),
+    [("stable_diffusion", "mallory/other"), ("audio", {"kind": "beats", "source": "mallory/other"})],
+)
+def test_a_painters_sources_are_named_by_the_user(hub, tiny_painter, tmp_path, part, entry):
+    root, _ = hub
+    model_hub.push(tiny_painter, "anna/sea", licence="mit")
+    embedder = {"input_width": 4, "token_width": 8}
+    own = {"stable_diffusion": "stable-diffusion", "audio": {"kind": "musicnn", "source": ""}, "embedder": embedder}
+    (root / "anna/sea/timbrel.json").write_text(json.dumps(own | {"info": {}, part: entry}))
+    for load in (lambda: model_hub.pull("anna/sea", tmp_path / "back"), lambda: resolve("hf:anna/sea")):
+        with pytest.raises(InputError, match=f"takes its part '{part}' from 'mallory/other'.* --sources mallory/other"):
+            load()
+    model_hub.pull("anna/sea", tmp_path / "back", sources=["mallory/other"])
+    assert (tmp_path / "back/timbrel.json").is_file()
 
 
 def test_wrong_values_are_said(tiny_model_folder, tmp_path):

@@ -60,7 +60,7 @@ def pull(
         output: The new folder.
         revision: Another one than the newest.
         most_megabytes: How large its files may be together.
-        sources: From where a model may take a text encoder that is not in its repository.
+        sources: From where a model may take a network that is not in its repository.
     """
     from timbrel.systems import hub
 

@@ -67,8 +67,8 @@ def levelled(waveform: np.ndarray, config: MelConfig) -> tuple[np.ndarray, float
 class StoreWriter:
     """Writes a mel store; a store that exists is continued, if it was made with the same MelConfig.
 
-    It may be used by several threads. A mel is written before its manifest line, each atomically: a killed
-    run leaves a store that is valid and shorter.
+    It may be used by several threads. A mel is written before its manifest line. A killed run leaves a store that is
+    valid and shorter, but for a torn last line, which is removed when the store is continued.
 
     Raises:
         InputError: if `folder` holds a store of another MelConfig, or is a file.
@@ -88,6 +88,7 @@ class StoreWriter:
                     f"{self.folder} holds mels made with {existing.config}; expected {config}. "
                     "Use another folder, or the same settings."
                 )
+            _end_last_line(self.folder, existing.entries)
             self.done = {entry.id for entry in existing.entries}
         else:
             write_text(path, json.dumps(dataclasses.asdict(config), indent=2) + "\n")
@@ -167,6 +168,13 @@ def write_levels(folder: Path, entry_id: str, levels: np.ndarray) -> None:
 def write_manifest(folder: Path, entries: Iterable[Entry]) -> None:
     """Writes the manifest of the store at `folder`, whole or not at all."""
     write_text(folder / "manifest.jsonl", "".join(map(_line, entries)))
+
+
+def _end_last_line(folder: Path, entries: Iterable[Entry]) -> None:
+    """Writes the manifest anew where its last line is torn: the next entry would be part of that line."""
+    path = folder / "manifest.jsonl"
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        write_manifest(folder, entries)
 
 
 def _line(entry: Entry) -> str:

@@ -11,10 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from timbrel.bounds import Bounds, Width, parse
 
 SHARED = "self_attn.relative_attention_bias"
 CONVOLUTION = "encoder.pos_conv.0"
@@ -24,17 +27,17 @@ CONVOLUTION = "encoder.pos_conv.0"
 class BEATsConfig:
     """The published ones' sizes; `buckets` of distances, of which all beyond `most_distance` patches are one."""
 
-    layers: int = 12
-    width: int = 768
-    inner_width: int = 3072
-    heads: int = 12
-    patch_width: int = 512
-    kernel: int = 128
-    groups: int = 16
-    buckets: int = 320
-    most_distance: int = 800
-    patch: int = 16
-    n_mels: int = 128
+    layers: Annotated[int, Bounds(1, 64)] = 12
+    width: Width = 768
+    inner_width: Width = 3072
+    heads: Annotated[int, Bounds(1, 64)] = 12
+    patch_width: Width = 512
+    kernel: Annotated[int, Bounds(1, 1024)] = 128
+    groups: Width = 16
+    buckets: Annotated[int, Bounds(4, 8192)] = 320
+    most_distance: Annotated[int, Bounds(2, 100_000)] = 800
+    patch: Annotated[int, Bounds(1, 1024)] = 16
+    n_mels: Annotated[int, Bounds(1, 1024)] = 128
 
 
 class BEATs(nn.Module):
@@ -55,22 +58,27 @@ class BEATs(nn.Module):
 
         Raises:
             KeyError, ValueError, RuntimeError: the weights are another network's.
+            ModelError: a size is out of bounds.
         """
         gain, direction = (tensors[f"{CONVOLUTION}.weight_{half}"] for half in ("g", "v"))
         inner_width, width = tensors["encoder.layers.0.fc1.weight"].shape
         patch_width, _, patch, _ = tensors["patch_embedding.weight"].shape
         buckets, heads = tensors[f"encoder.layers.0.{SHARED}.weight"].shape
-        config = BEATsConfig(
-            layers=1 + max(int(name.split(".")[2]) for name in tensors if name.startswith("encoder.layers.")),
-            width=width,
-            inner_width=inner_width,
-            heads=heads,
-            patch_width=patch_width,
-            patch=patch,
-            kernel=direction.shape[2],
-            groups=width // direction.shape[1],
-            buckets=buckets,
-        )
+        layers = {int(name.split(".")[2]) for name in tensors if name.startswith("encoder.layers.")}
+        if max(layers) >= len(layers):
+            raise ValueError(f"it has {len(layers)} layers, the last of which is {max(layers)}; expected no gap")
+        sizes = {
+            "layers": len(layers),
+            "width": width,
+            "inner_width": inner_width,
+            "heads": heads,
+            "patch_width": patch_width,
+            "patch": patch,
+            "kernel": direction.shape[2],
+            "groups": width // direction.shape[1],
+            "buckets": buckets,
+        }
+        config = parse(BEATsConfig, sizes, "BEATs")
         kept = {
             name: tensor
             for name, tensor in tensors.items()

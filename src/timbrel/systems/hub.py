@@ -2,7 +2,7 @@
 
 Of a repository nothing but safetensors, JSON and Markdown is fetched, and of those what lies at its top: a file that
 could run code stays where it is. Its size is asked for first. What was fetched is then read like any other model
-folder, with its checks. A network that its config.json takes from elsewhere is fetched only where the user names it.
+folder, with its checks. A network that a model takes from elsewhere is fetched only where the user names it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 from timbrel.errors import InputError, MissingDependencyError, ModelError
 from timbrel.files import exists, whole_folder
 from timbrel.systems.folder import PRETRAINED, Description, describe
+from timbrel.systems.stable_painter import read_painter_settings
 
 FILES = ("*.safetensors", "*.json", "*.md")
 MOST_MEGABYTES = 500
@@ -54,46 +55,61 @@ def fetch(
         revision: a branch, tag or commit; None is main.
         cached: what is there already, if anything, without asking the hub for what is newer.
         most_megabytes: how large its files may be together.
-        sources: repositories or folders, from which the model may read its text encoder.
+        sources: repositories, folders or files, from which the model may read its parts.
 
     Raises:
-        InputError: a name of another form.
-        ModelError: there is no such repository, or no network; it is too large; it reads from another source.
+        InputError: a name of another form; the model reads from another source.
+        ModelError: there is no such repository, or no network; it is too large, or of unknown size.
         MissingDependencyError: the extra [hub] is not installed.
     """
     _check(repository)
     hub = _package()
-    get = partial(hub.snapshot_download, revision=revision, allow_patterns=list(FILES), ignore_patterns=["*/*"])
+    get = partial(hub.snapshot_download, repository, allow_patterns=list(FILES), ignore_patterns=["*/*"])
     if cached:
         with suppress(OSError, ValueError):  # nothing is there
-            folder = Path(get(repository, local_files_only=True))
+            folder = Path(get(revision=revision, local_files_only=True))
             if _is_whole(folder):
                 return _without_others(folder, repository, sources)
     with _reaching(repository):
-        sizes = [file.file_size for file in get(repository, dry_run=True)]
+        files = get(revision=revision, dry_run=True)
+    _check_size(files, repository, most_megabytes)
+    with _reaching(repository):  # the commit that was checked: the branch may have moved on
+        folder = Path(get(revision=files[0].commit_hash if files else revision))
+    return _without_others(folder, repository, sources)
+
+
+def _check_size(files: Sequence[Any], repository: str, most_megabytes: float) -> None:
+    sizes = [file.file_size for file in files]
     megabytes = math.inf if None in sizes else sum(sizes) / 1e6
     if megabytes > most_megabytes:
+        known = math.isfinite(megabytes)
         raise ModelError(
-            f"{repository} has {megabytes:.3g} MB; expected at most {most_megabytes:g}. If that is right: timbrel pull "
-            f"{repository} -o DIR --most-megabytes {math.ceil(megabytes)}"
+            f"{repository} has {f'{megabytes:.3g} MB' if known else 'files of unknown size'}; expected at most "
+            f"{most_megabytes:g} MB. If that is right: timbrel pull {repository} -o DIR --most-megabytes "
+            f"{math.ceil(megabytes) if known else 'inf'}"
         )
-    with _reaching(repository):
-        folder = Path(get(repository))
-    return _without_others(folder, repository, sources)
 
 
 def _without_others(folder: Path, repository: str, sources: Sequence[str]) -> Path:
     """The folder, if all its parts are in it, or where the user said."""
+    for name, source in _others(folder):
+        if source not in sources:
+            raise InputError(
+                f"{repository} takes its part {name!r} from {source!r:.200}, which its author chose; expected it "
+                f"in the repository. Where that source is to be trusted: timbrel pull {repository} -o DIR "
+                f"--sources {source:.200}"
+            )
+    return folder
+
+
+def _others(folder: Path) -> Iterator[tuple[str, str]]:
+    """Parts that config.json and timbrel.json take from elsewhere, and from where."""
     with suppress(ModelError):  # no model: whoever reads it says what is wrong
         for name, part in describe(folder).parts.items():
-            source = getattr(part.config, "source", None)
-            if source is not None and source not in sources:
-                raise InputError(
-                    f"{repository} takes its part {name!r} from {source!r:.200}, which its author chose; expected it "
-                    f"in the repository. Where that source is to be trusted: timbrel pull {repository} -o DIR "
-                    f"--sources {source:.200}"
-                )
-    return folder
+            if (source := getattr(part.config, "source", None)) is not None:
+                yield name, source
+    with suppress(ModelError):  # no painter over Stable Diffusion
+        yield from read_painter_settings(folder).sources().items()
 
 
 def pull(

@@ -36,6 +36,27 @@ from timbrel.systems.weights import check_weights, load_weights, save_weights
 OWN = "stable-diffusion"  # the folder in a model folder
 
 
+@dataclass(frozen=True)
+class AudioSource:
+    kind: str
+    source: str
+
+
+@dataclass(frozen=True)
+class PainterSettings:
+    """What timbrel.json says."""
+
+    stable_diffusion: str
+    audio: AudioSource
+    embedder: EmbedderConfig
+    info: dict
+
+    def sources(self) -> dict[str, str]:
+        """The parts that are elsewhere, and where; an encoder without a source is the published one."""
+        elsewhere = {"stable_diffusion": self.stable_diffusion, "audio": self.audio.source}
+        return {name: source for name, source in elsewhere.items() if source not in ("", OWN)}
+
+
 class PictureVAE(nn.Module):
     """diffusers' AutoencoderKL as codec (contract of the package) of pictures [batch, 3, h, w] in [-1, 1]."""
 
@@ -182,13 +203,22 @@ def save_stable_painter(folder: Path, system: StablePainter, *, whole: bool) -> 
     if whole:
         system.pipeline.save_pretrained(folder / OWN)
     save_weights(folder / "embedder.safetensors", system.embedder, torch.float32)
-    settings = {
-        "stable_diffusion": OWN if whole else system.source,
-        "audio": {"kind": system.audio.kind, "source": system.audio.source},
-        "embedder": dataclasses.asdict(system.embedder.config),
-        "info": system.info,
-    }
-    write_text(folder / "timbrel.json", json.dumps(settings, indent=2) + "\n")
+    audio = AudioSource(system.audio.kind, system.audio.source)
+    settings = PainterSettings(OWN if whole else system.source, audio, system.embedder.config, system.info)
+    write_text(folder / "timbrel.json", json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
+
+
+def read_painter_settings(folder: Path) -> PainterSettings:
+    """What a folder's timbrel.json says, checked.
+
+    Raises:
+        ModelError: it is missing, or cannot be read as such.
+    """
+    path = folder / "timbrel.json"
+    try:
+        return parse(PainterSettings, json.loads(path.read_text(encoding="utf-8")), "timbrel.json")
+    except (OSError, RecursionError, ValueError, ModelError) as error:
+        raise ModelError(f"{path} cannot be read ({error!r}); train the model anew") from error
 
 
 def load_stable_painter(folder: str | Path) -> StablePainter:
@@ -199,21 +229,14 @@ def load_stable_painter(folder: str | Path) -> StablePainter:
         MissingDependencyError: the extra [hub] is not installed.
     """
     folder = Path(folder)
-    path = folder / "timbrel.json"
+    settings = read_painter_settings(folder)
+    source = settings.stable_diffusion
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        source = parse(str, settings["stable_diffusion"], "stable_diffusion")
-        kind, place = (parse(str, settings["audio"][name], f"audio.{name}") for name in ("kind", "source"))
-        embedder = parse(EmbedderConfig, settings["embedder"], "embedder")
-        info = parse(dict, settings["info"], "info")
-    except (OSError, KeyError, TypeError, ValueError, ModelError) as error:
-        raise ModelError(f"{path} cannot be read ({error!r}); train the model anew") from error
-    try:
-        audio = load_ear(kind, place)
+        audio = load_ear(settings.audio.kind, settings.audio.source)
     except InputError as error:
-        raise ModelError(f"{path} names no audio encoder: {error}") from error
-    system = new_stable_painter(str(folder / OWN) if source == OWN else source, audio)
-    system.source, system.info, system.embedder = source, info, MusicEmbedder(embedder)
+        raise ModelError(f"{folder / 'timbrel.json'} names no audio encoder: {error}") from error
+    system = new_stable_painter(str((folder / OWN).absolute()) if source == OWN else source, audio)
+    system.source, system.info, system.embedder = source, settings.info, MusicEmbedder(settings.embedder)
     system.check()
     check_weights(folder / "embedder.safetensors", system.embedder)
     load_weights(folder / "embedder.safetensors", system.embedder)
