@@ -71,12 +71,24 @@ def test_jobs_wait_in_the_order_in_which_they_came_and_stop_where_they_are():
     assert ended == ["one", "three"]
 
 
+def test_an_owner_is_busy_until_its_last_job_ends():
+    jobs, go = Jobs(2), threading.Event()
+    first, second = jobs.run("one a", lambda job: go.wait(5)), jobs.run("one b", lambda job: None)
+    next(first)
+    end(second)
+    assert jobs.busy("one ")
+    assert not jobs.busy("one b")
+    go.set()
+    end(first)
+    assert not jobs.busy("one ")
+
+
 def test_there_is_an_end_to_the_queue(monkeypatch):
     monkeypatch.setattr(module, "MOST_JOBS", 1)
     jobs, go = Jobs(1), threading.Event()
     first = jobs.run("one", lambda job: go.wait(5))
     next(first)
-    with pytest.raises(InputError, match="1 jobs are waiting; expected fewer than 1"):
+    with pytest.raises(InputError, match="1 jobs are running or waiting; expected fewer than 1"):
         next(jobs.run("two", lambda job: None))
     go.set()
     assert end(first)[1]

@@ -29,7 +29,8 @@ def test_an_upload_is_a_file_of_the_folder_and_no_longer_than_it_may_be(folder, 
     inside, outside = tone(folder.new("song.wav"), 1), tone(tmp_path / "outside.wav", 1)
     assert folder.uploaded(inside) == inside
     (folder.place / "link.wav").symlink_to(outside)
-    for path in (outside, folder.place / "link.wav", folder.place / ".." / "outside.wav", folder.place, "song.wav"):
+    places = (folder.place / "link.wav", folder.place / ".." / "outside.wav", folder.place)
+    for path in (outside, *places, "song.wav", "a\0b.wav", "\ud800.wav"):
         with pytest.raises(InputError, match="is no upload"):
             folder.uploaded(path)
     with pytest.raises(InputError, match=r"long.wav lasts at least 0.12 minutes; expected at most 0.1"):
@@ -52,7 +53,9 @@ def test_sound_is_counted_where_the_header_does_not_tell(folder, monkeypatch, he
         folder.uploaded(long)
 
 
-def test_errors_name_files_and_not_where_they_are(folder):
+def test_errors_name_files_and_not_where_they_are(folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder.place)
+    folder = Folder(tmp_path / "link", most_minutes=0.1)
     broken = folder.new("my song.wav")
     broken.write_bytes(b"nothing")
     with pytest.raises(AudioError) as error:
@@ -90,12 +93,22 @@ def test_files_go_after_a_day(tmp_path):
     for path in (old, new):
         path.parent.mkdir(parents=True)
         path.write_bytes(b"x")
+    running, ended = tmp_path / "server-3", tmp_path / "server-4"
+    running.mkdir()
+    ended.mkdir()
     day_ago = time.time() - DAY_S - 60
-    for path in (old, old.parent, old.parent.parent):
+    for path in (old, old.parent, old.parent.parent, running, ended, tmp_path):
         os.utime(path, (day_ago, day_ago))
-    sweep(tmp_path)
+    sweep(running)
     assert new.exists()
     assert not old.exists()
+    assert running.exists()
+    assert running.stat().st_mtime > day_ago, "nor does another server remove it"
+    assert not ended.exists()
+
+
+def test_nobody_else_reads_a_result(folder):
+    assert folder.new("song.wav").parent.stat().st_mode & 0o077 == 0
 
 
 def test_midi_has_the_notes_that_are_heard(folder, monkeypatch):

@@ -92,6 +92,7 @@ class Jobs:
     def __init__(self, at_once: int) -> None:
         self._pool = ThreadPoolExecutor(at_once, "job", torch.set_num_threads, (1,))
         self._futures: dict[Future[Any], Job] = {}  # in the order in which they came
+        self._coming = threading.Lock()
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _keep_warning
 
@@ -127,18 +128,29 @@ class Jobs:
 
     def stop(self, owner: str) -> bool:
         """Ends the jobs whose owner begins so: what waits at once, what runs at its next progress. Whether any did."""
-        ended = [(future, job) for future, job in list(self._futures.items()) if job.owner.startswith(owner)]
+        ended = self._of(owner)
         for future, job in ended:
             job.stop.set()
             future.cancel()
         return bool(ended)
 
+    def busy(self, owner: str) -> bool:
+        """Whether a job whose owner begins so is running or waiting."""
+        return bool(self._of(owner))
+
+    def _of(self, owner: str) -> list[tuple[Future[Any], Job]]:
+        jobs = list(self._futures.items())
+        return [(future, job) for future, job in jobs if job.owner.startswith(owner) and not future.done()]
+
     def _submit(self, owner: str, work: Callable[[Job], Result]) -> tuple[Job, Future[Result]]:
-        if len(self._futures) >= MOST_JOBS:
-            raise InputError(f"{len(self._futures)} jobs are waiting; expected fewer than {MOST_JOBS}: try again later")
         job = Job(owner)
-        future = self._pool.submit(_done, work, job)
-        self._futures[future] = job
+        with self._coming:
+            if (count := len(self._futures)) >= MOST_JOBS:
+                raise InputError(
+                    f"{count} jobs are running or waiting; expected fewer than {MOST_JOBS}: try again later"
+                )
+            future = self._pool.submit(_done, work, job)
+            self._futures[future] = job
         future.add_done_callback(lambda ended: self._futures.pop(ended, None))
         return job, future
 

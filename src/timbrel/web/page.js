@@ -134,10 +134,14 @@
 
   // For a screen reader: what is new, once, and titles of groups as their names.
   function announce() {
-    for (const news of all("[data-say]:not([data-said])").filter((one) => one.offsetParent)) {
+    const said = document.getElementById("tb-said");
+    for (const news of all("[data-say]:not([data-said])").filter((one) => said && one.offsetParent)) {
       news.dataset.said = "";
-      const said = document.getElementById("tb-said");
-      if (said.textContent !== news.dataset.say) said.textContent = news.dataset.say;
+      if (said.textContent === news.dataset.say) {
+        if (news.matches(".tb-progress")) continue; // the same work, some ticks later
+        said.textContent = "";
+      }
+      setTimeout(() => (said.textContent = news.dataset.say), 50);
     }
     for (const title of all('fieldset > [data-testid="block-info"], .tb-form .block > [data-testid="block-label"]'))
       Object.assign(title.parentElement, { role: "group", ariaLabel: title.textContent.trim() });

@@ -47,12 +47,12 @@ class Panel:
     """
 
     def __init__(self, studio: Studio, jobs: Jobs, name: str, empty: str) -> None:
-        self.studio, self.jobs, self.name = studio, jobs, name
+        self.studio, self.jobs, self.name, self.empty = studio, jobs, name, player.empty(empty)
         with gr.Column(scale=7, min_width=320, elem_classes="tb-results"):
             with gr.Row(elem_classes="tb-running"):
                 self.status = gr.HTML(elem_classes="tb-status")
                 self.stop = gr.Button("Stop", visible=False, size="sm", min_width=80, scale=0)
-            self.result = gr.HTML(player.empty(empty), elem_classes="tb-result")
+            self.result = gr.HTML(self.empty, elem_classes="tb-result")
             self.history = gr.Radio([], label="Takes", visible=False, elem_classes="tb-takes")
             self.zip = gr.Button("All of it as one zip", visible=False, size="sm", elem_classes="tb-zip")
             self.packed = gr.HTML()
@@ -81,27 +81,35 @@ class Panel:
             work: makes what `show` gets; without `show`, takes and the earlier takes.
             missing: a hint, where the form is half-filled, made of the same values.
             others: components beside the panel's that `show` changes.
-            when: the event that begins the work, and ends what is shown; None is a click of the button.
+            when: the event that begins the work, if the first value is one, and ends what is shown; None is a click of
+                the button.
         """
         taken = [] if show else [self.takes]
 
         def handler(request: gr.Request, *values: Any) -> Iterator[Update]:
             given = values[: len(inputs)]
+            cleared = {self.result: self.empty} if when else {}
+            if when and not given[0]:
+                yield cleared | {self.status: ""}
+                return
             if hint := missing(*given):
                 yield {self.status: player.hint(hint)}
                 return
             begun = {go: gr.update(interactive=False), self.stop: gr.update(visible=True), self.packed: ""}
-            yield begun | ({self.result: ""} if when else {})
+            yield begun | cleared
             after: Update = {self.status: ""}
+            panel = self._owner(request)
+            own = f"{panel}{go._id} "
             try:
-                steps = self.jobs.run(f"{owner(request)}{self.name}", lambda job: work(job, *given))
+                steps = self.jobs.run(own, lambda job: work(job, *given))
                 made = yield from self._progress(steps)
                 after |= show(made) if show else self._shown(made, values[-1])
             except Stopped:
                 after = {self.status: player.hint("Stopped.")}
             except Exception as error:
                 after = {self.status: player.error(self.studio.folder.told(error))}
-            yield after | {go: gr.update(interactive=True), self.stop: gr.update(visible=False)}
+            go_ready, stoppable = not self.jobs.busy(own), self.jobs.busy(panel)
+            yield after | {go: gr.update(interactive=go_ready), self.stop: gr.update(visible=stoppable)}
 
         (when or go.click)(handler, [*inputs, *taken], [go, *self._parts, *others], concurrency_limit=None, **QUIET)
 
@@ -125,7 +133,10 @@ class Panel:
         }
 
     def _stop(self, request: gr.Request) -> None:
-        self.jobs.stop(f"{owner(request)}{self.name}")
+        self.jobs.stop(self._owner(request))
+
+    def _owner(self, request: gr.Request) -> str:
+        return f"{owner(request)}{self.name} "
 
     def _back(self, takes: list[Take], chosen: int) -> str:
         return player.player(takes[chosen])
@@ -370,8 +381,7 @@ def _inpaint(studio: Studio, jobs: Jobs) -> None:
             prompt = gr.Textbox(label="What is to be heard there", placeholder="whatever fits", max_lines=2)
             seed = _seed()
             go = _go("Fill the gap")
-        empty = "Choose a recording, then drag over its spectrogram where it is bad."
-        panel = Panel(studio, jobs, "inpaint", empty)
+        panel = Panel(studio, jobs, "inpaint", "Choose a recording, then drag over its spectrogram where it is bad.")
 
     def missing(music: Any, start: Any, end: Any, prompt: str, seed: Any) -> str:
         if not music:
@@ -383,9 +393,7 @@ def _inpaint(studio: Studio, jobs: Jobs) -> None:
     def work(job: Job, music: str, start: float, end: float, prompt: str, seed: int) -> list[Take]:
         return studio.inpaint(job, music, (start, end), prompt, GenerateSettings(seed=seed))
 
-    def look(job: Job, music: str | None) -> str:
-        if not music:
-            return player.empty(empty)
+    def look(job: Job, music: str) -> str:
         sound = studio.folder.source(studio.folder.uploaded(music))
         return player.player(Take("recording", (sound,)), select=True)
 

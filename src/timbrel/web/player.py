@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import ascii_uppercase
+from time import monotonic_ns
 from urllib.parse import quote
 
 from timbrel.web.jobs import Status
@@ -136,7 +137,8 @@ def _error(message: str) -> str:
 
 
 def hint(text: str) -> str:
-    return f'<p class="tb-hint"{_say(text)}>{escape(text)}</p>' if text else ""
+    """With the time, as the page shows and says only what differs from before."""
+    return f'<p class="tb-hint" data-at="{monotonic_ns()}"{_say(text)}>{escape(text)}</p>'
 
 
 def error(text: str) -> str:

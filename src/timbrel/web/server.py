@@ -73,7 +73,7 @@ def serve(
         from timbrel.web.tasks import PIANO, Studio
 
         _refuse_other_machines()
-        sweep_hourly(place.parent)
+        sweep_hourly(place)
         jobs, studio = Jobs(processors()), Studio(Folder(place, most_minutes), model)
         studio.pipe()
         blocks = gr.Blocks(title="timbrel", analytics_enabled=False) if api_only else page.build(studio, jobs)
@@ -119,7 +119,7 @@ def _place() -> Iterator[Path]:
 
     parent = user_cache_path("timbrel", appauthor=False) / "web"
     parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    place = Path(tempfile.mkdtemp(prefix="server-", dir=parent))
+    place = Path(tempfile.mkdtemp(prefix="server-", dir=parent)).resolve()
     try:
         yield place
     finally:

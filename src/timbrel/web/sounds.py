@@ -87,13 +87,13 @@ class Folder:
     """
 
     def __init__(self, place: Path, most_minutes: float) -> None:
-        self.place, self.most_minutes = place, most_minutes
+        self.place, self.most_minutes = place.resolve(), most_minutes
         self._check_length = lru_cache(maxsize=1024)(self._read_through)
 
     def new(self, name: str) -> Path:
         """A path for a new file of that name."""
         folder = self.place / "results" / secrets.token_hex(16)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, mode=0o700)
         return folder / name
 
     def uploaded(self, path: str | os.PathLike[str]) -> Path:
@@ -102,8 +102,12 @@ class Folder:
         Raises:
             InputError: it is none, or too long. AudioError: it cannot be read.
         """
-        file = Path(path).resolve()
-        if self.place.resolve() not in file.parents or not file.is_file():
+        try:
+            file = Path(path).resolve()
+            is_upload = self.place in file.parents and file.is_file()
+        except ValueError:  # no path on any disk
+            is_upload = False
+        if not is_upload:
             raise InputError(
                 f"{Path(path).name!r:.100} is no upload of this page, or older than a day: upload it again"
             )
@@ -198,9 +202,14 @@ def shortened(name: str, most_bytes: int) -> str:
 
 
 def sweep(place: Path, *, older_than_s: float = DAY_S) -> None:
-    """Removes files that nobody has touched for so long, and folders that are empty then."""
+    """Removes files that nobody has touched for so long, and folders that are empty then, from beside `place` too.
+
+    `place` is touched and so stays: made again by an upload, others could read it.
+    """
+    with suppress(OSError):
+        os.utime(place)
     limit = time.time() - older_than_s
-    for folder, _, names in os.walk(place, topdown=False):
+    for folder, _, names in os.walk(place.parent, topdown=False):
         for name in names:
             with suppress(OSError):
                 if os.lstat(os.path.join(folder, name)).st_mtime < limit:
