@@ -98,7 +98,7 @@ def test_an_enlarged_picture_made_small_is_the_picture():
         ({"start_s": -1.0}, "start_s is -1"),
         ({"prompt": "xqzzk"}, "prompt is 'xqzzk'"),
         ({"prompt": 3}, "prompt is 3"),
-        ({"prompt": "sea " * 75}, "of 75 words; expected at most 74"),
+        ({"prompt": "sea " * 75}, "of 75 words that count; expected at most 40"),
         ({"size": 5000}, "size is 5000"),
         ({"guidance_scale": 30}, "guidance_scale is 30"),
         ({"num_inference_steps": 0}, "num_inference_steps is 0"),
@@ -107,6 +107,13 @@ def test_an_enlarged_picture_made_small_is_the_picture():
 def test_a_wrong_value_is_named(pipe, options, message):
     with pytest.raises(InputError, match=message):
         pipe(song(220), sample_rate=RATE, **options)
+
+
+def test_a_prompt_is_checked_before_the_song_is_heard(pipe, monkeypatch):
+    monkeypatch.setattr(pipe.model, "hear", lambda waveform: pytest.fail("heard"))
+    with pytest.raises(InputError, match="of 41 words that count"):
+        pipe(song(220), sample_rate=RATE, prompt="sea " * 41)
+    assert pipe.check_prompt("the " * 100 + "sea " * 40), "small words are not read"
 
 
 def test_silence_and_words_that_are_unknown_are_told(pipe):

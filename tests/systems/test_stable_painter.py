@@ -50,6 +50,8 @@ def test_a_prompt_that_leaves_no_room_is_refused(painter):
     with pytest.raises(InputError, match="of 76 tokens; expected at most 74"):
         painter.text.read(["x" * 76])
     painter.text.read(["x" * 74])
+    with pytest.raises(InputError, match="of 76 tokens"):
+        PaintPipeline(painter).check_prompt("x" * 76)
 
 
 def test_a_folder_points_to_stable_diffusion_and_paints(painter, tiny_stable_diffusion, tmp_path):

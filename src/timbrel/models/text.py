@@ -98,7 +98,7 @@ def split_words(text: str) -> tuple[list[str], list[str]]:
     read = [word for word in re.findall(r"[^\W\d_]+|\d+", text.lower()) if word not in SMALL_WORDS]
     forms = {word: known_form(word) for word in read}
     known = [form for word in read if (form := forms[word]) is not None]
-    return known[:MOST_WORDS], [word for word in read if forms[word] is None]
+    return known, [word for word in read if forms[word] is None]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class WordEncoder(nn.Module):
             known, _ = split_words(text)
             if not known:
                 raise InputError(f"the text is {text!r:.200}; expected at least one English word that names a sound")
-            rows.append(torch.stack([words()[word] for word in known]))
+            rows.append(torch.stack([words()[word] for word in known[:MOST_WORDS]]))
         vectors = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows])
         return vectors, torch.arange(vectors.shape[1]) < lengths[:, None]
@@ -142,6 +142,11 @@ class WordEncoder(nn.Module):
     def knows(self, text: str) -> bool:
         """Whether `read` takes a text."""
         return bool(split_words(text)[0])
+
+    def check_length(self, text: str) -> None:
+        """Raises InputError where a text has more words than `read` reads."""
+        if (count := len(split_words(text)[0])) > MOST_WORDS:
+            raise InputError(f"prompt is {text!r:.60}..., of {count} words that count; expected at most {MOST_WORDS}")
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of a text that are left out."""

@@ -36,7 +36,6 @@ from timbrel.systems.stable_painter import is_stable_painter, load_stable_painte
 DEFAULTS = PaintSettings()
 SHIPPED = "picture"
 BACK_PROJECTIONS = 3
-MOST_WORDS = 74  # of a prompt: CLIP's tokens, but for the music's and those of beginning and end
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,8 @@ class PaintPipeline:
             Each picture as soon as it is made.
 
         Raises:
-            InputError: a prompt without a word that is known or of more than 74, a value out of range, or `style_of` is
-                no picture.
+            InputError: a prompt without a word that is known or longer than the text encoder reads, a value out of
+                range, or `style_of` is no picture.
             AudioError: the recording cannot be read, or is silent.
         """
         settings = replace(settings, **options)
@@ -192,8 +191,7 @@ class PaintPipeline:
         if not isinstance(prompt, str):
             raise InputError(f"prompt is {prompt!r:.60}; expected a str")
         prompt = prompt.strip()
-        if (count := len(prompt.split())) > MOST_WORDS:
-            raise InputError(f"prompt is {prompt!r:.60}..., of {count} words; expected at most {MOST_WORDS}")
+        self.model.text.check_length(prompt)
         if prompt and (unknown := self.model.text.unknown_words(prompt)):
             if not self.model.text.knows(prompt):
                 raise InputError(f"prompt is {prompt!r:.200}; expected an English word that is known, or none: ''")

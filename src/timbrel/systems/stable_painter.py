@@ -89,15 +89,20 @@ class TokenText(CLIPText):
         """
         _, tokenizer = self._load()
         for text in texts:
-            count, most = len(tokenizer(text).input_ids), tokenizer.model_max_length - 1
-            if count > most:
-                raise InputError(
-                    f"prompt is {text!r:.60}..., of {count - 2} tokens; expected at most {most - 2}, so that the "
-                    "music's fits"
-                )
+            self.check_length(text)
         ids, _ = self._numbers(texts)
         lengths = torch.tensor([len(tokenizer(text).input_ids) for text in texts])
         return ids, torch.arange(ids.shape[1]) < lengths[:, None]
+
+    def check_length(self, text: str) -> None:
+        """Raises InputError where a text is too long for a token more."""
+        tokenizer = self._load()[1]
+        count, most = len(tokenizer(text).input_ids), tokenizer.model_max_length - 1
+        if count > most:
+            raise InputError(
+                f"prompt is {text!r:.60}..., of {count - 2} tokens; expected at most {most - 2}, so that the music's "
+                "fits"
+            )
 
     def with_token(self, ids: Tensor, mask: Tensor, token: Tensor, there: Tensor) -> Tensor:
         """Tokens [batch, length, width] of texts, as `read` has them, with a music's token [batch, width] after the

@@ -170,8 +170,8 @@ class PictureStage(Stage):
 
     def __init__(self, recipe: PictureRecipe, model: PictureSystem, pictures: Pictures, music: Music) -> None:
         self.model, self.music, self.table = model, music, PictureTable(pictures)
+        check_set(model, pictures.pixels.shape[1], pictures, music)
         self.pools = {split: (_Pool(pictures, split), _Pool(music, split)) for split in SPLITS}
-        _check_set(model, pictures, self.pools)
         self.prompts = [[f"{PROMPT} {words}" for words in label.words] for label in LABELS]
         read = model.text.read([PROMPT, *(text for texts in self.prompts for text in texts), *(x.name for x in LABELS)])
         self.vectors, self.lengths = read[0], read[1]
@@ -367,15 +367,24 @@ def _known_model(source: str | Path, recipe: PictureRecipe, music: Music) -> Pic
     return model
 
 
-def _check_set(model: PictureSystem, pictures: Pictures, pools: dict[str, tuple[_Pool, _Pool]]) -> None:
-    """Raises InputError where a model cannot learn from a set."""
+def check_set(model: PictureSystem, side: int, pictures: Pictures, music: Music) -> None:
+    """Checks that a model can learn from a set, whose pictures have sides of so many pixels.
+
+    Raises:
+        InputError: no label has both music and pictures; pictures of another size, or music that was heard otherwise.
+    """
     for split in ("train", "validation"):
-        if not np.minimum(*(pool.count for pool in pools[split])).any():
+        if not np.minimum(*(_Pool(of, split).count for of in (pictures, music))).any():
             raise InputError(f"no label has both music and pictures of the {split} half; expected some")
-    if pictures.pixels.shape[1] != model.size:
+    if side != model.size:
         raise InputError(
-            f"the set's pictures have {pictures.pixels.shape[1]} pixels a side; expected {model.size}: make it with "
-            f"--size {model.size}"
+            f"the set's pictures have {side} pixels a side; expected {model.size}: make it with --size {model.size}"
+        )
+    width, expected = music.features.shape[-1], model.embedder.config.input_width
+    if width != expected:
+        raise InputError(
+            f"the set's music has features of {width}; expected {expected}: make it with the model's audio encoder "
+            "(--encoder)"
         )
 
 

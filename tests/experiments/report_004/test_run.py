@@ -16,8 +16,8 @@ from timbrel.data.paint.store import save_music, save_pictures
 from timbrel.errors import InputError
 from timbrel.experiments.report_004 import budget, parts, run
 from timbrel.experiments.report_004.outside import SCORES
-from timbrel.experiments.report_004.page import outside
-from timbrel.experiments.report_004.run import reproduce
+from timbrel.experiments.report_004.page import CONTROLS, measures, outside
+from timbrel.experiments.report_004.run import painter_row, reproduce
 from timbrel.metrics import picture_label
 from timbrel.metrics.spaces import ClapClipSpace, PaintSpace, SpaceNetwork, save_space
 
@@ -109,6 +109,27 @@ def test_pictures_of_another_size_than_the_painters_are_refused_at_once(data, ti
     with pytest.raises(InputError, match="256 pixels a side; expected 128: make it with --size 128"):
         reproduce(tmp_path / "out", quick=True, data=folder)
     assert not (tmp_path / "out" / "parts").exists()
+
+
+def test_music_that_the_painter_does_not_hear_is_refused_at_once(data, tmp_path, small, monkeypatch):
+    folder = tmp_path / "otherwise"
+    shutil.copytree(data, folder)
+    rows = [(NAMES.index(name), split) for name in LABELS for split in (0, 1, 2) for _ in range(4)]
+    save_music(folder, torch.randn(len(rows), 3, 7), *zip(*rows, strict=True))
+    loads, load = [], parts.load_pictures
+    monkeypatch.setattr(parts, "load_pictures", lambda place: loads.append(place) or load(place))
+    with pytest.raises(InputError, match="features of 7; expected 392: make it with the model's audio encoder"):
+        reproduce(tmp_path / "out", quick=True, data=folder)
+    assert loads == [folder], "the set is loaded once"
+
+
+@pytest.mark.parametrize("name", ["experiment-1", *CONTROLS])
+def test_a_model_that_is_called_like_another_row_has_its_own(name):
+    controls = {control: {"fid": 2.0} for control in CONTROLS}
+    done = {"painted": {"fid": 1.0}, "experiment-1": {"measured": {"fid": 3.0}}, "controls": controls}
+    rows = measures(done, painter_row(f"runs/{name}")).rows
+    assert [row[0] for row in rows] == [f"{name} (the model)", "experiment-1", *CONTROLS]
+    assert [row[1] for row in rows[:2]] == ["1.00", "3.00"]
 
 
 def test_the_space_of_clap_and_clip_is_fitted_once_on_training_works(

@@ -84,11 +84,21 @@ class Run:
     def space(self) -> Space:
         return self.make_space()
 
-    @cached_property
+    @property
     def pictures(self) -> Pictures:
         """The set's, in the size in which they are measured."""
+        return self._loaded[0]
+
+    @property
+    def side(self) -> int:
+        """Pixels of a side of the set's pictures as they are."""
+        return self._loaded[1]
+
+    @cached_property
+    def _loaded(self) -> tuple[Pictures, int]:
         pictures = load_pictures(self.data)
-        return pictures if pictures.pixels.shape[1] == SIZE else replace(pictures, pixels=_at_size(pictures.pixels))
+        side = pictures.pixels.shape[1]
+        return pictures if side == SIZE else replace(pictures, pixels=_at_size(pictures.pixels)), side
 
     @cached_property
     def labels(self) -> list[int]:

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Literal
 
 from timbrel.audio.io import open_audio
+from timbrel.data.paint.store import load_music
 from timbrel.data.render import find_library
 from timbrel.errors import InputError, MissingDependencyError
 from timbrel.experiments.report_004 import budget as budgets
 from timbrel.experiments.report_004 import figures, page
-from timbrel.experiments.report_004.parts import SIZE, Run, check_data, parts, stage
+from timbrel.experiments.report_004.parts import SIZE, Run, check_data, parts
 from timbrel.experiments.run import Result, budget_name, check_settings, keep_settings, run_parts
 from timbrel.metrics import require
 from timbrel.metrics.spaces import ClapClipSpace, PaintSpace, Space
 from timbrel.pipelines.picture import PaintPipeline
+from timbrel.training.picture import check_set
 
 SPACE = Path(__file__).with_name("space.safetensors")
 SHIPPED_ROW = "the model that ships"
@@ -76,10 +78,15 @@ def reproduce(
     )
     _check(run)
     done = run_parts({**parts(run), "figures": figures.draw}, run, run.out, progress=progress)
-    painter = SHIPPED_ROW if model is None else Path(model).name
-    page.write(run.out, of_run, painter, run.space.name, done)
+    page.write(run.out, of_run, painter_row(model), run.space.name, done)
     print(f"the page is {run.out / 'index.html'}")
     return done
+
+
+def painter_row(model: str | None) -> str:
+    """The name of the measured model's row, which no other row has."""
+    name = SHIPPED_ROW if model is None else Path(model).name
+    return f"{name} (the model)" if name in (*page.REPORT, *page.CONTROLS) else name
 
 
 def _space(name: str, clap: str | Path | None, clip: str | Path | None) -> Callable[[], Space]:
@@ -104,17 +111,17 @@ def _check(run: Run) -> None:
         ) from error
     require("sklearn.svm")
     find_library("fluidr3")
-    size = PaintPipeline.load(run.model).model.size
-    if run.own_data is None and size != SIZE:
+    painter = PaintPipeline.load(run.model).model
+    if run.own_data is None and painter.size != SIZE:
         raise InputError(
-            f"{run.model} paints {size} pixels a side, and the set that is made has {SIZE}: give data, a set that "
-            f"`timbrel data paint` made with --size {size}"
+            f"{run.model} paints {painter.size} pixels a side, and the set that is made has {SIZE}: give data, a set "
+            f"that `timbrel data paint` made with --size {painter.size}"
         )
     for path in run.outside:
         with open_audio(path):
             pass
     if run.own_data is not None:
         check_data(run)
-        stage(run, "experiment-1")  # whether the set's pictures and music fit the model
+        check_set(painter, run.side, run.pictures, load_music(run.data))
     check_settings(run.out, run.settings())
     keep_settings(run.out, run.settings())
