@@ -13,20 +13,32 @@ from timbrel.metrics import notes
 
 
 @pytest.fixture
-def studio():
-    """Does nothing, for a page that no browser opens."""
-    return MagicMock(instruments=["violin"], own_instruments=[], players=lambda: ["violin"])
-
-
-def test_who_leaves_stops_no_call_by_http(studio):
+def built():
+    """A page that no browser opens, and the queue of its jobs."""
     pytest.importorskip("gradio", reason="gradio is not installed: pip install 'timbrel[web]'")
     from timbrel.web import page
 
+    studio = MagicMock(instruments=["violin"], own_instruments=[], players=lambda: ["violin"])
     jobs = MagicMock()
-    blocks = page.build(studio, jobs)
-    [gone] = [one.fn for one in blocks.fns.values() if one.targets[0][1] == "unload"]
-    gone(SimpleNamespace(session_hash="api"))
+    return page.build(studio, jobs), jobs
+
+
+def handler(blocks, event, name):
+    [function] = [one.fn for one in blocks.fns.values() if (one.targets[0][1], one.fn.__name__) == (event, name)]
+    return function
+
+
+def test_who_leaves_stops_no_call_by_http(built):
+    blocks, jobs = built
+    handler(blocks, "unload", "gone")(SimpleNamespace(session_hash="api"))
     jobs.stop.assert_called_once_with("page api ")
+
+
+def test_a_cleared_recording_waits_for_no_job(built):
+    blocks, jobs = built
+    [shown] = handler(blocks, "change", "handler")(SimpleNamespace(session_hash="visitor"), None)
+    assert any("Choose a recording" in html for html in shown.values())
+    jobs.run.assert_not_called()
 
 
 def put(page, path, slot="#music"):
