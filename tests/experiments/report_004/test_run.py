@@ -126,7 +126,7 @@ def test_music_that_the_painter_does_not_hear_is_refused_at_once(data, tmp_path,
 @pytest.mark.parametrize("name", ["experiment-1", *CONTROLS])
 def test_a_model_that_is_called_like_another_row_has_its_own(name):
     controls = {control: {"fid": 2.0} for control in CONTROLS}
-    done = {"painted": {"fid": 1.0}, "experiment-1": {"measured": {"fid": 3.0}}, "controls": controls}
+    done: dict[str, Any] = {"painted": {"fid": 1.0}, "experiment-1": {"measured": {"fid": 3.0}}, "controls": controls}
     rows = measures(done, painter_row(f"runs/{name}")).rows
     assert [row[0] for row in rows] == [f"{name} (the model)", "experiment-1", *CONTROLS]
     assert [row[1] for row in rows[:2]] == ["1.00", "3.00"]
