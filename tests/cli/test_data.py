@@ -18,7 +18,7 @@ def test_synth_takes_every_field_as_a_flag(monkeypatch, capsys):
     flags = "--num-groups 3 --composers bach trecento --seed 5 --workers 2 --mel.n-mels 128"
     assert main(["data", "synth", "out", *flags.split()]) == 0
     config = synth.SynthConfig(num_groups=3, composers=("bach", "trecento"), seed=5)
-    assert calls == [((config, Path("out")), {"mel": MelConfig(n_mels=128), "workers": 2})]
+    assert calls == [((config, Path("out")), {"mel": MelConfig(n_mels=128), "workers": 2, "cluster": None})]
     assert capsys.readouterr().out == "out: 42 recordings\n"
 
 

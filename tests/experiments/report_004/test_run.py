@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
