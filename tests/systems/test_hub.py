@@ -206,6 +206,22 @@ def test_what_is_fetched_is_the_commit_whose_size_was_checked(hub, tiny_model_fo
     assert revisions == ["main", COMMIT]
 
 
+@pytest.mark.parametrize(
+    ("source", "remedy"), [("x; rm -rf ~", "--sources 'x; rm -rf ~'"), ("x\x1b[2J", ""), ("x" * 300, "")]
+)
+def test_a_strangers_text_is_safe_to_paste(hub, tiny_generator, tmp_path, source, remedy):
+    root, _ = hub
+    model_hub.push(tiny_generator, "anna/rain", licence="mit")
+    config = json.loads((root / "anna/rain/config.json").read_text())
+    config["text"] = {"class": "clip", "source": source, "width": 16}
+    (root / "anna/rain/config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="which its author chose") as caught:
+        model_hub.pull("anna/rain", tmp_path / "back")
+    said = str(caught.value)
+    assert said.endswith(remedy or "expected it in the repository")
+    assert said.isprintable()
+
+
 def test_a_network_from_elsewhere_is_named_by_the_user(hub, tiny_generator, tmp_path):
     root, _ = hub
     model_hub.push(tiny_generator, "anna/rain", licence="mit")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -94,11 +95,12 @@ def _without_others(folder: Path, repository: str, sources: Sequence[str]) -> Pa
     """The folder, if all its parts are in it, or where the user said."""
     for name, source in _others(folder):
         if source not in sources:
-            raise InputError(
-                f"{repository} takes its part {name!r} from {source!r:.200}, which its author chose; expected it "
-                f"in the repository. Where that source is to be trusted: timbrel pull {repository} -o DIR "
-                f"--sources {source:.200}"
-            )
+            what = f"{repository} takes its part {name!r} from {source!r:.200}, which its author chose; expected it in "
+            what += "the repository"
+            if source.isprintable() and len(source) <= 200:  # the text is a stranger's, and the remedy may be pasted
+                what += f". Where that source is to be trusted: timbrel pull {repository} -o DIR --sources "
+                what += shlex.quote(source)
+            raise InputError(what)
     return folder
 
 
