@@ -47,7 +47,7 @@ class Column:
         """The mean and half its interval, if that is anything: 0.95 ± 0.01."""
         summary = row.get(self.name)
         half = (summary["high"] - summary["low"]) / 2 if isinstance(summary, Mapping) else 0
-        return self.mean(row) + (f" ± {half:.{self.decimals}f}" if half else "")
+        return self.mean(row) + (f" ± {half:.{self.decimals}f}" if half > 1e-9 else "")
 
 
 @dataclass(frozen=True)
