@@ -55,6 +55,7 @@ def blocks() -> dict[tuple[str, str], Block]:
         (card, "registers"): partial(from_csv, "docs/benchmark/registers.csv"),
         ("docs/cross-diffusion.md", "stems"): partial(from_csv, "docs/cross-diffusion/stems.csv"),
         ("docs/benchmark.md", "libraries"): libraries,
+        ("docs/cluster.md", "cluster"): partial(from_csv, "docs/cluster/cluster.csv"),
         ("docs/benchmark.md", "clips"): partial(from_csv, "docs/benchmark/clips.csv"),
         ("docs/how-it-works.md", "cost"): partial(from_csv, "docs/how-it-works/cost.csv"),
         ("docs/onnx.md", "onnx"): partial(from_csv, "docs/onnx/onnx.csv"),
