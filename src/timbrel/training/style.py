@@ -67,10 +67,15 @@ class StyleStage(Stage):
         return {"clean": clean, "recorded": record(clean[:, 0], recipe.recording, mel, rng)[:, None]}
 
     def loss(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        with torch.no_grad(), torch.autocast(batch["clean"].device.type, enabled=False):
-            clean, recorded = (self.model.codec.encode(batch[name]) for name in ("clean", "recorded"))
-            wanted = self.initial(clean)
+        _, recorded, wanted = self._encoded(batch)
         return {"loss": F.mse_loss(self.model.style(recorded), wanted)}
+
+    @torch.no_grad()
+    def _encoded(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents of the clips and of their recordings, and the first encoder's tokens of the clips."""
+        with torch.autocast(batch["clean"].device.type, enabled=False):
+            clean, recorded = (self.model.codec.encode(batch[name]) for name in ("clean", "recorded"))
+            return clean, recorded, self.initial(clean)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -80,8 +85,7 @@ class StyleStage(Stage):
         self._last = side_by_side(self.model.mel.floor_db, drawn[0]["clean"], drawn[0]["recorded"])
         figures: dict[str, float] = {"loss": 0.0, "first_loss": 0.0, "clean_loss": 0.0}
         for batch in drawn:
-            clean, recorded = (self.model.codec.encode(batch[name]) for name in ("clean", "recorded"))
-            wanted = self.initial(clean)
+            clean, recorded, wanted = self._encoded(batch)
             tokens = {"loss": self.model.style(recorded), "first_loss": self.initial(recorded)}
             tokens["clean_loss"] = self.model.style(clean)
             for name, some in tokens.items():
