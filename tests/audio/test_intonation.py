@@ -1,9 +1,23 @@
 """Tones whose intonation is known: is it followed, is the recording steady without it, and does it come back?"""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from scipy.ndimage import correlate1d, distance_transform_edt
 
-from timbrel.audio.intonation import CURVE_HZ, FRAME, RATE, StreamIntonation, steady_and_back, yin
+from timbrel.audio.intonation import (
+    CURVE_HZ,
+    FRAME,
+    GAP_S,
+    RATE,
+    StreamIntonation,
+    _bridged,
+    _filtered,
+    steady_and_back,
+    yin,
+)
 
 SAMPLE_RATE = 44100
 
@@ -111,3 +125,28 @@ def test_beyond_what_was_pushed_there_is_silence():
     result = through(back, np.ones(500, np.float32), 500)
     assert len(result) == 10_000
     assert not result[1000:].any()
+
+
+@pytest.mark.parametrize(("beyond", "of_scipy"), [("wrap", "wrap"), ("symmetric", "reflect"), ("edge", "nearest")])
+@pytest.mark.parametrize(("length", "width"), [(100, 11), (100, 86), (5, 86)])
+def test_sums_of_what_is_near_are_scipys(length, width, beyond, of_scipy):
+    x, weights = np.random.default_rng(0).random(length), np.hanning(width + 2)[1:-1]
+    wanted = correlate1d(x, weights, mode=of_scipy)
+    np.testing.assert_allclose(_filtered(x, weights, beyond), wanted)
+
+
+@pytest.mark.parametrize("missing", [0.02, 0.5, 0.98])
+def test_short_gaps_are_bridged_and_long_ones_are_in_tune(missing):
+    rng = np.random.default_rng(1)
+    cents = np.where(rng.random(600) < missing, np.nan, rng.random(600))
+    distant = distance_transform_edt(np.isnan(cents)) > GAP_S * CURVE_HZ
+    bridged = _bridged(cents, 7.0)
+    assert distant.any() == (missing == 0.98)
+    assert (bridged[distant] == 7).all()
+    np.testing.assert_array_equal(bridged[~np.isnan(cents)], cents[~np.isnan(cents)])
+    assert not np.isnan(bridged).any()
+
+
+def test_a_transfer_starts_without_scipy():
+    started = "import sys, timbrel; timbrel.load(); sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", started], check=False).returncode == 0
