@@ -184,6 +184,16 @@ def test_noise_depends_on_its_seed_alone():
     assert not torch.equal(seeded_noise([50], generators), seeded_noise([50], generators))
 
 
+def test_a_temperature_scales_the_noise_that_is_drawn():
+    schedule, x = cosine_schedule(100, prediction_type="v"), torch.randn(2, 3)
+    cold, warm, hot = (
+        ddim(lambda x, t: x / 2, x, schedule, torch.tensor([60, 20]), eta=1, temperature=temperature, noise=generators)
+        for temperature, generators in zip((0, 0.5, 1), (seeded_generators([0, 1]) for _ in range(3)), strict=True)
+    )
+    assert not torch.allclose(cold, hot)
+    torch.testing.assert_close(warm, (cold + hot) / 2)
+
+
 def test_guidance():
     x, t, calls = torch.randn(2, 3), torch.tensor([1, 2]), []
 
@@ -198,10 +208,10 @@ def test_guidance():
     torch.testing.assert_close(guided(conditioned, null, 0)(x, t), x)
     torch.testing.assert_close(guided(conditioned, null, 1)(x, t), 3 * x)
     assert len(calls) == 2
-    some = guided(conditioned, null, 2.5, until=500)
-    for timestep, expected in ((499, 6), (500, 3)):
+    some = guided(conditioned, null, 2.5, interval=(200, 500))
+    for timestep, expected in ((199, 3), (200, 6), (499, 6), (500, 3)):
         torch.testing.assert_close(some(x, torch.full((len(x),), timestep)), expected * x)
-    assert len(calls) == 3
+    assert len(calls) == 4
 
 
 @pytest.mark.parametrize(

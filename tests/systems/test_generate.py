@@ -44,6 +44,10 @@ def test_its_info_says_how_it_is_sampled(tiny_generator):
     noisy = ddim(model, start, system.schedule, timesteps, eta=1, noise=seeded_generators([0, 1]))
     same = system.sample(model, start, timesteps, seeded_generators([0, 1]))
     torch.testing.assert_close(same, noisy, rtol=0, atol=0)
+    system.info["sampling"]["temperature"] = 0.5
+    cool = ddim(model, start, system.schedule, timesteps, eta=1, temperature=0.5, noise=seeded_generators([0, 1]))
+    same = system.sample(model, start, timesteps, seeded_generators([0, 1]))
+    torch.testing.assert_close(same, cool, rtol=0, atol=0)
     system.info = {}
     plain = system.sample(model, start, timesteps, seeded_generators([0, 1]))
     torch.testing.assert_close(plain, dpm_solver_pp_2m(model, start, system.schedule, timesteps), rtol=0, atol=0)

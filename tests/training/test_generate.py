@@ -131,7 +131,7 @@ def test_stable_diffusion_learns_sounds_and_makes_them(store, tiny_stable_diffus
     assert fit(StableDiffusionStage.prepare(recipe, store, init_from=tiny_stable_diffusion), tmp_path)
     model = tmp_path / "model"
     pipe = GeneratePipeline.load(model)
-    assert pipe.model.info["sampling"] == {"steps": 25, "guidance": 7.5, "eta": 0.0}
+    assert pipe.model.info["sampling"] == {"steps": 25, "guidance": 7.5, "eta": 0.0, "temperature": 1.0}
     for options in ({}, {"loop": True}, {"negative_prompt": "a flute"}):
         [take] = pipe("a cello", duration_s=1.0, num_inference_steps=2, **options)
         assert take.waveform.shape == (1, 16000)

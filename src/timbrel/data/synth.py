@@ -264,7 +264,7 @@ def _seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:6])
 
 
-REGISTERS = {(55, 88): 6, (43, 84): 3, (36, 96): 4, (28, 72): 3, (21, 108): 3, (67, 105): 2, (31, 55): 2, (84, 105): 1}
+REGISTERS = {(55, 88): 6, (43, 84): 3, (36, 96): 4, (28, 72): 3, (21, 108): 3, (67, 105): 3, (31, 55): 3, (84, 105): 3}
 """Lowest and highest pitch of a performance -> how often: the middle, the left hand and the bass, all of a piano."""
 
 

@@ -28,6 +28,7 @@ def ddim(
     timesteps: Tensor,
     *,
     eta: float = 0.0,
+    temperature: float = 1.0,
     noise: Sequence[torch.Generator] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
@@ -39,6 +40,8 @@ def ddim(
         schedule: the schedule the model was trained with.
         timesteps: `[n]` long, descending.
         eta: 0 is deterministic; 1 draws as much new noise in each step as DDPM does.
+        temperature: scale of that noise. Less than 1 leaves out what the model finds least likely: samples are less
+            varied, and more of them are what was asked for.
         noise: one generator for each sample (`seeded_generators`); needed where `eta > 0`.
         callback: see the module.
 
@@ -58,7 +61,7 @@ def ddim(
         sigma = eta * math.sqrt((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s))
         x = math.sqrt(abar_s) * x0 + math.sqrt(max(1 - abar_s - sigma**2, 0.0)) * epsilon
         if sigma and noise is not None:
-            x = x + sigma * seeded_noise(x.shape[1:], noise).to(x)
+            x = x + temperature * sigma * seeded_noise(x.shape[1:], noise).to(x)
         if callback:
             callback(step, x)
     return x
@@ -110,7 +113,7 @@ def dpm_solver_pp_2m(
     return x
 
 
-def guided(model: Model, model_null: Model, guidance_scale: float, *, until: int | None = None) -> Model:
+def guided(model: Model, model_null: Model, guidance_scale: float, *, interval: tuple[int, int] | None = None) -> Model:
     """Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598, eq. 6), for any prediction type.
 
     Args:
@@ -118,17 +121,19 @@ def guided(model: Model, model_null: Model, guidance_scale: float, *, until: int
         model_null: the same with the null condition.
         guidance_scale: 1 is the condition as learned (one evaluation a step instead of two), 0 none of it,
             more than 1 exaggerates it.
-        until: the first timestep at which there is none: where next to nothing but noise is left, guidance drives what
-            is rare in a sample out of it (Kynkäänniemi et al. 2024, arXiv 2404.07724). None: it is always there.
+        interval: the first timestep at which there is guidance, and the first above at which there is none again: where
+            next to nothing but noise is left, it drives what is rare in a sample out of it, and where hardly any is
+            left, it costs time alone (Kynkäänniemi et al. 2024, arXiv 2404.07724). None: it is always there.
     """
     if guidance_scale == 1:
         return model
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
-        if until is not None and int(t.min()) >= until:
-            return model(x, t)
+        wanted = model(x, t)
+        if interval is not None and not interval[0] <= int(t.min()) < interval[1]:
+            return wanted
         null = model_null(x, t)
-        return null + guidance_scale * (model(x, t) - null)
+        return null + guidance_scale * (wanted - null)
 
     return predict
 

@@ -62,6 +62,7 @@ class Sampling:
     steps: Annotated[int, Bounds(1, 100_000)] = 1
     guidance: Annotated[float, Bounds(-100, 100)] = 1.0
     eta: Annotated[float, Bounds(0, 1)] = 0.0  # of `ddim`: how much of the noise is drawn anew in each step
+    temperature: Annotated[float, Bounds(0, 1)] = 1.0  # of that noise
 
 
 @dataclass(kw_only=True)

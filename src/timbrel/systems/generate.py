@@ -26,7 +26,8 @@ class GenerateSystem(DiffusionSystem):
         "denoiser": {"text-unet": TextUNet},
     }
 
-    guided_share: ClassVar = 0.9  # of the timesteps have guidance: with all of them a whip or a bell is never struck
+    # Guidance is between these shares of the timesteps: with more noise than that, a whip or a bell is never struck.
+    guided_shares: ClassVar = (0.2, 0.95)
 
     codec: Any  # a network that is a `Codec`
     text: WordEncoder | CLIPText
@@ -85,8 +86,8 @@ class GenerateSystem(DiffusionSystem):
             InputError: as `encode_text`.
         """
         wanted, other = (self._conditioned(self.encode_text(text)) for text in (prompt, negative_prompt))
-        until = round(self.guided_share * self.schedule.num_train_timesteps)
-        return guided(wanted, other, guidance_scale, until=until)
+        first, last = (round(share * self.schedule.num_train_timesteps) for share in self.guided_shares)
+        return guided(wanted, other, guidance_scale, interval=(first, last))
 
     @property
     def sampling(self) -> Sampling:
@@ -107,9 +108,10 @@ class GenerateSystem(DiffusionSystem):
             model: as `model` gives it.
             noise: a generator for each sample.
         """
-        eta = self.sampling.eta
+        eta, temperature = self.sampling.eta, self.sampling.temperature
         if eta:
-            return ddim(model, start, self.schedule, timesteps, eta=eta, noise=noise, callback=callback)
+            options: dict[str, Any] = {"eta": eta, "temperature": temperature, "noise": noise, "callback": callback}
+            return ddim(model, start, self.schedule, timesteps, **options)
         return dpm_solver_pp_2m(model, start, self.schedule, timesteps, callback=callback)
 
     def _conditioned(self, text: Text) -> Model:

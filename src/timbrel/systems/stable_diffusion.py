@@ -127,7 +127,7 @@ class StableDiffusion(GenerateSystem):
     """`pipeline`: diffusers' pipeline, whose networks the parts share."""
 
     parts: ClassVar = {}
-    guided_share: ClassVar = 1.0
+    guided_shares: ClassVar = (0.0, 1.0)
 
     codec: PictureCodec
     text: CLIPText
