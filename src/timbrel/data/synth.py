@@ -265,7 +265,7 @@ def _seed(*parts: object) -> int:
 
 
 REGISTERS = {(55, 88): 6, (43, 84): 3, (36, 96): 4, (28, 72): 3, (21, 108): 3, (67, 105): 3, (31, 55): 3, (84, 105): 3}
-"""Lowest and highest pitch of a performance -> how often: the middle, the left hand and the bass, all of a piano."""
+"""Lowest and highest pitch of a performance -> how often: the middle, left hand, bass, all of a piano, the treble."""
 
 
 def vary(notes: Sequence[Note], rng: random.Random, duration_s: float) -> list[Note]:

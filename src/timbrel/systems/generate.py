@@ -102,17 +102,18 @@ class GenerateSystem(DiffusionSystem):
         callback: Callback | None = None,
     ) -> Tensor:
         """Latents [batch, c, h, w] of a noised start, as the model is best sampled: with noise drawn anew in each step
-        (`sampling.eta`), which mends what earlier steps got wrong; or, with none, in few steps.
+        (`sampling.eta` and `temperature`), which mends what earlier steps got wrong; or, with none, in few steps.
 
         Args:
             model: as `model` gives it.
             noise: a generator for each sample.
         """
         eta, temperature = self.sampling.eta, self.sampling.temperature
-        if eta:
-            options: dict[str, Any] = {"eta": eta, "temperature": temperature, "noise": noise, "callback": callback}
-            return ddim(model, start, self.schedule, timesteps, **options)
-        return dpm_solver_pp_2m(model, start, self.schedule, timesteps, callback=callback)
+        if not eta:
+            return dpm_solver_pp_2m(model, start, self.schedule, timesteps, callback=callback)
+        return ddim(
+            model, start, self.schedule, timesteps, eta=eta, temperature=temperature, noise=noise, callback=callback
+        )
 
     def _conditioned(self, text: Text) -> Model:
         return lambda x, t: self.denoiser(x, t, text.expanded(len(x)))
