@@ -1,5 +1,6 @@
 """The terms of report 001's objective, one by one."""
 
+import math
 import re
 import sys
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from timbrel.training.losses import (
     hinge_loss,
     kl_of_moments,
     kl_of_posterior,
+    level_loss,
     load_feature_maps,
     matching_loss,
     vggish_input,
@@ -375,3 +377,21 @@ def test_hinge_pays_within_the_margin_alone():
     scores = [torch.tensor([2.0, 0.0]), torch.tensor([-3.0])]
     assert hinge_loss(scores, 1).item() == pytest.approx(0.5 + 4)
     assert hinge_loss(scores, -1).item() == pytest.approx((3 + 1) / 2 + 0)
+
+
+def test_levels_are_those_of_the_loudest_band():
+    silent = torch.full((2, 1, 40, 3), -100.0)
+    one, all_alike = silent.clone(), silent + 1.5
+    one[:, :, 5] = -85
+    groups = 10 * math.log10((15 * 1e-10 + 10**-8.5) / (16 * 1e-10)) / 3  # one of three groups is that much louder
+    torch.testing.assert_close(level_loss(one, silent), torch.tensor(groups))
+    assert (one - silent).abs().mean() < (all_alike - silent).abs().mean()  # to the mean error it is the smaller one
+    assert level_loss(one, silent) > level_loss(all_alike, silent)
+    torch.testing.assert_close(level_loss(all_alike, silent), torch.tensor(1.5))
+
+
+def test_levels_have_slopes_wherever_they_are():
+    mel = torch.tensor([0.0, -400.0]).repeat(8)[None, None, :, None].requires_grad_()
+    level_loss(mel, torch.full_like(mel, -50)).backward()
+    assert bool(mel.grad.isfinite().all())
+    assert mel.grad[0, 0, 0, 0] > 0

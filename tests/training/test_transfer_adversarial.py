@@ -51,11 +51,11 @@ def stage(store, codec):
 def test_all_terms_are_logged_and_reach_the_denoiser(stage):
     torch.nn.init.normal_(stage.model.denoiser.leave.weight, std=0.1)  # at first its answer is the mean
     values = stage.loss(stage.batch(50), 50)
-    assert values.keys() == {"loss", "pure_noise_mae_db", "reconstruction", "adversarial", "matching"}
+    terms = ("reconstruction", "level", "adversarial", "matching")
+    assert values.keys() == {"loss", "pure_noise_mae_db", *terms}
     weights = dataclasses.asdict(RECIPE)
-    total = sum(weights[f"{name}_weight"] * values[name] for name in ("reconstruction", "adversarial", "matching"))
-    torch.testing.assert_close(values["loss"], total)
-    for name in ("adversarial", "matching"):
+    torch.testing.assert_close(values["loss"], sum(weights[f"{name}_weight"] * values[name] for name in terms))
+    for name in ("level", "adversarial", "matching"):
         (gradient,) = torch.autograd.grad(values[name], stage.model.denoiser.leave.weight, retain_graph=True)
         assert gradient.abs().max() > 0
 
@@ -84,7 +84,7 @@ def test_without_pure_noise_there_is_nothing_to_judge(store, codec):
     recipe = dataclasses.replace(RECIPE, pure_noise_share=0.0)
     stage = TransferStage.prepare(recipe, store, codec=codec)
     values = stage.loss(stage.batch(0), 50)
-    assert values["adversarial"] == values["matching"] == 0
+    assert values["level"] == values["adversarial"] == values["matching"] == 0
     torch.testing.assert_close(values["loss"], RECIPE.reconstruction_weight * values["reconstruction"])
     judged = stage.discriminator_loss(stage.batch(0), 50)
     assert judged["loss"] == 0
@@ -95,7 +95,7 @@ def test_the_feature_network_is_a_term(store, codec, tmp_path):
     torch.manual_seed(0)
     network = FeatureNetwork(FeatureConfig(labels=("piano", "violin"), width=4, embedding=8))
     save_system(tmp_path / "features", FeaturesSystem(mel=MEL, features=network))
-    alone = {"adversarial_weight": 0.0, "matching_weight": 0.0}
+    alone = {"level_weight": 0.0, "adversarial_weight": 0.0, "matching_weight": 0.0}
     recipe = dataclasses.replace(RECIPE, feature_weight=1.0, feature_network=str(tmp_path / "features"), **alone)
     stage = TransferStage.prepare(recipe, store, codec=codec)
     assert not stage.adversaries
@@ -104,7 +104,13 @@ def test_the_feature_network_is_a_term(store, codec, tmp_path):
     target = stage.batch(0)["target"]
     latents = stage.model.codec.encode(target)
     same = stage._sample_terms([latents] * 4, 0)
+    assert same.keys() == {"feature"}
     assert same["feature"] == 0
+
+
+def test_levels_of_the_truth_itself_cost_nothing(stage):
+    latents = stage.model.codec.encode(stage.batch(0)["target"])
+    assert stage._sample_terms([latents] * 4, 0)["level"] == 0
 
 
 def test_a_feature_network_of_other_mels_is_refused(store, codec):

@@ -53,11 +53,14 @@ def transfer(page):
 def choose_takes(page, count):
     page.get_by_role("button", name="More").click()
     number = page.get_by_role("spinbutton", name="Takes")
-    number.fill(str(count))
-    number.press("Tab")
-    page.wait_for_function(
-        "n => document.querySelector('[aria-label=\"range slider for Takes\"]').value === String(n)", arg=count
-    )
+    slider = page.get_by_role("slider", name="Takes")
+    for _ in range(30):  # what is typed before Gradio has wired the panel up is lost
+        number.fill(str(count))
+        number.press("Tab")
+        page.wait_for_timeout(500)
+        if slider.input_value() == str(count):
+            return
+    raise AssertionError(f"takes are {slider.input_value()} after 15 s of typing {count}")
 
 
 def said(page, text):

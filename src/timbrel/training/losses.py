@@ -7,6 +7,7 @@ and 12), and those of adversarial training.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -145,6 +146,28 @@ def matching_loss(maps: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
     (Larsen et al. 2016, arXiv 1512.09300, section 2.3; scaled so that layers and networks count alike)."""
     pairs = [(a.float(), b.float()) for a, b in zip(maps, targets, strict=True)]
     return torch.stack([(a - b).abs().mean() / (b.abs().mean() + 1e-6) for a, b in pairs]).mean()
+
+
+def level_loss(mel: Tensor, target: Tensor, bands: int = 16) -> Tensor:
+    """Mean absolute difference, in dB, of the level of each group of adjacent bands in each frame.
+
+    A level is that of the mean power, which the loudest band decides. An error of the mel in dB takes all bands alike:
+    a single one, 15 dB too loud among silent ones, is little to it, and much to a listener.
+
+    Args:
+        mel: dB [batch, 1, n_mels, frames]; gradients flow through it.
+        target: the truth, alike.
+        bands: of a group; what is left at the top is a group of its own.
+    """
+    levels = [_levels(x, bands) for x in (mel, target)]
+    return (levels[0] - levels[1]).abs().mean()
+
+
+def _levels(mel: Tensor, bands: int) -> Tensor:
+    """Levels in dB [batch, groups, frames]: natural logarithms keep the power of any number within float32."""
+    nepers = mel[:, 0].float() * (math.log(10) / 10)
+    groups = [group.logsumexp(dim=1) - math.log(group.shape[1]) for group in nepers.split(bands, dim=1)]
+    return torch.stack(groups, dim=1) * (10 / math.log(10))
 
 
 def hinge_loss(scores: Sequence[Tensor], sign: int) -> Tensor:

@@ -97,6 +97,7 @@ class TransferRecipe(Recipe):
     augmentation: Augmentation = field(default_factory=Augmentation)
     noise_input: bool = True
     reconstruction_weight: float = 0.5
+    level_weight: float = 1.0  # of the levels of groups of 16 bands
     feature_network: str = "features"  # a model's name or folder, of `timbrel train features`
     feature_weight: float = 1.0
     adversarial_weight: float = 0.1

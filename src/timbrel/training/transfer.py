@@ -25,7 +25,7 @@ from timbrel.systems.base import ScheduleConfig
 from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.transfer import TransferSystem
 from timbrel.systems.weights import fingerprint
-from timbrel.training.losses import FeatureMaps, hinge_loss, load_feature_maps, matching_loss
+from timbrel.training.losses import FeatureMaps, hinge_loss, level_loss, load_feature_maps, matching_loss
 from timbrel.training.recipes import TransferRecipe
 from timbrel.training.shared import (
     MOMENT_WINDOWS,
@@ -55,9 +55,10 @@ class TransferStage(Stage):
     share of the samples (`pure_noise_share`) sits at the last timestep: a sampler of few steps rests on it.
 
     The best answer by that error alone is the mean of all that is possible, and the mean is no music. So the answers to
-    pure noise, one-step samples, have three terms more: the distance of a feature network's maps to those of the truth;
-    the distance of a discriminator's maps; and what the discriminator, which sees source and style, takes for made
-    (Goodfellow et al. 2014, arXiv 1406.2661). To the discriminator a true target beside another's style is wrong, too.
+    pure noise, one-step samples, have four terms more: the error of the levels of groups of bands, which the loudest
+    band of each decides; the distance of a feature network's maps to those of the truth; the distance of a
+    discriminator's maps; and what the discriminator, which sees source and style, takes for made (Goodfellow et al.
+    2014, arXiv 1406.2661). To the discriminator a true target beside another's style is wrong, too.
 
     Recordings whose score nothing else plays have no source to learn from. A run that goes on from a model lets that
     model, as it was, play them on its own instruments, and learns the way back (back-translation, Sennrich et al.
@@ -186,13 +187,15 @@ class TransferStage(Stage):
         return {"loss": loss, "pure_noise_mae_db": mae_db} | terms
 
     def _sample_terms(self, latents: Sequence[Tensor], step: int) -> dict[str, Tensor]:
-        """What the feature network and the discriminator say of one-step samples; zeros where a batch has none.
+        """What levels, the feature network and the discriminator say of one-step samples; zeros where a batch has none.
 
         Args:
             latents: the samples, the truth, the content and the style, each [n, c, h, w].
         """
         predicted, target, _, _ = latents
         terms, self._judged, zero = {}, (), predicted.sum() * 0
+        if self.recipe.level_weight:
+            terms["level"] = self._level_term(predicted, target) if len(predicted) else zero
         if self.features is not None:
             terms["feature"] = self._feature_term(self.features, predicted, target) if len(predicted) else zero
         if self.discriminator is not None and not len(predicted):
@@ -203,6 +206,10 @@ class TransferStage(Stage):
             adversarial, matching = self._adversarial_terms(self.discriminator)
             terms |= {"adversarial": ramp * adversarial, "matching": ramp * matching}
         return terms
+
+    def _level_term(self, predicted: Tensor, target: Tensor) -> Tensor:
+        project = self.model.codec.project
+        return level_loss(project(predicted), project(target)) / LOSS_DB
 
     def _feature_term(self, features: FeatureMaps, predicted: Tensor, target: Tensor) -> Tensor:
         project = self.model.codec.project
