@@ -50,6 +50,16 @@ def test_other_settings_are_refused_and_the_first_stay(tmp_path):
     assert json.loads((tmp_path / "new" / "settings.json").read_text()) == {"clips": 10}
 
 
+def test_of_many_settings_in_one_the_first_other_one_is_named(tmp_path):
+    keep_settings(tmp_path / "new", {"classes": {"bell": ["a", "b"], "drum": ["a"]}})
+    with pytest.raises(
+        InputError, match=r"was made with classes, drum, \['a'\]; now classes, drum, is \['a', 'c'\]\. Use"
+    ):
+        keep_settings(tmp_path / "new", {"classes": {"bell": ["a", "b"], "drum": ["a", "c"]}})
+    with pytest.raises(InputError, match=r"with classes, gong, None; now classes, gong, is \['c'\]\. Use"):
+        keep_settings(tmp_path / "new", {"classes": {"bell": ["a", "b"], "drum": ["a"], "gong": ["c"]}})
+
+
 def test_parts_run_in_order_once_and_say_their_minutes(tmp_path, capsys):
     seen = []
     parts = {name: lambda run, name=name: seen.append((name, run)) or {"of": name} for name in ("first", "second")}

@@ -9,11 +9,15 @@ import torch
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.errors import InputError
 from timbrel.instruments import INSTRUMENTS
-from timbrel.models.text import TABLE, WordEncoder, WordsConfig, known_form, split_words, words
+from timbrel.models.text import TABLE, WordEncoder, WordsConfig, known_forms, read_words, words
+
+
+def known_words(text):
+    return [form for _, forms in read_words(text) for form in forms]
 
 
 def meaning(text):
-    vectors = torch.stack([words()[word] for word in split_words(text)[0]])
+    vectors = torch.stack([words()[word] for word in known_words(text)])
     return torch.nn.functional.normalize(vectors.sum(dim=0), dim=0)
 
 
@@ -31,7 +35,7 @@ def test_the_table_is_small_and_finite():
 
 def test_every_name_of_a_class_and_of_an_instrument_is_known():
     for name in (*Ontology.load().names(), *(name.replace("-", " ") for name in INSTRUMENTS)):
-        assert split_words(name)[0], name
+        assert known_words(name), name
 
 
 AUDIOSET_WORDS = """hiccup fart didgeridoo shofar ska dubstep grunge afrobeat beatboxing sidetone skidding splinter
@@ -41,7 +45,7 @@ burping children mice canidae onomatopoeia"""
 
 @pytest.mark.parametrize("word", AUDIOSET_WORDS.split())
 def test_words_of_audioset_s_names_are_in_the_table(word):
-    assert known_form(word) == word
+    assert known_forms(word) == (word,)
 
 
 def test_an_irregular_plural_lies_where_its_singular_does():
@@ -50,13 +54,13 @@ def test_an_irregular_plural_lies_where_its_singular_does():
 
 
 def test_the_plural_of_every_word_of_a_class_finds_the_word():
-    names = {word for name in Ontology.load().names() for word in split_words(name)[0] if not word.endswith("s")}
+    names = {word for name in Ontology.load().names() for word in known_words(name) if not word.endswith("s")}
     names |= {"bee", "plane", "sine", "line", "one", "box", "baby"}
     for word in sorted(names):
         plural = f"{word}{'es' if word.endswith(('x', 'z', 'ch', 'sh')) else 's'}"
         if word.endswith("y") and word[-2] not in "aeou":
             plural = f"{word[:-1]}ies"
-        assert known_form(plural) in (plural, word)
+        assert known_forms(plural) in ((plural,), (word,))
 
 
 def test_the_licence_of_what_the_table_is_made_of_lies_beside_it():
@@ -87,17 +91,41 @@ def test_violin_and_cello_are_alike_and_not_the_same():
 
 
 @pytest.mark.parametrize(
-    ("word", "form"), [("trombones", "trombone"), ("humming", "humming"), ("saxaphone", "saxophone")]
+    ("word", "forms"),
+    [
+        ("trombones", ["trombone"]),
+        ("humming", ["humming"]),
+        ("saxaphone", ["saxophone"]),
+        ("wristwatch", ["wrist", "watch"]),
+        ("fireplace", ["fire", "place"]),
+    ],
 )
-def test_inflections_and_slips_stand_for_words(word, form):
-    assert known_form(word) == form
+def test_inflections_slips_and_compounds_stand_for_words(word, forms):
+    assert list(known_forms(word)) == forms
 
 
 def test_unknown_words_are_left_out_and_a_text_of_nothing_else_is_refused():
-    assert split_words("Violin, qqqqq; SOUND of the") == (["violin"], ["qqqqq"])
+    assert WordEncoder(WordsConfig()).split("Violin, qqqqq; SOUND of the") == (["violin"], ["qqqqq"])
     for text in ("", "  ", "the sound of a", "qqqqq"):
         with pytest.raises(InputError, match="expected at least one English word"):
             WordEncoder(WordsConfig(width=16)).read([text])
+
+
+def test_words_unlike_all_that_were_learnt_are_left_out():
+    encoder = WordEncoder(WordsConfig(width=16))
+    encoder.learn(["a violin", "a dog barking"])
+    assert encoder.config.learnt == ("barking", "dog", "violin")
+    assert encoder.split("a slow fiddle") == (["fiddle"], ["slow"])
+    assert encoder.split("puppies and a roof") == (["puppy"], ["roof"])
+    encoder.learn(["a slow melody"])
+    assert encoder.split("a slow fiddle") == (["slow", "fiddle"], [])
+    assert encoder.read(["a fiddle on a roof"])[0].shape == (1, 1, 64)
+
+
+def test_a_text_of_words_unlike_all_that_were_learnt_is_taken_as_it_is():
+    encoder = WordEncoder(WordsConfig(width=16, learnt=("violin", "dog")))
+    assert encoder.split("a roof in xqzzk") == (["roof"], ["xqzzk"])
+    assert encoder.knows("a roof")
 
 
 def test_a_wording_is_encoded_alone_as_beside_a_longer_one():
@@ -118,3 +146,5 @@ def test_a_wording_is_encoded_alone_as_beside_a_longer_one():
 def test_settings_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match="width is 18; expected an even multiple of 4 heads"):
         WordEncoder(WordsConfig(width=18))
+    with pytest.raises(InputError, match="learnt has xqzzk; expected words of the table alone"):
+        WordEncoder(WordsConfig(learnt=("violin", "xqzzk")))

@@ -48,7 +48,7 @@ def generate(
 
     For example:
 
-        timbrel generate "a slow harp melody" --seconds 8 -n 4 --seed 1 -o takes
+        timbrel generate "a harp melody" --seconds 8 -n 4 --seed 1 -o takes
         timbrel generate --class violin --loop
         timbrel generate "rain on a roof" --init song.mp3 --strength 0.7
 
@@ -74,7 +74,7 @@ def generate(
     begin = time.monotonic()
     check_whole("num_takes", num_takes, 1, MOST_TAKES)
     if (text is None) == (class_ is None):
-        raise InputError('expected a TEXT or --class NAME, one of them: timbrel generate "a slow harp melody"')
+        raise InputError('expected a TEXT or --class NAME, one of them: timbrel generate "a harp melody"')
     pipe = GeneratePipeline.load(model)
     prompt = text or "" if class_ is None else _wording(class_, pipe.model)
     paths = _take_paths(prompt, settings.seed, num_takes, output)

@@ -122,7 +122,7 @@ def generate(
     For example:
 
         timbrel train generate default --data data/sounds --out runs/generate
-        timbrel generate "a slow harp melody" --model runs/generate/model
+        timbrel generate "a harp melody" --model runs/generate/model
         timbrel train generate report --init-from stable-diffusion-v1-5 --data data/sounds128 --out runs/report
 
     The last goes on from Stable Diffusion 1.x. It logs and goes on as `timbrel train autoencoder` does.

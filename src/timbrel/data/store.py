@@ -187,7 +187,16 @@ def refuse_other_settings(
     """Raises InputError where `folder` was made with other values than `settings` has; `but` adds to the remedy."""
     for name, value in settings.items():
         if before.get(name) != value:
+            name, old, new = _first_difference(name, before.get(name), value)
             raise InputError(
-                f"{folder} was made with {name} {before.get(name)}; now {name} is {value}. Use the same settings{but}, "
-                "or another folder"
+                f"{folder} was made with {name} {old}; now {name} is {new}. Use the same settings{but}, or another "
+                "folder"
             )
+
+
+def _first_difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any]:
+    """The setting, or the first part of it, that differs, and its two values."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return name, old, new
+    key = next(key for key in [*old, *new] if key not in old or key not in new or old[key] != new[key])
+    return _first_difference(f"{name}, {key},", old.get(key), new.get(key))

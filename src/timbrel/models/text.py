@@ -11,8 +11,8 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,31 +28,13 @@ from timbrel.models.layers import sinusoidal_embedding
 TABLE = Path(__file__).parent / "words.safetensors"
 WORD_WIDTH = 64
 MOST_WORDS = 40  # of a wording; what comes after them is not read
-# They say nothing about a sound.
 SMALL_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "and",
-        "or",
-        "in",
-        "on",
-        "at",
-        "by",
-        "to",
-        "is",
-        "are",
-        "as",
-        "from",
-        "its",
-        "mel",
-        "spectrogram",
-        "sound",
-        "sounds",
-    ]
+    """a an the of and or in on at by to is are as from its it this that there some i you he she they my your his her
+    our their be was were has have mel spectrogram sound sounds""".split()  # noqa: SIM905
 )
+"""They say nothing about a sound."""
+SHORTEST_PART = 3  # letters of a word within another
+LEAST_LIKENESS = 0.6  # cosine of two words that are alike: a puppy and a dog have 0.74, a roof and rain 0.11
 ENDINGS = (("ies", "y"), ("ing", ""), ("ing", "e"), ("ed", ""), ("ed", "e"), ("s", ""), ("es", ""), ("er", ""))
 
 
@@ -75,30 +57,34 @@ def stems(word: str) -> list[str]:
 
 
 @functools.lru_cache(maxsize=10_000)
-def known_form(word: str) -> str | None:
-    """The word of the table that a word stands for: itself, its stem, or the nearest spelling; None if there is none.
+def known_forms(word: str) -> tuple[str, ...]:
+    """The words of the table that a word stands for: itself, its stem, the nearest spelling that begins alike, or the
+    two that it is made of; none if it stands for none.
 
-    >>> known_form("trombones"), known_form("barking"), known_form("trumppet"), known_form("xqzzk")
-    ('trombone', 'barking', 'trumpet', None)
+    >>> known_forms("trombones"), known_forms("barking"), known_forms("trumppet")
+    (('trombone',), ('barking',), ('trumpet',))
+    >>> known_forms("fireplace"), known_forms("xqzzk")
+    (('fire', 'place'), ())
     """
     table = words()
     for form in (word, *stems(word)):
         if form in table:
-            return form
-    near = difflib.get_close_matches(word, table, 1, 0.84) if len(word) > 4 else []
-    return near[0] if near else None
+            return (form,)
+    alike = [known for known in table if known[0] == word[0]] if len(word) > 4 else []
+    if near := difflib.get_close_matches(word, alike, 1, 0.84):
+        return (near[0],)
+    parts = [(word[:k], word[k:]) for k in range(SHORTEST_PART, len(word) - SHORTEST_PART + 1)]
+    return next((both for both in parts if both[0] in table and both[1] in table), ())
 
 
-def split_words(text: str) -> tuple[list[str], list[str]]:
-    """The words of the table that a text holds, and those words of the text that stand for none.
+def read_words(text: str) -> list[tuple[str, tuple[str, ...]]]:
+    """The words of a text that may say something about a sound, and what each stands for in the table.
 
-    >>> split_words("A slow harp, xqzzk!")
-    (['slow', 'harp'], ['xqzzk'])
+    >>> read_words("A slow harp, xqzzk!")
+    [('slow', ('slow',)), ('harp', ('harp',)), ('xqzzk', ())]
     """
-    read = [word for word in re.findall(r"[^\W\d_]+|\d+", text.lower()) if word not in SMALL_WORDS]
-    forms = {word: known_form(word) for word in read}
-    known = [form for word in read if (form := forms[word]) is not None]
-    return known, [word for word in read if forms[word] is None]
+    read = re.findall(r"[^\W\d_]+|\d+", text.lower())
+    return [(word, known_forms(word)) for word in read if word not in SMALL_WORDS]
 
 
 @dataclass(frozen=True)
@@ -106,22 +92,50 @@ class WordsConfig:
     width: Width = 128
     num_layers: Depth = 1
     num_heads: Annotated[int, Bounds(1, 64)] = 4
+    learnt: tuple[str, ...] = ()  # the words of training's captions; with none, every word of the table counts
 
 
 class WordEncoder(nn.Module):
     """`encoder(*encoder.read(texts)) -> tokens [n, length, width]` and mask [n, length], True for real tokens.
 
     Raises:
-        InputError: heads do not divide the width.
+        InputError: heads do not divide the width, or words that it learnt are not in the table.
     """
 
     def __init__(self, config: WordsConfig) -> None:
         super().__init__()
         if config.width % config.num_heads or config.width % 2:
             raise InputError(f"width is {config.width}; expected an even multiple of {config.num_heads} heads")
+        if unknown := [word for word in config.learnt if word not in words()]:
+            raise InputError(f"learnt has {', '.join(unknown)}; expected words of the table alone")
         self.config, self.width = config, config.width
         self.enter = nn.Linear(WORD_WIDTH, config.width)
         self.layers = nn.ModuleList(Layer(config.width, config.num_heads) for _ in range(config.num_layers))
+
+    def learn(self, texts: Iterable[str]) -> None:
+        """Adds the words of training's captions to those that others are compared with."""
+        new = {form for text in texts for _, forms in read_words(text) for form in forms}
+        self.config = replace(self.config, learnt=tuple(sorted({*self.config.learnt, *new})))
+        self.__dict__.pop("_learnt", None)
+
+    @functools.cached_property
+    def _learnt(self) -> Tensor:
+        """Unit vectors [words, 64] of what training had."""
+        return F.normalize(torch.stack([words()[word] for word in self.config.learnt]), dim=1)
+
+    def _is_alike(self, word: str) -> bool:
+        """Whether a word is like one that training had. What others mean, the denoiser cannot know."""
+        if not self.config.learnt:
+            return True
+        return float((self._learnt @ F.normalize(words()[word], dim=0)).max()) >= LEAST_LIKENESS
+
+    def split(self, text: str) -> tuple[list[str], list[str]]:
+        """The words of the table that count in a text, and the text's own words that do not: they stand for none, or
+        for some unlike all that training had. If all are unlike, all count."""
+        read = read_words(text)
+        alike = [(word, tuple(filter(self._is_alike, forms))) for word, forms in read]
+        chosen = alike if any(forms for _, forms in alike) else read
+        return [form for _, forms in chosen for form in forms], [word for word, forms in chosen if not forms]
 
     def read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Texts as vectors of words [n, length, 64], and mask [n, length].
@@ -131,7 +145,7 @@ class WordEncoder(nn.Module):
         """
         rows = []
         for text in texts:
-            known, _ = split_words(text)
+            known, _ = self.split(text)
             if not known:
                 raise InputError(f"the text is {text!r:.200}; expected at least one English word that names a sound")
             rows.append(torch.stack([words()[word] for word in known[:MOST_WORDS]]))
@@ -141,16 +155,16 @@ class WordEncoder(nn.Module):
 
     def knows(self, text: str) -> bool:
         """Whether `read` takes a text."""
-        return bool(split_words(text)[0])
+        return bool(self.split(text)[0])
 
     def check_length(self, text: str) -> None:
         """Raises InputError where a text has more words than `read` reads."""
-        if (count := len(split_words(text)[0])) > MOST_WORDS:
+        if (count := len(self.split(text)[0])) > MOST_WORDS:
             raise InputError(f"prompt is {text!r:.60}..., of {count} words that count; expected at most {MOST_WORDS}")
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of a text that are left out."""
-        return split_words(text)[1]
+        return self.split(text)[1]
 
     def forward(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """What `read` gives -> tokens [n, length, width] and their mask."""

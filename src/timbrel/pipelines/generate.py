@@ -99,7 +99,7 @@ class GeneratePipeline:
         """Makes sound from a text.
 
         Args:
-            prompt: what is to be heard, in English: "a slow harp melody".
+            prompt: what is to be heard, in English: "a harp melody".
             duration_s: up to 600 s; None is 10 s, or the length of `init`.
             num_takes: how many, each with its own seed; a take is the same alone as among others.
             loop: the end goes on at the start, without a step.

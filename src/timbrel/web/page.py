@@ -349,9 +349,9 @@ def _accompany(studio: Studio, jobs: Jobs) -> gr.Dropdown:
 def _generate(studio: Studio, jobs: Jobs) -> None:
     with gr.Row(elem_classes="tb-tab"):
         with _form():
-            prompt = gr.Textbox(label="What is to be heard", placeholder="a slow harp melody", max_lines=2)
+            prompt = gr.Textbox(label="What is to be heard", placeholder="a harp melody", max_lines=2)
             with gr.Row(elem_classes="tb-examples"):
-                texts = ("a slow harp melody", "rain", "a jazz drum kit")
+                texts = ("a harp melody", "rain", "a jazz drum kit")
                 examples = [gr.Button(text, size="sm", min_width=60) for text in texts]
             seconds = _slider(1, 60, 8, 1, "Seconds")
             loop = gr.Checkbox(label="A loop: its end goes on at its start")

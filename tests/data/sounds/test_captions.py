@@ -6,6 +6,7 @@ from timbrel.data.sounds.captions import (
     caption,
     held_out_captions,
     overlap_caption,
+    training_captions,
 )
 from timbrel.data.sounds.ontology import Ontology
 
@@ -44,6 +45,7 @@ def test_what_is_held_out_is_never_drawn():
         assert aliases
         assert all(any(alias in text for text in held_out) for alias in aliases)
         drawn = set(captions(name, 300))
+        assert drawn <= set(training_captions(name, ONTOLOGY))
         assert not drawn & held_out
         assert not [text for text in drawn for alias in aliases if alias in text]
 
