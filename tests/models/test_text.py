@@ -9,15 +9,11 @@ import torch
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.errors import InputError
 from timbrel.instruments import INSTRUMENTS
-from timbrel.models.text import TABLE, WordEncoder, WordsConfig, known_forms, read_words, words
-
-
-def known_words(text):
-    return [form for _, forms in read_words(text) for form in forms]
+from timbrel.models.text import TABLE, WordEncoder, WordsConfig, forms_of, known_forms, words
 
 
 def meaning(text):
-    vectors = torch.stack([words()[word] for word in known_words(text)])
+    vectors = torch.stack([words()[word] for word in forms_of(text)])
     return torch.nn.functional.normalize(vectors.sum(dim=0), dim=0)
 
 
@@ -35,7 +31,7 @@ def test_the_table_is_small_and_finite():
 
 def test_every_name_of_a_class_and_of_an_instrument_is_known():
     for name in (*Ontology.load().names(), *(name.replace("-", " ") for name in INSTRUMENTS)):
-        assert known_words(name), name
+        assert forms_of(name), name
 
 
 AUDIOSET_WORDS = """hiccup fart didgeridoo shofar ska dubstep grunge afrobeat beatboxing sidetone skidding splinter
@@ -54,7 +50,7 @@ def test_an_irregular_plural_lies_where_its_singular_does():
 
 
 def test_the_plural_of_every_word_of_a_class_finds_the_word():
-    names = {word for name in Ontology.load().names() for word in known_words(name) if not word.endswith("s")}
+    names = {word for name in Ontology.load().names() for word in forms_of(name) if not word.endswith("s")}
     names |= {"bee", "plane", "sine", "line", "one", "box", "baby"}
     for word in sorted(names):
         plural = f"{word}{'es' if word.endswith(('x', 'z', 'ch', 'sh')) else 's'}"
@@ -105,27 +101,45 @@ def test_inflections_slips_and_compounds_stand_for_words(word, forms):
 
 
 def test_unknown_words_are_left_out_and_a_text_of_nothing_else_is_refused():
-    assert WordEncoder(WordsConfig()).split("Violin, qqqqq; SOUND of the") == (["violin"], ["qqqqq"])
+    assert forms_of("Violin, qqqqq; SOUND of the") == ("violin",)
+    assert WordEncoder(WordsConfig()).unknown_words("Violin, qqqqq; SOUND of the") == ["qqqqq"]
     for text in ("", "  ", "the sound of a", "qqqqq"):
         with pytest.raises(InputError, match="expected at least one English word"):
             WordEncoder(WordsConfig(width=16)).read([text])
 
 
-def test_words_unlike_all_that_were_learnt_are_left_out():
+@pytest.fixture
+def learnt():
     encoder = WordEncoder(WordsConfig(width=16))
-    encoder.learn(["a violin", "a dog barking"])
-    assert encoder.config.learnt == ("barking", "dog", "violin")
-    assert encoder.split("a slow fiddle") == (["fiddle"], ["slow"])
-    assert encoder.split("puppies and a roof") == (["puppy"], ["roof"])
-    encoder.learn(["a slow melody"])
-    assert encoder.split("a slow fiddle") == (["slow", "fiddle"], [])
-    assert encoder.read(["a fiddle on a roof"])[0].shape == (1, 1, 64)
+    encoder.learn([("violin", "fiddle"), ("bass drum", "kick"), ("dog", "dog barking")], ["the sound of", "we hear"])
+    return encoder
 
 
-def test_a_text_of_words_unlike_all_that_were_learnt_is_taken_as_it_is():
-    encoder = WordEncoder(WordsConfig(width=16, learnt=("violin", "dog")))
-    assert encoder.split("a roof in xqzzk") == (["roof"], ["xqzzk"])
-    assert encoder.knows("a roof")
+def test_words_unlike_all_that_were_learnt_are_left_out(learnt):
+    assert learnt.config.around == ("hear",)
+    assert learnt.simplified("we hear a slow violin") == "hear violin"
+    assert learnt.unknown_words("we hear a slow violin") == ["slow"]
+    assert learnt.simplified("puppies and a roof") == "puppy"
+    learnt.learn([("melody",)], ["slow"])
+    assert learnt.simplified("a slow violin melody, xqzzk") == "slow violin melody"
+    assert learnt.unknown_words("a slow violin melody, xqzzk") == ["xqzzk"]
+
+
+def test_the_main_name_of_a_class_stands_for_the_others(learnt):
+    assert learnt.simplified("listen to a fiddle") == "violin"
+    assert learnt.simplified("a kick and a dog barking and a bass drum") == "bass drum dog bass drum"
+    learnt.learn([("kick",)], [])  # a class of that name
+    assert learnt.simplified("a kick") == "kick"
+
+
+def test_a_text_of_words_unlike_all_that_were_learnt_is_taken_as_it_is(learnt):
+    assert learnt.simplified("a roof in xqzzk") == "roof"
+    assert learnt.unknown_words("a roof in xqzzk") == ["xqzzk"]
+    assert learnt.simplified("xqzzk") == ""
+
+
+def test_without_names_that_were_learnt_every_word_counts():
+    assert WordEncoder(WordsConfig(width=16)).simplified("A slow fiddle, xqzzk") == "slow fiddle"
 
 
 def test_a_wording_is_encoded_alone_as_beside_a_longer_one():
@@ -146,5 +160,5 @@ def test_a_wording_is_encoded_alone_as_beside_a_longer_one():
 def test_settings_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match="width is 18; expected an even multiple of 4 heads"):
         WordEncoder(WordsConfig(width=18))
-    with pytest.raises(InputError, match="learnt has xqzzk; expected words of the table alone"):
-        WordEncoder(WordsConfig(learnt=("violin", "xqzzk")))
+    with pytest.raises(InputError, match="no word of 'xqzzk' is in the table"):
+        WordEncoder(WordsConfig(names=(("violin", "xqzzk"),)))

@@ -37,6 +37,14 @@ def test_a_text_is_conditioned_on_and_no_text_is_the_null_token(tiny_generator):
     assert system.latent_shape(41) == (4, 8, 11)
 
 
+def test_the_model_that_ships_takes_the_names_of_a_class_for_one_another():
+    system = load_system("generate", GenerateSystem)
+    fiddle, violin = (system.encode_text(text).tokens for text in ("there is a fiddle somewhere", "a violin"))
+    torch.testing.assert_close(fiddle, violin)
+    with pytest.raises(InputError, match="the text is 'xqzzk'"):
+        system.encode_text("xqzzk")
+
+
 def test_its_info_says_how_it_is_sampled(tiny_generator):
     system = load_system(tiny_generator, GenerateSystem)
     model, timesteps = system.model("a harp"), inference_timesteps(system.schedule, 4)

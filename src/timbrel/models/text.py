@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -29,8 +30,8 @@ TABLE = Path(__file__).parent / "words.safetensors"
 WORD_WIDTH = 64
 MOST_WORDS = 40  # of a wording; what comes after them is not read
 SMALL_WORDS = frozenset(
-    """a an the of and or in on at by to is are as from its it this that there some i you he she they my your his her
-    our their be was were has have mel spectrogram sound sounds""".split()  # noqa: SIM905
+    """a an the of and or in on at by to is are as from its it this that there some i you he she we they me us my your
+    his her our their be was were has have mel spectrogram sound sounds""".split()  # noqa: SIM905
 )
 """They say nothing about a sound."""
 SHORTEST_PART = 3  # letters of a word within another
@@ -87,55 +88,91 @@ def read_words(text: str) -> list[tuple[str, tuple[str, ...]]]:
     return [(word, known_forms(word)) for word in read if word not in SMALL_WORDS]
 
 
+def forms_of(text: str) -> tuple[str, ...]:
+    """The words of the table that a text holds.
+
+    >>> forms_of("A slow harp, xqzzk!")
+    ('slow', 'harp')
+    """
+    return tuple(form for _, forms in read_words(text) for form in forms)
+
+
 @dataclass(frozen=True)
 class WordsConfig:
     width: Width = 128
     num_layers: Depth = 1
     num_heads: Annotated[int, Bounds(1, 64)] = 4
-    learnt: tuple[str, ...] = ()  # the words of training's captions; with none, every word of the table counts
+    names: tuple[tuple[str, ...], ...] = ()  # of each class that training's captions named, the main one first
+    around: tuple[str, ...] = ()  # the captions' other words
 
 
 class WordEncoder(nn.Module):
     """`encoder(*encoder.read(texts)) -> tokens [n, length, width]` and mask [n, length], True for real tokens.
 
     Raises:
-        InputError: heads do not divide the width, or words that it learnt are not in the table.
+        InputError: heads do not divide the width, or a name that it learnt has no word of the table.
     """
 
     def __init__(self, config: WordsConfig) -> None:
         super().__init__()
         if config.width % config.num_heads or config.width % 2:
             raise InputError(f"width is {config.width}; expected an even multiple of {config.num_heads} heads")
-        if unknown := [word for word in config.learnt if word not in words()]:
-            raise InputError(f"learnt has {', '.join(unknown)}; expected words of the table alone")
+        if unknown := [name for name in (*config.around, *itertools.chain(*config.names)) if not forms_of(name)]:
+            raise InputError(f"no word of {', '.join(map(repr, unknown))} is in the table; expected one in every name")
         self.config, self.width = config, config.width
         self.enter = nn.Linear(WORD_WIDTH, config.width)
         self.layers = nn.ModuleList(Layer(config.width, config.num_heads) for _ in range(config.num_layers))
 
-    def learn(self, texts: Iterable[str]) -> None:
-        """Adds the words of training's captions to those that others are compared with."""
-        new = {form for text in texts for _, forms in read_words(text) for form in forms}
-        self.config = replace(self.config, learnt=tuple(sorted({*self.config.learnt, *new})))
-        self.__dict__.pop("_learnt", None)
+    def learn(self, names: Iterable[Sequence[str]], around: Iterable[str]) -> None:
+        """Adds what training's captions are made of: the names of each class, the main one first, and the texts around
+        them."""
+        known = dict.fromkeys([*self.config.names, *map(tuple, names)])
+        forms = {*self.config.around, *(form for text in around for form in forms_of(text))}
+        self.config = replace(self.config, names=tuple(known), around=tuple(sorted(forms)))
+        for cached in ("_learnt", "_main_names"):
+            self.__dict__.pop(cached, None)
 
     @functools.cached_property
     def _learnt(self) -> Tensor:
-        """Unit vectors [words, 64] of what training had."""
-        return F.normalize(torch.stack([words()[word] for word in self.config.learnt]), dim=1)
+        """Unit vectors [words, 64] of all words of training's captions."""
+        texts = (*itertools.chain(*self.config.names), *self.config.around)
+        forms = sorted({form for text in texts for form in forms_of(text)})
+        return F.normalize(torch.stack([words()[form] for form in forms]), dim=1)
 
-    def _is_alike(self, word: str) -> bool:
-        """Whether a word is like one that training had. What others mean, the denoiser cannot know."""
-        if not self.config.learnt:
-            return True
-        return float((self._learnt @ F.normalize(words()[word], dim=0)).max()) >= LEAST_LIKENESS
+    @functools.cached_property
+    def _main_names(self) -> dict[tuple[str, ...], tuple[str, ...]]:
+        """Each name of a class -> its main name, in words of the table. What is a main name stands for no other."""
+        mains = {forms_of(main): forms_of(main) for main, *_ in self.config.names}
+        return {forms_of(name): forms_of(names[0]) for names in self.config.names for name in names} | mains
 
-    def split(self, text: str) -> tuple[list[str], list[str]]:
-        """The words of the table that count in a text, and the text's own words that do not: they stand for none, or
-        for some unlike all that training had. If all are unlike, all count."""
+    def simplified(self, text: str) -> str:
+        """A text in words that training had most: in the place of a class's further names its main one. Words that are
+        unlike all that training had are left out, if others are alike: the denoiser cannot know what they mean."""
+        kept = [form for _, forms in self._alike(text) for form in forms]
+        longest = max(map(len, self._main_names), default=0)
+        simple: list[str] = []
+        while kept:
+            lengths = range(min(longest, len(kept)), 0, -1)
+            length = next((n for n in lengths if tuple(kept[:n]) in self._main_names), 0)
+            simple += self._main_names[tuple(kept[:length])] if length else kept[:1]
+            del kept[: max(length, 1)]
+        return " ".join(simple)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that are left out: they stand for none of the table, or for some unlike all that training
+        had."""
+        return [word for word, forms in self._alike(text) if not forms]
+
+    def _alike(self, text: str) -> list[tuple[str, tuple[str, ...]]]:
+        """`read_words`, without those that are unlike all that training had; if all are, with them."""
         read = read_words(text)
-        alike = [(word, tuple(filter(self._is_alike, forms))) for word, forms in read]
-        chosen = alike if any(forms for _, forms in alike) else read
-        return [form for _, forms in chosen for form in forms], [word for word, forms in chosen if not forms]
+        alike = [(word, tuple(form for form in forms if self._is_alike(form))) for word, forms in read]
+        return alike if any(forms for _, forms in alike) else read
+
+    def _is_alike(self, form: str) -> bool:
+        if not self.config.names:
+            return True
+        return float((self._learnt @ F.normalize(words()[form], dim=0)).max()) >= LEAST_LIKENESS
 
     def read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Texts as vectors of words [n, length, 64], and mask [n, length].
@@ -145,7 +182,7 @@ class WordEncoder(nn.Module):
         """
         rows = []
         for text in texts:
-            known, _ = self.split(text)
+            known = forms_of(text)
             if not known:
                 raise InputError(f"the text is {text!r:.200}; expected at least one English word that names a sound")
             rows.append(torch.stack([words()[word] for word in known[:MOST_WORDS]]))
@@ -155,16 +192,12 @@ class WordEncoder(nn.Module):
 
     def knows(self, text: str) -> bool:
         """Whether `read` takes a text."""
-        return bool(self.split(text)[0])
+        return bool(forms_of(text))
 
     def check_length(self, text: str) -> None:
         """Raises InputError where a text has more words than `read` reads."""
-        if (count := len(self.split(text)[0])) > MOST_WORDS:
+        if (count := len(forms_of(text))) > MOST_WORDS:
             raise InputError(f"prompt is {text!r:.60}..., of {count} words that count; expected at most {MOST_WORDS}")
-
-    def unknown_words(self, text: str) -> list[str]:
-        """The words of a text that are left out."""
-        return self.split(text)[1]
 
     def forward(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """What `read` gives -> tokens [n, length, width] and their mask."""

@@ -144,6 +144,10 @@ class CLIPText(nn.Module):
         """Whether `read` takes a text."""
         return bool(text.strip())
 
+    def simplified(self, text: str) -> str:
+        """The text: it has seen more than training's captions."""
+        return text
+
     def unknown_words(self, text: str) -> list[str]:
         """None: it has tokens for everything."""
         return []

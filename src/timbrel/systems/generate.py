@@ -72,7 +72,8 @@ class GenerateSystem(DiffusionSystem):
         null = self.denoiser.null_token.reshape(1, -1, self.text.width)
         if not text:
             return Text(null, torch.ones(null.shape[:2], dtype=torch.bool, device=null.device))
-        return Text(*self.text(*(tensor.to(null.device) for tensor in self.text.read([text]))))
+        read = self.text.read([self.text.simplified(text) or text])  # of a text of unknown words `read` says what it is
+        return Text(*self.text(*(tensor.to(null.device) for tensor in read)))
 
     def model(self, prompt: str, *, negative_prompt: str = "", guidance_scale: float = 1.0) -> Model:
         """The denoiser of one wording, for a sampler: `model(x [batch, c, h, w], timesteps [batch])`.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from timbrel.data.augment import varied
-from timbrel.data.sounds.captions import overlap_caption, training_captions
+from timbrel.data.sounds.captions import without_names
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.data.sounds.windows import SoundWindows
 from timbrel.data.store import MelStore
@@ -95,8 +95,7 @@ class GenerateStage(Stage):
         model = cls.start(recipe, train, codec, init_from)
         _check_names(model.text, classes, {*train.labels, *validation.labels})
         if isinstance(model.text, WordEncoder):
-            model.text.learn(text for label in train.labels for text in training_captions(label, classes))
-            model.text.learn([overlap_caption(train.labels[:2], "sound")])
+            model.text.learn((classes.find(name).wordings for name in train.classes()), without_names())
         return cls(recipe, model, train, validation)
 
     @classmethod

@@ -64,17 +64,10 @@ def caption(name: str, ontology: Ontology, rng: np.random.Generator) -> str:
     return _worded(wording, term, sound)
 
 
-def training_captions(name: str, ontology: Ontology) -> list[str]:
-    """Every caption that training may draw for a class: in each wording its names and those of its ancestors.
-
-    >>> training_captions("violin", Ontology.load())[:2]
-    ['a spectrogram of the sound of a violin', 'a mel spectrogram of the sound of a violin']
-    """
-    sound = ontology.find(name)
-    ancestors = ontology.ancestors(sound.name)
-    sounds = [sound, *map(ontology.find, ancestors)]
-    wordings = (REPORT_WORDING, *WORDINGS, *(MUSIC_WORDINGS if MUSIC in ancestors else ()))
-    return [_worded(wording, term, sound) for wording in wordings for sound in sounds for term in sound.wordings]
+def without_names() -> list[str]:
+    """What captions of training say beside the names of classes."""
+    alone = [wording.format(a="", bare="") for wording in (REPORT_WORDING, *WORDINGS, *MUSIC_WORDINGS)]
+    return [*alone, overlap_caption([], "")]
 
 
 def held_out_captions(name: str, ontology: Ontology) -> list[str]:
