@@ -65,7 +65,7 @@ def blocks() -> dict[tuple[str, str], Block]:
     }
     for name in ("variations", "sources", "targets"):
         made["docs/benchmark.md", name] = partial(beyond_table, name)
-    for name in ("designs", "variations", "longer", "treble"):
+    for name in ("designs", "variations", "longer", "treble", "levels"):
         made["docs/designs.md", name] = partial(from_csv, f"docs/designs/{name}.csv")
     for name in ("findings", "table-2", "codecs", "steps", "bands", "variants"):
         made[report_001, name] = partial(from_csv, f"docs/report-001/{name}.csv")
