@@ -18,6 +18,7 @@ from timbrel.training.recipes import (
     AUTOENCODER_RECIPES,
     FEATURES_RECIPES,
     GENERATE_RECIPES,
+    LISTENER_RECIPES,
     SINGLE_RECIPES,
     TRANSFER_RECIPES,
     find_recipe,
@@ -41,6 +42,7 @@ def test_every_recipe_is_a_word_with_what_it_is_for(capsys, monkeypatch):
         "transfer": TRANSFER_RECIPES,
         "features": FEATURES_RECIPES,
         "generate": GENERATE_RECIPES,
+        "listener": LISTENER_RECIPES,
     }
     for stage, recipes in stages.items():
         assert main(["train", stage, "--help"]) == 0

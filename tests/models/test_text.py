@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from timbrel.data.sounds.captions import without_names
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.errors import InputError
 from timbrel.instruments import INSTRUMENTS
-from timbrel.models.text import TABLE, WordEncoder, WordsConfig, forms_of, known_forms, words
+from timbrel.models.text import BETWEEN, TABLE, WordEncoder, WordsConfig, forms_of, known_forms, words
 
 
 def meaning(text):
@@ -117,7 +118,7 @@ def learnt():
 
 def test_words_unlike_all_that_were_learnt_are_left_out(learnt):
     assert learnt.config.around == ("hear",)
-    assert learnt.simplified("we hear a slow violin") == "hear violin"
+    assert learnt.simplified("we hear a slow violin") == "violin"
     assert learnt.unknown_words("we hear a slow violin") == ["slow"]
     assert learnt.simplified("puppies and a roof") == "puppy"
     learnt.learn([("melody",)], ["slow"])
@@ -125,11 +126,52 @@ def test_words_unlike_all_that_were_learnt_are_left_out(learnt):
     assert learnt.unknown_words("a slow violin melody, xqzzk") == ["xqzzk"]
 
 
-def test_the_main_name_of_a_class_stands_for_the_others(learnt):
-    assert learnt.simplified("listen to a fiddle") == "violin"
-    assert learnt.simplified("a kick and a dog barking and a bass drum") == "bass drum dog bass drum"
-    learnt.learn([("kick",)], [])  # a class of that name
+@pytest.mark.parametrize(
+    ("text", "simple"),
+    [
+        ("listen to a FIDDLE!", "violin"),
+        ("a kick and a dog barking, then a bass drum", "bass drum dog bass drum"),
+        ("alarm and kick", "alarm bass drum"),
+        ("Alarm or Kick", "siren"),  # a name
+        ("violin, fiddle", "violin violin"),
+        ("we hear a kick", "bass drum"),
+        ("a dog barking at a fiddle", "dog violin"),
+        ("kick a barking dog", "kick barking dog"),  # no name alone
+        ("dog-barking", "dog"),
+        ("e-violin", "drum"),
+        ("an e-violin", "drum"),
+    ],
+)
+def test_where_a_phrase_is_a_name_the_class_s_main_name_stands(learnt, text, simple):
+    learnt.learn([("drum", "e-violin"), ("siren", "alarm or kick", "alarm kick")], [])
+    assert learnt.simplified(text) == simple
+    assert forms_of(learnt.simplified(text))
+
+
+def test_a_main_name_stands_for_no_other_class(learnt):
+    learnt.learn([("kick",)], [])
     assert learnt.simplified("a kick") == "kick"
+
+
+def test_every_name_of_the_shipped_classes_stands_for_its_own():
+    encoder, ontology = WordEncoder(WordsConfig()), Ontology.load()
+    classes = [ontology.find(name).wordings for name in (*ontology.leaves(), "musical instrument", "animal")]
+    encoder.learn(classes, without_names())
+    for main, *others in classes:
+        for name in (main, *others):
+            assert encoder.simplified(name) == " ".join(forms_of(main)), name
+            if not BETWEEN.search(name):
+                assert encoder.simplified(f"the sound of a {name} playing") == " ".join(forms_of(main)), name
+
+
+@pytest.mark.parametrize("text", ["having", "spectrograms", "a sound of sounds and having", "theirs"])
+def test_what_is_known_can_be_read(text):
+    encoder = WordEncoder(WordsConfig(width=16))
+    if encoder.knows(text):
+        assert encoder.read([encoder.simplified(text)])[0].numel()
+    else:
+        with pytest.raises(InputError, match=f"the text is '{text}'"):
+            encoder.read([text])
 
 
 def test_a_text_of_words_unlike_all_that_were_learnt_is_taken_as_it_is(learnt):
@@ -162,3 +204,5 @@ def test_settings_that_do_not_fit_are_refused():
         WordEncoder(WordsConfig(width=18))
     with pytest.raises(InputError, match="no word of 'xqzzk' is in the table"):
         WordEncoder(WordsConfig(names=(("violin", "xqzzk"),)))
+    with pytest.raises(InputError, match="names has a class without a name"):
+        WordEncoder(WordsConfig(names=(("violin",), ())))

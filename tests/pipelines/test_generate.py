@@ -1,6 +1,7 @@
 """Sound from a text with a model of no sense: lengths, seeds, loops, what is kept of a recording, and levels."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from timbrel.audio.mel import mel_spectrogram
 from timbrel.diffusion.masks import circular
 from timbrel.errors import InputError, ModelError
 from timbrel.pipelines.fill import check_spans
-from timbrel.pipelines.generate import GeneratePipeline
+from timbrel.pipelines.generate import GeneratePipeline, candidate_seeds
+from timbrel.pipelines.settings import GenerateSettings
 from timbrel.systems.folder import load_system
 from timbrel.systems.generate import GenerateSystem
 
 RATE = 16000
-FAST = {"num_inference_steps": 3, "guidance_scale": 2.0}
+FAST: dict[str, Any] = {"num_inference_steps": 3, "guidance_scale": 2.0}
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,104 @@ def test_takes_are_the_same_alone_and_together_and_differ(pipe):
         np.testing.assert_array_equal(take.waveform, single.waveform)
     assert np.abs(takes[0].waveform - takes[1].waveform).max() > 1e-3
     assert not torch.is_inference_mode_enabled()
+
+
+class Quietest:
+    """A listener to whom the softest sound fits best."""
+
+    def __init__(self):
+        self.texts, self.means = [], []
+
+    def agreement(self, mels, text):
+        self.texts.append(text)
+        self.means.append(mels.mean(dim=(1, 2, 3)))
+        return -self.means[-1]
+
+
+@pytest.mark.parametrize("options", [{}, {"loop": True}, {"init": song(1), "sample_rate": 22050, "strength": 0.5}])
+def test_each_take_has_candidates_of_its_own(pipe, options):
+    listener: Any = Quietest()
+    choosing = GeneratePipeline(pipe.model, listener)
+    takes = choosing("a harp", duration_s=1, num_takes=2, num_candidates=3, seed=5, **FAST, **options)
+    assert listener.texts == ["harp", "harp"]
+    assert len(set(torch.cat(listener.means).tolist())) == 6
+    [second] = choosing("a harp", duration_s=1, num_candidates=3, seed=6, **FAST, **options)
+    np.testing.assert_array_equal(takes[1].waveform, second.waveform)
+
+
+def test_of_candidates_the_one_is_kept_that_fits_the_text_best(pipe):
+    listener: Any = Quietest()
+    choosing = GeneratePipeline(pipe.model, listener)
+    frames = pipe.model.mel.num_frames(RATE)
+    chosen = set()
+    for seed in range(4):
+        settings = GenerateSettings(seed=seed, **FAST)
+        mel = choosing.mel("a harp", frames, num_candidates=3, settings=settings)
+        assert mel.shape == (1, 1, 32, frames)
+        chosen.add(best := int(listener.means[-1].argmin()))
+        alone = pipe.mel("a harp", frames, settings=replace(settings, seed=candidate_seeds(seed, 3)[best]))
+        torch.testing.assert_close(mel, alone, atol=1e-2, rtol=0)
+        choosing("a harp", duration_s=1, num_candidates=3, settings=settings)
+        torch.testing.assert_close(listener.means[-1], listener.means[-2])
+    assert len(chosen) > 1
+    assert candidate_seeds(5, 1) == [5]
+    for wrong in (0, -3, 1.5):
+        with pytest.raises(InputError, match="frames is"):
+            pipe.mel("a harp", wrong)
+    with pytest.raises(InputError, match="the text is ''"):
+        pipe.mel("  ", frames)
+
+
+def test_more_candidates_than_the_denoiser_takes_in_at_once_are_made_in_turn(pipe):
+    listener: Any = Quietest()
+    choosing = GeneratePipeline(pipe.model, listener)
+    window_s = pipe.model.window * pipe.model.codec.factor * pipe.model.mel.hop_length / RATE
+    told: list[float] = []
+    options = {"num_inference_steps": 2, "guidance_scale": 1.0, "duration_s": window_s / 2.5, "num_takes": 2}
+    takes = choosing("a harp", num_candidates=3, progress=lambda done, total: told.append(done / total), **options)
+    assert [len(means) for means in listener.means] == [2, 1, 2, 1]
+    assert told == pytest.approx([k / 10 for k in range(1, 11)])
+    best = candidate_seeds(0, 3)[int(torch.cat(listener.means[:2]).argmin())]
+    alone = pipe.mel(
+        "a harp",
+        pipe.model.mel.num_frames(takes[0].waveform.shape[1]),
+        settings=GenerateSettings(seed=best, num_inference_steps=2, guidance_scale=1.0),
+    )
+    assert float(alone.mean()) == pytest.approx(float(torch.cat(listener.means[:2]).min()), abs=1e-2)
+
+
+def test_of_a_recording_that_stays_as_it_is_there_is_one_candidate(pipe):
+    listener: Any = Quietest()
+    same = GeneratePipeline(pipe.model, listener)
+    options = {"init": song(1), "sample_rate": 22050, "strength": 0.0}
+    [made] = same("a harp", num_candidates=3, **options)
+    np.testing.assert_array_equal(made.waveform, pipe("a harp", **options)[0].waveform)
+    assert not listener.means
+
+
+def test_short_sounds_have_four_candidates_and_long_ones_one(pipe):
+    listener: Any = Quietest()
+    choosing = GeneratePipeline(pipe.model, listener)
+    window_s = pipe.model.window * pipe.model.codec.factor * pipe.model.mel.hop_length / RATE
+    options = {"num_inference_steps": 1, "guidance_scale": 1.0}
+    for seconds in (window_s / 20, window_s / 3.1, window_s / 1.9):
+        choosing("a harp", duration_s=seconds, **options)
+    assert [len(means) for means in listener.means] == [4, 3]
+    choosing("a harp", duration_s=window_s / 20, num_candidates=1, **options)
+    assert len(listener.means) == 2
+
+
+def test_candidates_need_a_listener_to_the_models_mels(pipe, tiny_generator):
+    assert pipe.listener is None
+    with pytest.raises(InputError, match="num_candidates is 2, and the model has no listener"):
+        pipe("a harp", duration_s=1, num_candidates=2, **FAST)
+    for wrong in (0, 65, 1.5):
+        with pytest.raises(InputError, match="num_candidates is"):
+            pipe("a harp", duration_s=1, num_candidates=wrong, **FAST)
+    with pytest.raises(ModelError, match=r"the listener listener hears mels made with MelConfig\(sample_rate=44100"):
+        GeneratePipeline.load(tiny_generator, listener="listener")
+    with pytest.raises(ModelError, match="holds a system 'generate'; expected 'listener'"):
+        GeneratePipeline.load(tiny_generator, listener=tiny_generator)
 
 
 def test_text_guidance_and_what_is_not_wanted_count(pipe):

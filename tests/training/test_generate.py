@@ -13,6 +13,7 @@ from timbrel.audio.mel import MelConfig
 from timbrel.data.store import Entry, StoreWriter
 from timbrel.errors import InputError, ModelError
 from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
+from timbrel.models.text import WordEncoder, WordsConfig
 from timbrel.pipelines.generate import GeneratePipeline
 from timbrel.systems.alone import CodecSystem
 from timbrel.systems.folder import load_system, save_system
@@ -190,3 +191,17 @@ def test_what_does_not_fit_is_refused(store, codec, tmp_path):
         GenerateStage.prepare(RECIPE, store, init_from=codec)
     with pytest.raises(InputError, match="null_text_share is"):
         dataclasses.replace(RECIPE, null_text_share=1.25)
+
+
+def test_the_text_encoder_keeps_the_names_that_captions_had(store, codec, tmp_path):
+    stage = GenerateStage.prepare(RECIPE, store, codec=codec)
+    names = stage.model.text.config.names
+    assert [one[0] for one in names if one[0] in ("cello", "flute")] == ["cello", "flute"]
+    assert stage.model.text.simplified("there is a transverse flute somewhere, solo") == "flute solo"
+    old = copy.deepcopy(stage.model)  # as before names were kept
+    old.text = WordEncoder(WordsConfig(width=RECIPE.token_width))
+    old.info = {"classes": {"dog": ["puppy"]}}
+    save_system(tmp_path, old)
+    gone_on = GenerateStage.prepare(RECIPE, store, init_from=tmp_path).model.text
+    assert gone_on.config.names == (("dog", "puppy"), *names)
+    assert gone_on.simplified("a puppy and a flute") == "dog flute"

@@ -35,6 +35,7 @@ def generate(
     class_: Annotated[str | None, arg(name="class", metavar="NAME", help_behavior_hint="")] = None,
     seconds: Annotated[float | None, arg(metavar="S", help_behavior_hint="(default: 10, or SONG's length)")] = None,
     num_takes: Annotated[int, arg(aliases=["-n"], metavar="N")] = 1,
+    candidates: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 4; fewer from 12 s on)")] = None,
     loop: bool = False,
     init: Annotated[Path | None, arg(metavar="SONG", help_behavior_hint="")] = None,
     strength: Annotated[float, arg(metavar="X")] = 0.6,
@@ -43,6 +44,7 @@ def generate(
     picture: Picture = None,
     overwrite: bool = False,
     model: Model = None,
+    listener: Model = None,
 ) -> None:
     """Make sound from a text, or from the name of a class.
 
@@ -52,13 +54,14 @@ def generate(
         timbrel generate --class violin --loop
         timbrel generate "rain on a roof" --init song.mp3 --strength 0.7
 
-    The first writes slow-harp-melody-1.wav to slow-harp-melody-4.wav: the number is the seed that makes the take again.
+    The first writes harp-melody-1.wav to harp-melody-4.wav: the number is the seed that makes the take again.
 
     Args:
         text: What is to be heard, in English.
         class_: The name of a class of sounds, in place of a text; one that is not known is answered by those near it.
         seconds: How long it is, up to 600.
         num_takes: How many takes.
+        candidates: Each take is made so many times, and the one that fits the text best is kept; 1 is the quickest.
         loop: The end goes on at the start, without a step.
         init: A recording to start from: what is made keeps something of it.
         strength: How little of it, from 0 to 1.
@@ -67,6 +70,7 @@ def generate(
         picture: Also draw the takes as mel spectrograms.
         overwrite: Replace takes that exist.
         model: The model, of `timbrel train generate`.
+        listener: What chooses among candidates, of `timbrel train listener`.
     """
     from timbrel.audio.io import check_output
     from timbrel.pipelines.generate import GeneratePipeline
@@ -75,7 +79,7 @@ def generate(
     check_whole("num_takes", num_takes, 1, MOST_TAKES)
     if (text is None) == (class_ is None):
         raise InputError('expected a TEXT or --class NAME, one of them: timbrel generate "a harp melody"')
-    pipe = GeneratePipeline.load(model)
+    pipe = GeneratePipeline.load(model, listener=listener)
     prompt = text or "" if class_ is None else _wording(class_, pipe.model)
     paths = _take_paths(prompt, settings.seed, num_takes, output)
     for path in paths if paths[0].parent.exists() else ():
@@ -88,6 +92,7 @@ def generate(
             prompt,
             duration_s=seconds,
             num_takes=num_takes,
+            num_candidates=candidates,
             loop=loop,
             init=init,
             strength=strength,

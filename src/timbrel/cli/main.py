@@ -77,6 +77,7 @@ VERBS: dict[str, str | Callable[..., int | None]] = {
     "train single": train.single,
     "train generate": train.generate,
     "train features": train.features,
+    "train listener": train.listener,
     "train picture-codec": train.picture_codec,
     "train picture": train.picture,
     "evaluate": "Build the benchmark, measure models or other programs on it, and compare sets of recordings.",

@@ -1,4 +1,4 @@
-"""`timbrel train autoencoder|transfer|style|generate|features RECIPE`, `train single`: a recipe's fields are flags."""
+"""`timbrel train autoencoder|transfer|style|generate|... RECIPE`, `train single`: a recipe's fields are flags."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tyro.extras import subcommand_type_from_defaults
 from timbrel.training import recipes
 
 Folder = Annotated[Path, arg(metavar="FOLDER")]
+Ontology = Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="(default: the shipped one)")]
 Model = Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="")]
 
 
@@ -115,7 +116,7 @@ def generate(
     *,
     codec: Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="(default: default)")] = None,
     init_from: Annotated[str | None, arg(metavar="NAME|FOLDER|OWNER/REPO", help_behavior_hint="")] = None,
-    ontology: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="(default: the shipped one)")] = None,
+    ontology: Ontology = None,
 ) -> int:
     """Train a model that makes sound from a text by a recipe, over a codec or on from another model.
 
@@ -153,6 +154,29 @@ def features(recipe: Annotated[recipes.Recipe, choice(recipes.FEATURES_RECIPES)]
         run: The run.
     """
     return train(recipe, run)
+
+
+def listener(
+    recipe: Annotated[recipes.ListenerRecipe, choice(recipes.LISTENER_RECIPES)],
+    run: Flags,
+    *,
+    ontology: Ontology = None,
+) -> int:
+    """Train a listener by a recipe: it tells how well a sound fits a text, and chooses among candidates.
+
+    For example:
+
+        timbrel train listener default --data data/sounds --out runs/listener
+        timbrel generate "a harp melody" --listener runs/listener/model --candidates 8
+
+    It logs and goes on as `timbrel train autoencoder` does.
+
+    Args:
+        recipe: The recipe's fields; they are written into the model.
+        run: The run.
+        ontology: The classes of the data's labels, in the format of AudioSet's ontology.
+    """
+    return train(recipe, run, ontology=ontology)
 
 
 def picture_codec(

@@ -12,7 +12,7 @@ import difflib
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +34,7 @@ SMALL_WORDS = frozenset(
     his her our their be was were has have mel spectrogram sound sounds""".split()  # noqa: SIM905
 )
 """They say nothing about a sound."""
+BETWEEN = re.compile(r"[,;.:!?/]|\b(?:and|or|with|in|on|at|by|to|from|over|then|while)\b")  # phrases
 SHORTEST_PART = 3  # letters of a word within another
 LEAST_LIKENESS = 0.6  # cosine of two words that are alike: a puppy and a dog have 0.74, a roof and rain 0.11
 ENDINGS = (("ies", "y"), ("ing", ""), ("ing", "e"), ("ed", ""), ("ed", "e"), ("s", ""), ("es", ""), ("er", ""))
@@ -78,14 +79,19 @@ def known_forms(word: str) -> tuple[str, ...]:
     return next((both for both in parts if both[0] in table and both[1] in table), ())
 
 
-def read_words(text: str) -> list[tuple[str, tuple[str, ...]]]:
+Read = tuple[str, tuple[str, ...]]
+"""A word of a text, and the words of the table that it stands for."""
+
+
+def read_words(text: str) -> list[Read]:
     """The words of a text that may say something about a sound, and what each stands for in the table.
 
     >>> read_words("A slow harp, xqzzk!")
     [('slow', ('slow',)), ('harp', ('harp',)), ('xqzzk', ())]
     """
     read = re.findall(r"[^\W\d_]+|\d+", text.lower())
-    return [(word, known_forms(word)) for word in read if word not in SMALL_WORDS]
+    said = [(word, known_forms(word)) for word in read if word not in SMALL_WORDS]
+    return [(word, tuple(form for form in forms if form not in SMALL_WORDS)) for word, forms in said]
 
 
 def forms_of(text: str) -> tuple[str, ...]:
@@ -95,6 +101,18 @@ def forms_of(text: str) -> tuple[str, ...]:
     ('slow', 'harp')
     """
     return tuple(form for _, forms in read_words(text) for form in forms)
+
+
+def text_vector(text: str) -> Tensor:
+    """The mean direction of a text's words [64].
+
+    Raises:
+        InputError: the text has no word of the table.
+    """
+    forms = forms_of(text)
+    if not forms:
+        raise InputError(f"the text is {text!r:.200}; expected at least one English word that names a sound")
+    return F.normalize(torch.stack([words()[form] for form in forms]).mean(dim=0), dim=0)
 
 
 @dataclass(frozen=True)
@@ -110,13 +128,15 @@ class WordEncoder(nn.Module):
     """`encoder(*encoder.read(texts)) -> tokens [n, length, width]` and mask [n, length], True for real tokens.
 
     Raises:
-        InputError: heads do not divide the width, or a name that it learnt has no word of the table.
+        InputError: heads do not divide the width; a class has no name, or a name no word of the table.
     """
 
     def __init__(self, config: WordsConfig) -> None:
         super().__init__()
         if config.width % config.num_heads or config.width % 2:
             raise InputError(f"width is {config.width}; expected an even multiple of {config.num_heads} heads")
+        if not all(config.names):
+            raise InputError("names has a class without a name; expected one or more of each")
         if unknown := [name for name in (*config.around, *itertools.chain(*config.names)) if not forms_of(name)]:
             raise InputError(f"no word of {', '.join(map(repr, unknown))} is in the table; expected one in every name")
         self.config, self.width = config, config.width
@@ -141,33 +161,49 @@ class WordEncoder(nn.Module):
 
     @functools.cached_property
     def _main_names(self) -> dict[tuple[str, ...], tuple[str, ...]]:
-        """Each name of a class -> its main name, in words of the table. What is a main name stands for no other."""
+        """Each name of a class -> its main name, in words of the table; by its own words, and by those that they stand
+        for. What is a main name stands for no other."""
+        names = [(name, forms_of(main)) for main, *others in self.config.names for name in (main, *others)]
         mains = {forms_of(main): forms_of(main) for main, *_ in self.config.names}
-        return {forms_of(name): forms_of(names[0]) for names in self.config.names for name in names} | mains
+        by_forms = {forms_of(name): main for name, main in reversed(names)} | mains
+        return {tuple(word for word, _ in read_words(name)): main for name, main in reversed(names)} | by_forms
 
     def simplified(self, text: str) -> str:
-        """A text in words that training had most: in the place of a class's further names its main one. Words that are
-        unlike all that training had are left out, if others are alike: the denoiser cannot know what they mean."""
-        kept = [form for _, forms in self._alike(text) for form in forms]
-        longest = max(map(len, self._main_names), default=0)
-        simple: list[str] = []
-        while kept:
-            lengths = range(min(longest, len(kept)), 0, -1)
-            length = next((n for n in lengths if tuple(kept[:n]) in self._main_names), 0)
-            simple += self._main_names[tuple(kept[:length])] if length else kept[:1]
-            del kept[: max(length, 1)]
-        return " ".join(simple)
+        """A text in words that training had most: where a phrase names a class and says nothing else, the class's main
+        name. Words unlike all that training had are left out, if others are alike: the denoiser cannot know what they
+        mean."""
+        text, counting = text.casefold().strip(), self._counting(text)
+        is_name = any(text in names for names in self.config.names)  # "alarm or signal" is one phrase
+        phrases = [self._read(phrase, counting) for phrase in ([text] if is_name else BETWEEN.split(text))]
+        named = (self._name_of(phrase) or [form for _, forms in phrase for form in forms] for phrase in phrases)
+        return " ".join(form for forms in named for form in forms)
+
+    def _read(self, text: str, counting: Collection[str]) -> list[Read]:
+        return [(word, tuple(form for form in forms if form in counting)) for word, forms in read_words(text)]
+
+    def _name_of(self, phrase: Sequence[Read]) -> tuple[str, ...] | None:
+        """The main name of the class that a phrase names, if nothing stands around the name but what captions say
+        there."""
+        around = set(self.config.around)
+        first = next((k for k, (_, forms) in enumerate(phrase) if set(forms) - around), 0)
+        after = next((k for k, (_, forms) in enumerate(reversed(phrase)) if set(forms) - around), 0)
+        for start, end in itertools.product(range(first + 1), range(len(phrase), len(phrase) - after - 1, -1)):
+            part = phrase[start:end]
+            by_words, by_forms = (word for word, _ in part), (form for _, forms in part for form in forms)
+            for key in (tuple(by_words), tuple(by_forms)):
+                if key in self._main_names:
+                    return self._main_names[key]
+        return None
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of a text that are left out: they stand for none of the table, or for some unlike all that training
         had."""
-        return [word for word, forms in self._alike(text) if not forms]
+        return [word for word, forms in self._read(text, self._counting(text)) if not forms]
 
-    def _alike(self, text: str) -> list[tuple[str, tuple[str, ...]]]:
-        """`read_words`, without those that are unlike all that training had; if all are, with them."""
-        read = read_words(text)
-        alike = [(word, tuple(form for form in forms if self._is_alike(form))) for word, forms in read]
-        return alike if any(forms for _, forms in alike) else read
+    def _counting(self, text: str) -> set[str]:
+        """The words of the table that count in a text: those that are like some that training had; all, if none is."""
+        forms = set(forms_of(text))
+        return set(filter(self._is_alike, forms)) or forms
 
     def _is_alike(self, form: str) -> bool:
         if not self.config.names:

@@ -2,15 +2,18 @@
 
     text -> tokens; noise, or a noised recording -> latents -> mel -> waveform
 
-A long sound is one take: the denoiser sees it in windows that overlap. A loop is a circle to the denoiser, to the codec
-and to the inversion.
+Of a short sound several candidates are made, and the one that fits the text best is kept. A long sound is one take:
+the denoiser sees it in windows that overlap. A loop is a circle to the denoiser, to the codec and to the inversion.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from numbers import Real
 from typing import Any, Self
 
@@ -28,7 +31,7 @@ from timbrel.audio.waveform import Audio
 from timbrel.diffusion.masks import circular, windowed
 from timbrel.diffusion.samplers import Callback, Model, seeded_generators, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
-from timbrel.errors import InputError, warn
+from timbrel.errors import InputError, ModelError, warn
 from timbrel.pipelines.fill import Fill, Span, check_spans, known_samples
 from timbrel.pipelines.listen import Recording, Source
 from timbrel.pipelines.settings import (
@@ -40,13 +43,16 @@ from timbrel.pipelines.settings import (
     check_range,
     check_whole,
 )
+from timbrel.systems.alone import ListenerSystem
 from timbrel.systems.folder import load_system
 from timbrel.systems.generate import GenerateSystem
 from timbrel.systems.stable_diffusion import is_stable_diffusion, load_stable_diffusion
 
 DEFAULTS = GenerateSettings()
 SHIPPED = "generate"
+LISTENER = "listener"
 DURATION_S, STRENGTH = 10.0, 0.6
+USUAL_CANDIDATES, MOST_CANDIDATES = 4, 64
 
 
 class GeneratePipeline:
@@ -54,24 +60,35 @@ class GeneratePipeline:
 
     Attributes:
         model: the system that makes it.
+        listener: what chooses among candidates; without it there is one.
     """
 
-    def __init__(self, model: GenerateSystem) -> None:
-        self.model = model
+    def __init__(self, model: GenerateSystem, listener: ListenerSystem | None = None) -> None:
+        self.model, self.listener = model, listener
         self._sampling = model.sampling
 
     @classmethod
-    def load(cls, model: str | os.PathLike[str] | None = None) -> Self:
+    def load(
+        cls, model: str | os.PathLike[str] | None = None, *, listener: str | os.PathLike[str] | None = None
+    ) -> Self:
         """From a model folder, or the name of a model that ships (by default the one that makes sound); or from
         Stable Diffusion in diffusers' layout, that `timbrel train generate report` has trained on sounds.
 
+        Args:
+            model: the model.
+            listener: of `timbrel train listener`; None is the one that ships, where it hears mels such as the model's.
+
         Raises:
-            ModelError: the folder is missing, broken or holds another kind of model.
+            ModelError: a folder is missing, broken or holds another kind of model; the listener hears other mels.
         """
         folder = os.fspath(model or SHIPPED)
-        if is_stable_diffusion(folder):
-            return cls(load_stable_diffusion(folder))
-        return cls(load_system(folder, GenerateSystem))
+        made = load_stable_diffusion(folder) if is_stable_diffusion(folder) else load_system(folder, GenerateSystem)
+        heard = load_system(os.fspath(listener or LISTENER), ListenerSystem)
+        if heard.mel == made.mel:
+            return cls(made, heard)
+        if listener is None:
+            return cls(made)
+        raise ModelError(f"the listener {listener} hears mels made with {heard.mel}; expected the model's, {made.mel}")
 
     @property
     def sample_rate(self) -> int:
@@ -88,6 +105,7 @@ class GeneratePipeline:
         *,
         duration_s: float | None = None,
         num_takes: int = 1,
+        num_candidates: int | None = None,
         loop: bool = False,
         init: Source | None = None,
         strength: float = STRENGTH,
@@ -102,6 +120,9 @@ class GeneratePipeline:
             prompt: what is to be heard, in English: "a harp melody".
             duration_s: up to 600 s; None is 10 s, or the length of `init`.
             num_takes: how many, each with its own seed; a take is the same alone as among others.
+            num_candidates: of which each take is the one that fits the text best, as the listener hears it; None is as
+                many as last 48 s together (the denoiser's window), and no more than 4. 1 is the sound of the seed
+                itself.
             loop: the end goes on at the start, without a step.
             init: a recording to start from: a path, or an array [channels, samples] with `sample_rate`. It is noised,
                 and what is made keeps what outlives that.
@@ -120,9 +141,7 @@ class GeneratePipeline:
             AudioError: `init` cannot be read.
         """
         settings = replace(settings, **options)
-        prompt = _text(prompt)
-        if not prompt:
-            raise InputError(f"the text is {prompt!r}; expected at least one English word that names a sound")
+        prompt = _wanted(prompt)
         check_range("strength", strength, 0, 1)
         num_takes = check_whole("num_takes", num_takes, 1, MOST_TAKES)
         check_whole("seed", settings.seed + num_takes - 1, 0, MOST_SEED)
@@ -130,16 +149,20 @@ class GeneratePipeline:
         samples = self._samples(duration_s, start)
         frames = self._loop_frames(samples) if loop else self.model.mel.num_frames(samples)
         latents = None if start is None else self._latents(start, samples, frames, loop=loop)
+        count = self.num_candidates(num_candidates, frames)
         model = self._denoiser(prompt, settings, loop=loop)
         timesteps = self._timesteps(settings, 1.0 if latents is None else strength)
-        seconds = samples / self.sample_rate
+        seconds, count = samples / self.sample_rate, count if len(timesteps) else 1
+        steps = len(timesteps) * -(-count // self._together(frames)) + 1  # the last one is the inversion
         for k in range(num_takes):
+            done = itertools.count(k * steps + 1)
 
-            def callback(step: int, _: Tensor, before: int = k) -> None:
+            def callback(_step: int, _: Tensor, done: Iterator[int] = done) -> None:
                 if progress is not None:
-                    progress((before + step / (len(timesteps) + 1)) * seconds, num_takes * seconds)
+                    progress(next(done) / steps * seconds, num_takes * seconds)
 
-            mel = self._mel(model, timesteps, frames, latents, settings.seed + k, callback, loop=loop)
+            make = partial(self._mels, model, timesteps, frames, latents, callback=callback, loop=loop)
+            mel = self._best(prompt, candidate_seeds(settings.seed + k, count), frames, make)
             take = self._audio(mel, samples, settings.seed + k, loop=loop)
             if progress is not None:
                 progress((k + 1) * seconds, num_takes * seconds)
@@ -274,22 +297,64 @@ class GeneratePipeline:
         missing = -frames % factor
         return self.model.codec.encode(torch.nn.functional.pad(picture, (0, missing), value=mel.floor_db))
 
-    def _mel(
+    @torch.inference_mode()
+    def mel(
+        self, prompt: str, frames: int, *, num_candidates: int | None = None, settings: GenerateSettings = DEFAULTS
+    ) -> Tensor:
+        """A take of so many frames before it is inverted: dB [1, 1, n_mels, frames]. As `takes`, otherwise."""
+        prompt, frames = _wanted(prompt), check_whole("frames", frames, 1)
+        seeds = candidate_seeds(settings.seed, self.num_candidates(num_candidates, frames))
+        model, timesteps = self._denoiser(prompt, settings), self._timesteps(settings)
+        return self._best(prompt, seeds, frames, partial(self._mels, model, timesteps, frames, None))
+
+    def num_candidates(self, asked: int | None, frames: int) -> int:
+        """Of a take of so many frames: as many as are asked for, or the usual number.
+
+        Raises:
+            InputError: out of range, or more than one where there is no listener.
+        """
+        if asked is None:
+            return min(self._together(frames), USUAL_CANDIDATES) if self.listener else 1
+        asked = check_whole("num_candidates", asked, 1, MOST_CANDIDATES)
+        if asked > 1 and not self.listener:
+            raise InputError(
+                f"num_candidates is {asked}, and the model has no listener to choose among them; expected 1, or a "
+                "listener that `timbrel train listener` trained on mels such as the model's"
+            )
+        return asked
+
+    def _together(self, frames: int) -> int:
+        """How many sounds of so many frames the denoiser takes in at once."""
+        return max(1, self.model.window * self.model.codec.factor // frames)
+
+    def _best(self, prompt: str, seeds: Sequence[int], frames: int, make: Callable[[Sequence[int]], Tensor]) -> Tensor:
+        """Of the sounds that `make` makes of seeds the one that fits a text best: a mel [1, 1, n_mels, frames]."""
+        if self.listener is None or len(seeds) == 1:
+            return make(seeds)
+        text, together = self.model.text.simplified(prompt), self._together(frames)
+        found: list[tuple[float, Tensor]] = []
+        for first in range(0, len(seeds), together):
+            mels = make(seeds[first : first + together])
+            fits = self.listener.agreement(mels, text)
+            found.append((float(fits.max()), mels[int(fits.argmax())][None]))
+        return max(found, key=lambda one: one[0])[1]
+
+    def _mels(
         self,
         model: Model,
         timesteps: Tensor,
         frames: int,
         latents: Tensor | None,
-        seed: int,
-        callback: Callback,
+        seeds: Sequence[int],
+        callback: Callback | None = None,
         *,
-        loop: bool,
+        loop: bool = False,
     ) -> Tensor:
-        """One take: [1, 1, n_mels, frames] in dB."""
-        factor, noise = self.model.codec.factor, seeded_generators([seed])
+        """One sound for each seed: [n, 1, n_mels, frames] in dB."""
+        factor, noise = self.model.codec.factor, seeded_generators(seeds)
         x = seeded_noise(self.model.latent_shape(frames), noise)
         if latents is not None:
-            x = self.model.schedule.add_noise(latents, x, timesteps[0]) if len(timesteps) else latents
+            x = self.model.schedule.add_noise(latents, x, timesteps[0]) if len(timesteps) else latents.expand_as(x)
         x = self.model.sample(model, x, timesteps, noise, callback)
         if loop:
             width, beside = x.shape[-1], min(8, x.shape[-1])
@@ -304,6 +369,23 @@ class GeneratePipeline:
             waveform = invert_mel(mel, self.model.mel, length=samples, seed=seed)[0].numpy()
         waveform = waveform * np.float32(level_gain(loudness([waveform]), TARGET_RMS))
         return Audio(waveform * np.float32(headroom(float(np.abs(waveform).max()))), self.sample_rate)
+
+
+def candidate_seeds(seed: int, count: int) -> list[int]:
+    """The seeds of a take's candidates: its own, and others that are no other take's.
+
+    >>> candidate_seeds(7, 2)
+    [7, 6314274172161667299]
+    """
+    digests = (hashlib.sha256(f"{seed}:{k}".encode()).digest() for k in range(1, count))
+    return [seed, *(int.from_bytes(digest[:8]) % (MOST_SEED + 1) for digest in digests)]
+
+
+def _wanted(prompt: str) -> str:
+    """As `_text`, of what is not empty."""
+    if not (prompt := _text(prompt)):
+        raise InputError(f"the text is {prompt!r}; expected at least one English word that names a sound")
+    return prompt
 
 
 def _text(prompt: str) -> str:

@@ -8,6 +8,7 @@ SYSTEMS = {
     "picture": "timbrel.systems.picture:PictureSystem",
     "codec": "timbrel.systems.alone:CodecSystem",
     "features": "timbrel.systems.alone:FeaturesSystem",
+    "listener": "timbrel.systems.alone:ListenerSystem",
 }
 
 HUB = "hf:"

@@ -299,6 +299,27 @@ class FeaturesRecipe(Recipe):
     embedding: int = 128
 
 
+@dataclass(frozen=True)
+class ListenerRecipe(Recipe):
+    """A listener: which class of a set is heard in 6 s of sound."""
+
+    stage: ClassVar[str] = "timbrel.training.listener:ListenerStage"
+
+    widths: tuple[int, ...] = (48, 64, 96, 128)  # multiples of eight
+    hidden: int = 256
+    noise_db: float = 1.5  # of augmentation: made sounds are no true ones
+    gain_db: float = 3.0  # of augmentation
+    tuning_semitones: float = 1.0  # of augmentation
+    label_smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"label_smoothing is {self.label_smoothing}; expected a share from 0 to below 1")
+        if self.noise_db < 0:
+            raise InputError(f"noise_db is {self.noise_db}; expected 0 or more")
+
+
 _TINY: dict[str, Any] = {
     "steps": 20,
     "batch_size": 4,
@@ -392,6 +413,12 @@ PICTURE_RECIPES: dict[str, PictureRecipe] = {
 FEATURES_RECIPES: dict[str, FeaturesRecipe] = {
     "default": FeaturesRecipe(steps=4000, batch_size=32, frames=128, learning_rate=1e-3),
     "tiny": FeaturesRecipe(width=4, embedding=8, **_TINY | {"batch_size": 8}),
+}
+LISTENER_RECIPES: dict[str, ListenerRecipe] = {
+    "default": ListenerRecipe(
+        steps=1300, batch_size=64, learning_rate=2e-3, weight_decay=0.05, precision="fp32", ema_decay=0.99
+    ),
+    "tiny": ListenerRecipe(widths=(8, 16), hidden=8, **_TINY | {"precision": "fp32"}),
 }
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.data.store import MelStore
 from timbrel.errors import InputError
-from timbrel.experiments.generate.rows import REFERENCE, ROWS, Run, file_name, measure, train_judge
+from timbrel.experiments.generate.rows import FRAMES, REFERENCE, ROWS, Run, file_name, measure, train_judge
 from timbrel.experiments.generate.summary import class_table, summarise, text
 from timbrel.experiments.run import Result, keep_settings, measure_rows
 from timbrel.files import write_text
 from timbrel.metrics import heard, sets
 from timbrel.metrics.encoders import load_encoder
-from timbrel.pipelines.generate import SHIPPED, GeneratePipeline
+from timbrel.pipelines.generate import LISTENER, SHIPPED, GeneratePipeline
 from timbrel.systems.folder import resolve
 from timbrel.systems.stable_diffusion import is_stable_diffusion
 
@@ -33,6 +33,7 @@ def evaluate(
     takes: int = TAKES,
     steps: int | None = None,
     guidance: float | None = None,
+    candidates: int | None = None,
     encoder: str | None = None,
     weights: str | Path | None = None,
     ontology: str | Path | None = None,
@@ -50,6 +51,7 @@ def evaluate(
         model: a shipped name or a model folder.
         takes: of each class, and real sounds of each class beside them.
         steps, guidance: of sampling; None is the model's.
+        candidates: of each take; None is as many as `timbrel generate` makes.
         encoder, weights: one more that listens for the distances; see `metrics.encoders.load_encoder`.
         ontology: that has the store's labels; None is the shipped one.
         on_mels: judge mels that are not inverted, by the classifier alone: several times faster, and nothing to hear.
@@ -60,7 +62,8 @@ def evaluate(
         What results.json holds.
 
     Raises:
-        InputError: values out of range, a set that does not fit, or other settings than those in `out`.
+        InputError: values out of range, candidates without a listener, a set that does not fit, or other settings than
+            those in `out`.
         ModelError: as loading the model and the encoder.
         MissingDependencyError: as `load_encoder`.
     """
@@ -79,6 +82,7 @@ def evaluate(
         guidance,
         seed,
         on_mels,
+        candidates,
     )
     labels = _check(run)
     rows = {
@@ -128,9 +132,11 @@ def _check(run: Run) -> list[str]:
         )
     for label in labels:
         ontology.find(label)
+    count = pipe.num_candidates(run.candidates, FRAMES)
     settings = dataclasses.asdict(dataclasses.replace(run, out=Path())) | {
         "out": None,
         "model": sets.digest(*_weights(run.model or SHIPPED))[:8],
+        "listener": sets.digest(*_weights(LISTENER))[:8] if count > 1 else None,
         "encoders": [load_encoder(*encoder).name for encoder in run.encoders],
         "data": zlib.crc32((Path(run.data) / "manifest.jsonl").read_bytes()),
     }

@@ -71,6 +71,7 @@ class Run:
     guidance: float | None
     seed: int
     on_mels: bool = False
+    candidates: int | None = None
 
 
 class Judge:
@@ -163,19 +164,30 @@ class Judge:
                 yield np.zeros(self.samples, np.float32)
                 continue
             with warnings.catch_warnings(action="ignore"):  # of words that the model does not know
-                [take] = self.pipe(prompt, duration_s=duration_s, settings=replace(settings, seed=run.seed + number))
+                [take] = self.pipe(
+                    prompt,
+                    duration_s=duration_s,
+                    num_candidates=run.candidates,
+                    settings=replace(settings, seed=run.seed + number),
+                )
             yield take.waveform[0]
 
     def _made_mels(self, prompts: Sequence[str]) -> Iterator[NDArray]:
         """What `_made` inverts."""
-        run, model = self.run, self.pipe.model
-        sampling = model.sampling
-        steps, guidance = run.steps or sampling.steps, sampling.guidance if run.guidance is None else run.guidance
+        run = self.run
+        settings = GenerateSettings(num_inference_steps=run.steps, guidance_scale=run.guidance)
         for number, prompt in enumerate(prompts):
-            if model.text.knows(prompt):
-                yield from made_mels(model, prompt, [run.seed + number], steps=steps, guidance=guidance)
-            else:
+            if not self.pipe.model.text.knows(prompt):
                 yield np.full((self.mel.n_mels, FRAMES), self.mel.floor_db, np.float32)
+                continue
+            with warnings.catch_warnings(action="ignore"):  # of words that the model does not know
+                mel = self.pipe.mel(
+                    prompt,
+                    FRAMES,
+                    num_candidates=run.candidates,
+                    settings=replace(settings, seed=run.seed + number),
+                )
+            yield mel[0, 0].numpy()
 
     @torch.inference_mode()
     def _coded(self, mel: NDArray) -> NDArray:
