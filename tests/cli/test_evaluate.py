@@ -53,9 +53,27 @@ def test_outputs_of_another_program(calls):
 def test_generated_sounds(monkeypatch):
     made = []
     monkeypatch.setattr(generate, "evaluate", lambda *args, **kw: made.append((args, kw)))
-    assert main(["evaluate", "generate", "s", "runs/m", "-n", "2", "--encoder", "clap", "--workers", "1"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                "generate",
+                "s",
+                "runs/m",
+                "-n",
+                "2",
+                "--encoder",
+                "clap",
+                "--workers",
+                "1",
+                "--candidates",
+                "3",
+            ]
+        )
+        == 0
+    )
     options = dict.fromkeys(("steps", "guidance", "weights", "ontology")) | {"on_mels": False, "seed": 0, "workers": 1}
-    words = {"model": "runs/m", "takes": 2, "encoder": "clap"}
+    words = {"model": "runs/m", "takes": 2, "candidates": 3, "encoder": "clap"}
     assert made == [((Path("s"), Path("evaluation-generate")), words | options)]
 
 
