@@ -103,8 +103,8 @@ def forms_of(text: str) -> tuple[str, ...]:
     return tuple(form for _, forms in read_words(text) for form in forms)
 
 
-def text_vector(text: str) -> Tensor:
-    """The mean direction of a text's words [64].
+def word_vectors(text: str) -> Tensor:
+    """The vectors of a text's words [words, 64].
 
     Raises:
         InputError: the text has no word of the table.
@@ -112,7 +112,12 @@ def text_vector(text: str) -> Tensor:
     forms = forms_of(text)
     if not forms:
         raise InputError(f"the text is {text!r:.200}; expected at least one English word that names a sound")
-    return F.normalize(torch.stack([words()[form] for form in forms]).mean(dim=0), dim=0)
+    return torch.stack([words()[form] for form in forms])
+
+
+def text_vector(text: str) -> Tensor:
+    """The mean direction of a text's words [64]; errors as `word_vectors`."""
+    return F.normalize(word_vectors(text).mean(dim=0), dim=0)
 
 
 @dataclass(frozen=True)
@@ -216,12 +221,7 @@ class WordEncoder(nn.Module):
         Raises:
             InputError: a text without a word that is known.
         """
-        rows = []
-        for text in texts:
-            known = forms_of(text)
-            if not known:
-                raise InputError(f"the text is {text!r:.200}; expected at least one English word that names a sound")
-            rows.append(torch.stack([words()[word] for word in known[:MOST_WORDS]]))
+        rows = [word_vectors(text)[:MOST_WORDS] for text in texts]
         vectors = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows])
         return vectors, torch.arange(vectors.shape[1]) < lengths[:, None]

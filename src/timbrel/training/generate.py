@@ -95,11 +95,10 @@ class GenerateStage(Stage):
         model = cls.start(recipe, train, codec, init_from)
         _check_names(model.text, classes, {*train.labels, *validation.labels})
         if isinstance(model.text, WordEncoder):
+            names = [classes.find(name).wordings for name in train.classes()]
             if not model.text.config.names:  # of a model that was saved before its text encoder kept them
-                model.text.learn(
-                    ([name, *more] for name, more in model.info.get("classes", {}).items()), without_names()
-                )
-            model.text.learn((classes.find(name).wordings for name in train.classes()), without_names())
+                names = [(name, *others) for name, others in model.info.get("classes", {}).items()] + names
+            model.text.learn(names, without_names())
         return cls(recipe, model, train, validation)
 
     @classmethod

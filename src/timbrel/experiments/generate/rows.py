@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,37 +158,29 @@ class Judge:
 
     def _made(self, prompts: Sequence[str]) -> Iterator[NDArray]:
         """A take of each text; silence of a text that the model refuses, for it knows no word of it."""
-        run, duration_s = self.run, self.samples / self.mel.sample_rate
-        settings = GenerateSettings(num_inference_steps=run.steps, guidance_scale=run.guidance)
-        for number, prompt in enumerate(prompts):
-            if not self.pipe.model.text.knows(prompt):
-                yield np.zeros(self.samples, np.float32)
-                continue
+        duration_s, silence = self.samples / self.mel.sample_rate, np.zeros(self.samples, np.float32)
+        for options in self._asked(prompts):
             with warnings.catch_warnings(action="ignore"):  # of words that the model does not know
-                [take] = self.pipe(
-                    prompt,
-                    duration_s=duration_s,
-                    num_candidates=run.candidates,
-                    settings=replace(settings, seed=run.seed + number),
-                )
-            yield take.waveform[0]
+                take = self.pipe(duration_s=duration_s, **options)[0].waveform[0] if options else silence
+            yield take
 
     def _made_mels(self, prompts: Sequence[str]) -> Iterator[NDArray]:
         """What `_made` inverts."""
+        silence = np.full((self.mel.n_mels, FRAMES), self.mel.floor_db, np.float32)
+        for options in self._asked(prompts):
+            with warnings.catch_warnings(action="ignore"):
+                mel = self.pipe.mel(frames=FRAMES, **options)[0, 0].numpy() if options else silence
+            yield mel
+
+    def _asked(self, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """What the pipeline is asked for by each text; nothing by one that it refuses."""
         run = self.run
-        settings = GenerateSettings(num_inference_steps=run.steps, guidance_scale=run.guidance)
         for number, prompt in enumerate(prompts):
-            if not self.pipe.model.text.knows(prompt):
-                yield np.full((self.mel.n_mels, FRAMES), self.mel.floor_db, np.float32)
-                continue
-            with warnings.catch_warnings(action="ignore"):  # of words that the model does not know
-                mel = self.pipe.mel(
-                    prompt,
-                    FRAMES,
-                    num_candidates=run.candidates,
-                    settings=replace(settings, seed=run.seed + number),
-                )
-            yield mel[0, 0].numpy()
+            settings = GenerateSettings(
+                num_inference_steps=run.steps, guidance_scale=run.guidance, seed=run.seed + number
+            )
+            options = {"prompt": prompt, "num_candidates": run.candidates, "settings": settings}
+            yield options if self.pipe.model.text.knows(prompt) else {}
 
     @torch.inference_mode()
     def _coded(self, mel: NDArray) -> NDArray:
