@@ -68,12 +68,14 @@ def test_generated_sounds(monkeypatch):
                 "1",
                 "--candidates",
                 "3",
+                "--listener",
+                "runs/l",
             ]
         )
         == 0
     )
     options = dict.fromkeys(("steps", "guidance", "weights", "ontology")) | {"on_mels": False, "seed": 0, "workers": 1}
-    words = {"model": "runs/m", "takes": 2, "candidates": 3, "encoder": "clap"}
+    words = {"model": "runs/m", "takes": 2, "candidates": 3, "listener": "runs/l", "encoder": "clap"}
     assert made == [((Path("s"), Path("evaluation-generate")), words | options)]
 
 

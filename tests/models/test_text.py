@@ -130,12 +130,12 @@ def test_words_unlike_all_that_were_learnt_are_left_out(learnt):
     ("text", "simple"),
     [
         ("listen to a FIDDLE!", "violin"),
-        ("a kick and a dog barking, then a bass drum", "bass drum dog bass drum"),
-        ("alarm and kick", "alarm bass drum"),
+        ("a kick and a dog barking, then a bass drum", "bass drum, dog, bass drum"),
+        ("alarm and kick", "alarm, bass drum"),
         ("Alarm or Kick", "siren"),  # a name
-        ("violin, fiddle", "violin violin"),
+        ("violin, fiddle", "violin, violin"),
         ("we hear a kick", "bass drum"),
-        ("a dog barking at a fiddle", "dog violin"),
+        ("a dog barking at a fiddle", "dog, violin"),
         ("kick a barking dog", "kick barking dog"),  # no name alone
         ("dog-barking", "dog"),
         ("e-violin", "drum"),
@@ -197,6 +197,38 @@ def test_a_wording_is_encoded_alone_as_beside_a_longer_one():
     torch.testing.assert_close(both[:1, :1], alone, atol=1e-5, rtol=1e-4)
     turned, _ = encoder(*encoder.read(["harp rain melody slow"]))
     assert float((turned[0].mean(0) - both[1, :4].mean(0)).abs().max()) > 1e-4  # order counts
+
+
+def test_what_names_a_class_has_the_class_s_own_vector(learnt):
+    violin, drum, dog = 1, 2, 3
+    vectors, mask, named = learnt.read(["we hear a kick", "a slow fiddle and a dog barking", "melody with a bass drum"])
+    assert named.tolist() == [[drum, drum, 0, 0], [0, 0, dog, dog], [0, drum, drum, 0]]
+    assert learnt.read(["a fiddle"])[2].tolist() == learnt.read([learnt.simplified("fiddle")])[2].tolist() == [[violin]]
+    plain = learnt(vectors, mask)[0]
+    torch.testing.assert_close(learnt(vectors, mask, named)[0], plain)  # they start at nothing
+    torch.nn.init.normal_(learnt.own)
+    moved = learnt(vectors, mask, named)[0] - plain
+    torch.testing.assert_close(moved[0, 0], moved[2, 1])
+    assert not moved[1, :2].any()
+    assert (moved[1, 2] - moved[0, 0]).abs().max().item() > 1
+
+
+def test_own_vectors_stay_when_more_is_learnt_and_are_saved_with_the_rest(learnt):
+    torch.nn.init.normal_(learnt.own)
+    before = learnt.own.detach().clone()
+    learnt.learn([("violin", "fiddle"), ("bell",)], [])
+    assert learnt.own.shape == (4, learnt.width)
+    torch.testing.assert_close(learnt.own[:3], before)
+    assert not learnt.own[3].any()
+    again = WordEncoder(learnt.config)
+    again.load_state_dict(learnt.state_dict())
+    torch.testing.assert_close(again.own, learnt.own)
+
+
+def test_an_encoder_of_before_reads_as_it_did():
+    encoder = WordEncoder(WordsConfig(width=16, names=(("violin", "fiddle"),)))
+    assert encoder.own is None
+    assert len(encoder.read(["a fiddle"])) == 2
 
 
 def test_settings_that_do_not_fit_are_refused():

@@ -2,7 +2,7 @@
 
 import itertools
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -89,7 +89,7 @@ def test_each_take_has_candidates_of_its_own(pipe, options):
     np.testing.assert_array_equal(takes[1].waveform, second.waveform)
 
 
-def test_of_candidates_the_one_is_kept_that_fits_the_text_best(pipe):
+def test_of_candidates_the_one_is_made_whose_beginning_fits_the_text_best(pipe):
     listener: Any = Quietest()
     choosing = GeneratePipeline(pipe.model, listener)
     frames = pipe.model.mel.num_frames(RATE)
@@ -100,7 +100,7 @@ def test_of_candidates_the_one_is_kept_that_fits_the_text_best(pipe):
         assert mel.shape == (1, 1, 32, frames)
         chosen.add(best := int(listener.means[-1].argmin()))
         alone = pipe.mel("a harp", frames, settings=replace(settings, seed=candidate_seeds(seed, 3)[best]))
-        torch.testing.assert_close(mel, alone, atol=1e-2, rtol=0)
+        torch.testing.assert_close(mel, alone, atol=0, rtol=0)
         choosing("a harp", duration_s=1, num_candidates=3, settings=settings)
         torch.testing.assert_close(listener.means[-1], listener.means[-2])
     assert len(chosen) > 1
@@ -112,22 +112,49 @@ def test_of_candidates_the_one_is_kept_that_fits_the_text_best(pipe):
         pipe.mel("  ", frames)
 
 
-def test_more_candidates_than_the_denoiser_takes_in_at_once_are_made_in_turn(pipe):
+@pytest.mark.parametrize(
+    ("options", "begun", "made"),
+    [
+        ({"num_inference_steps": 40}, 7, 40),
+        ({"num_inference_steps": 10}, 3, 10),
+        ({"num_inference_steps": 2}, 2, 2),
+        ({"num_inference_steps": 1}, 1, 1),
+        ({"num_inference_steps": 10, "init": song(1), "sample_rate": 22050, "strength": 0.5}, 1, 10),
+    ],
+)
+def test_candidates_are_chosen_in_the_first_sixth_of_the_steps(pipe, monkeypatch, options, begun, made):
+    told: list[tuple[int, int]] = []
+    sample = type(pipe.model).sample
+
+    def counted(model, denoiser, start, timesteps, noise, callback=None):
+        told.append((len(start), len(timesteps)))
+        return sample(model, denoiser, start, timesteps, noise, callback)
+
+    monkeypatch.setattr(type(pipe.model), "sample", counted)
+    choosing = GeneratePipeline(pipe.model, cast("Any", Quietest()))
+    choosing("a harp", duration_s=0.5, num_candidates=3, guidance_scale=1.0, **options)
+    assert told == [(3, begun), (1, made)]
+
+
+def test_more_candidates_than_the_denoiser_takes_in_at_once_are_begun_in_turn(pipe):
     listener: Any = Quietest()
     choosing = GeneratePipeline(pipe.model, listener)
     window_s = pipe.model.window * pipe.model.codec.factor * pipe.model.mel.hop_length / RATE
     told: list[float] = []
-    options = {"num_inference_steps": 2, "guidance_scale": 1.0, "duration_s": window_s / 2.5, "num_takes": 2}
-    takes = choosing("a harp", num_candidates=3, progress=lambda done, total: told.append(done / total), **options)
-    assert [len(means) for means in listener.means] == [2, 1, 2, 1]
-    assert told == pytest.approx([k / 10 for k in range(1, 11)])
-    best = candidate_seeds(0, 3)[int(torch.cat(listener.means[:2]).argmin())]
-    alone = pipe.mel(
+    options = {"num_inference_steps": 3, "guidance_scale": 1.0}
+    takes = choosing(
         "a harp",
-        pipe.model.mel.num_frames(takes[0].waveform.shape[1]),
-        settings=GenerateSettings(seed=best, num_inference_steps=2, guidance_scale=1.0),
+        num_candidates=3,
+        num_takes=2,
+        duration_s=window_s / 2.5,
+        progress=lambda done, total: told.append(done / total),
+        **options,
     )
-    assert float(alone.mean()) == pytest.approx(float(torch.cat(listener.means[:2]).min()), abs=1e-2)
+    assert [len(means) for means in listener.means] == [2, 1, 2, 1]
+    assert told == pytest.approx([k / 16 for k in range(1, 17)])  # twice two steps, three and the inversion, each take
+    best = candidate_seeds(0, 3)[int(torch.cat(listener.means[:2]).argmin())]
+    [alone] = pipe("a harp", duration_s=window_s / 2.5, seed=best, **options)
+    np.testing.assert_array_equal(takes[0].waveform, alone.waveform)
 
 
 def test_of_a_recording_that_stays_as_it_is_there_is_one_candidate(pipe):
@@ -139,16 +166,16 @@ def test_of_a_recording_that_stays_as_it_is_there_is_one_candidate(pipe):
     assert not listener.means
 
 
-def test_short_sounds_have_four_candidates_and_long_ones_one(pipe):
+def test_short_sounds_have_eight_candidates_and_long_ones_one(pipe):
     listener: Any = Quietest()
     choosing = GeneratePipeline(pipe.model, listener)
     window_s = pipe.model.window * pipe.model.codec.factor * pipe.model.mel.hop_length / RATE
     options = {"num_inference_steps": 1, "guidance_scale": 1.0}
-    for seconds in (window_s / 20, window_s / 3.1, window_s / 1.9):
+    for seconds in (window_s / 20, window_s / 1.6, window_s * 1.1):
         choosing("a harp", duration_s=seconds, **options)
-    assert [len(means) for means in listener.means] == [4, 3]
+    assert [len(means) for means in listener.means] == [8, 1, 1, 1]
     choosing("a harp", duration_s=window_s / 20, num_candidates=1, **options)
-    assert len(listener.means) == 2
+    assert len(listener.means) == 4
 
 
 def test_candidates_need_a_listener_to_the_models_mels(pipe, tiny_generator):

@@ -84,6 +84,27 @@ def test_batches_hang_on_seed_and_step_alone_and_drop_some_texts(store, codec):
     assert not never.batch(0)["drop"].any()
 
 
+def test_a_share_of_the_captions_is_read_without_the_classes_own_vectors(store, codec):
+    stage = GenerateStage.prepare(dataclasses.replace(RECIPE, overlap_share=0.0), store, codec=codec)
+    named = torch.cat([stage.batch(step)["named"].any(dim=1) for step in range(100)]).float().mean()
+    assert 0.7 < named.item() < 0.9
+    always = GenerateStage.prepare(
+        dataclasses.replace(RECIPE, overlap_share=0.0, unnamed_share=0.0), store, codec=codec
+    )
+    assert torch.cat([always.batch(step)["named"].any(dim=1) for step in range(20)]).all()
+
+
+def test_classes_get_vectors_of_their_own_that_they_keep(store, codec, tmp_path):
+    recipe = dataclasses.replace(RECIPE, steps=10, num_workers=0)
+    assert fit(GenerateStage.prepare(recipe, store, codec=codec), tmp_path)
+    text = load_system(tmp_path / "model", GenerateSystem).text
+    learnt = {names[0]: vector.any().item() for names, vector in zip(text.config.names, text.own, strict=True)}
+    assert learnt["cello"]
+    assert learnt["flute"]
+    again = GenerateStage.prepare(RECIPE, store, init_from=tmp_path / "model").model.text
+    torch.testing.assert_close(again.own, text.own)
+
+
 def test_the_codec_stays_as_it_is_and_the_text_encoder_is_trained(store, codec):
     stage = GenerateStage.prepare(RECIPE, store, codec=codec)
     before = copy.deepcopy(stage.model)
@@ -197,11 +218,11 @@ def test_the_text_encoder_keeps_the_names_that_captions_had(store, codec, tmp_pa
     stage = GenerateStage.prepare(RECIPE, store, codec=codec)
     names = stage.model.text.config.names
     assert [one[0] for one in names if one[0] in ("cello", "flute")] == ["cello", "flute"]
-    assert stage.model.text.simplified("there is a transverse flute somewhere, solo") == "flute solo"
+    assert stage.model.text.simplified("there is a transverse flute somewhere, solo") == "flute, solo"
     old = copy.deepcopy(stage.model)  # as before names were kept
     old.text = WordEncoder(WordsConfig(width=RECIPE.token_width))
     old.info = {"classes": {"dog": ["puppy"]}}
     save_system(tmp_path, old)
     gone_on = GenerateStage.prepare(RECIPE, store, init_from=tmp_path).model.text
     assert gone_on.config.names == (("dog", "puppy"), *names)
-    assert gone_on.simplified("a puppy and a flute") == "dog flute"
+    assert gone_on.simplified("a puppy and a flute") == "dog, flute"

@@ -276,6 +276,7 @@ def generate(
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's)")] = None,
     guidance: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: the model's)")] = None,
     candidates: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: timbrel generate's)")] = None,
+    listener: Annotated[str | None, arg(metavar="NAME|FOLDER", help_behavior_hint="(default: listener)")] = None,
     encoder: Annotated[Literal["vggish", "clap"] | None, arg(help_behavior_hint="(default: none)")] = None,
     weights: Annotated[str | None, arg(metavar="FILE|FOLDER|ID", help_behavior_hint="")] = None,
     ontology: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="(default: the shipped one)")] = None,
@@ -301,7 +302,8 @@ def generate(
         takes: Of each class, and real sounds beside them.
         steps: Steps of sampling.
         guidance: Weight of the text.
-        candidates: Of each take; what fits the text best, as the listener that ships hears it, is the take.
+        candidates: Of each take; what fits the text best, as the listener hears it, is the take.
+        listener: What chooses among candidates, of `timbrel train listener`.
         encoder: One more that listens for the distances, beside musicnn and timbrel's own.
         weights: Its weights; see `timbrel evaluate distance`.
         ontology: One that has the data's classes, in AudioSet's format.
@@ -319,6 +321,7 @@ def generate(
         steps=steps,
         guidance=guidance,
         candidates=candidates,
+        listener=listener,
         encoder=encoder,
         weights=weights,
         ontology=ontology,

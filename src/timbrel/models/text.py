@@ -2,8 +2,9 @@
 
 The default needs nothing but a table in the package, of 9,000 words (tools/words.py). Half of a word's numbers say what
 it is used like, the other half where it is in WordNet: a wording that training never saw lies near those that it saw.
-Over them works a small transformer, which is trained with the denoiser. CLIP's text model (`systems.foreign`) is the
-other choice.
+Over them works a small transformer, which is trained with the denoiser. To what it makes of a class's name it adds a
+vector that the class has of its own, learnt as in textual inversion (Gal et al. 2022, arXiv 2208.01618): to the table
+alone a marimba is a xylophone. CLIP's text model (`systems.foreign`) is the other choice.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ SMALL_WORDS = frozenset(
 BETWEEN = re.compile(r"[,;.:!?/]|\b(?:and|or|with|in|on|at|by|to|from|over|then|while)\b")  # phrases
 SHORTEST_PART = 3  # letters of a word within another
 LEAST_LIKENESS = 0.6  # cosine of two words that are alike: a puppy and a dog have 0.74, a roof and rain 0.11
+OWN_RATE = 50.0  # how much faster a class's own vector learns: it is in few samples
 ENDINGS = (("ies", "y"), ("ing", ""), ("ing", "e"), ("ed", ""), ("ed", "e"), ("s", ""), ("es", ""), ("er", ""))
 
 
@@ -127,6 +129,7 @@ class WordsConfig:
     num_heads: Annotated[int, Bounds(1, 64)] = 4
     names: tuple[tuple[str, ...], ...] = ()  # of each class that training's captions named, the main one first
     around: tuple[str, ...] = ()  # the captions' other words
+    own: bool = False  # whether each class has a vector of its own
 
 
 class WordEncoder(nn.Module):
@@ -147,14 +150,17 @@ class WordEncoder(nn.Module):
         self.config, self.width = config, config.width
         self.enter = nn.Linear(WORD_WIDTH, config.width)
         self.layers = nn.ModuleList(Layer(config.width, config.num_heads) for _ in range(config.num_layers))
+        self.own = nn.Parameter(torch.zeros(len(config.names), config.width, device="cpu")) if config.own else None
 
     def learn(self, names: Iterable[Sequence[str]], around: Iterable[str]) -> None:
         """Adds what training's captions are made of: the names of each class, the main one first, and the texts around
-        them."""
+        them. A class that is new has a vector of zeros."""
         known = dict.fromkeys([*self.config.names, *map(tuple, names)])
         forms = {*self.config.around, *(form for text in around for form in forms_of(text))}
-        self.config = replace(self.config, names=tuple(known), around=tuple(sorted(forms)))
-        for cached in ("_learnt", "_main_names"):
+        before = torch.zeros(0, self.width) if self.own is None else self.own.detach()
+        self.own = nn.Parameter(F.pad(before, (0, 0, 0, len(known) - len(before))))
+        self.config = replace(self.config, names=tuple(known), around=tuple(sorted(forms)), own=True)
+        for cached in ("_learnt", "_numbers"):
             self.__dict__.pop(cached, None)
 
     @functools.cached_property
@@ -165,30 +171,37 @@ class WordEncoder(nn.Module):
         return F.normalize(torch.stack([words()[form] for form in forms]), dim=1)
 
     @functools.cached_property
-    def _main_names(self) -> dict[tuple[str, ...], tuple[str, ...]]:
-        """Each name of a class -> its main name, in words of the table; by its own words, and by those that they stand
-        for. What is a main name stands for no other."""
-        names = [(name, forms_of(main)) for main, *others in self.config.names for name in (main, *others)]
-        mains = {forms_of(main): forms_of(main) for main, *_ in self.config.names}
-        by_forms = {forms_of(name): main for name, main in reversed(names)} | mains
-        return {tuple(word for word, _ in read_words(name)): main for name, main in reversed(names)} | by_forms
+    def _numbers(self) -> dict[tuple[str, ...], int]:
+        """Each name of a class -> the class's number, from 1; by its own words, and by those of the table that they
+        stand for. What is a main name stands for no other class."""
+        names = [(name, number) for number, names in enumerate(self.config.names, 1) for name in names]
+        mains = [(main, number) for number, (main, *_) in enumerate(self.config.names, 1)]
+        by_forms = {forms_of(name): number for name, number in (*reversed(names), *reversed(mains))}
+        return {tuple(word for word, _ in read_words(name)): number for name, number in reversed(names)} | by_forms
 
     def simplified(self, text: str) -> str:
         """A text in words that training had most: where a phrase names a class and says nothing else, the class's main
         name. Words unlike all that training had are left out, if others are alike: the denoiser cannot know what they
         mean."""
-        text, counting = text.casefold().strip(), self._counting(text)
+        phrases = [
+            forms_of(self.config.names[number - 1][0]) if number else forms
+            for forms, number in self._phrases(text, self._counting(text))
+        ]
+        return ", ".join(" ".join(forms) for forms in phrases if forms)
+
+    def _phrases(self, text: str, counting: Collection[str]) -> list[tuple[tuple[str, ...], int]]:
+        """Of each phrase of a text the words of the table that count, and the number of the class it names, or 0."""
+        text = text.casefold().strip()
         is_name = any(text in names for names in self.config.names)  # "alarm or signal" is one phrase
         phrases = [self._read(phrase, counting) for phrase in ([text] if is_name else BETWEEN.split(text))]
-        named = (self._name_of(phrase) or [form for _, forms in phrase for form in forms] for phrase in phrases)
-        return " ".join(form for forms in named for form in forms)
+        return [(tuple(form for _, forms in phrase for form in forms), self._number_of(phrase)) for phrase in phrases]
 
     def _read(self, text: str, counting: Collection[str]) -> list[Read]:
         return [(word, tuple(form for form in forms if form in counting)) for word, forms in read_words(text)]
 
-    def _name_of(self, phrase: Sequence[Read]) -> tuple[str, ...] | None:
-        """The main name of the class that a phrase names, if nothing stands around the name but what captions say
-        there."""
+    def _number_of(self, phrase: Sequence[Read]) -> int:
+        """The number of the class that a phrase names, if nothing stands around the name but what captions say there;
+        or 0."""
         around = set(self.config.around)
         first = next((k for k, (_, forms) in enumerate(phrase) if set(forms) - around), 0)
         after = next((k for k, (_, forms) in enumerate(reversed(phrase)) if set(forms) - around), 0)
@@ -196,9 +209,9 @@ class WordEncoder(nn.Module):
             part = phrase[start:end]
             by_words, by_forms = (word for word, _ in part), (form for _, forms in part for form in forms)
             for key in (tuple(by_words), tuple(by_forms)):
-                if key in self._main_names:
-                    return self._main_names[key]
-        return None
+                if key in self._numbers:
+                    return self._numbers[key]
+        return 0
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of a text that are left out: they stand for none of the table, or for some unlike all that training
@@ -215,16 +228,25 @@ class WordEncoder(nn.Module):
             return True
         return float((self._learnt @ F.normalize(words()[form], dim=0)).max()) >= LEAST_LIKENESS
 
-    def read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Texts as vectors of words [n, length, 64], and mask [n, length].
+    def read(self, texts: Sequence[str]) -> tuple[Tensor, ...]:
+        """Texts as vectors of words [n, length, 64], and mask [n, length]; where classes have vectors of their own,
+        also the number of the class that the word's phrase names [n, length], from 1, or 0.
 
         Raises:
             InputError: a text without a word that is known.
         """
         rows = [word_vectors(text)[:MOST_WORDS] for text in texts]
-        vectors = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        lengths = torch.tensor([len(row) for row in rows])
-        return vectors, torch.arange(vectors.shape[1]) < lengths[:, None]
+        if self.own is None:
+            return _padded(rows)
+        numbered = [self._numbered(text)[:MOST_WORDS] for text in texts]
+        rows = [torch.stack([words()[form] for form, _ in row]) for row in numbered]
+        named = [torch.tensor([number for _, number in row]) for row in numbered]
+        return *_padded(rows), nn.utils.rnn.pad_sequence(named, batch_first=True)
+
+    def _numbered(self, text: str) -> list[tuple[str, int]]:
+        """The words of a text in the table, and the number of the class that the phrase of each names, or 0."""
+        phrases = self._phrases(text, set(forms_of(text)))
+        return [(form, number) for forms, number in phrases for form in forms] or [(f, 0) for f in forms_of(text)]
 
     def knows(self, text: str) -> bool:
         """Whether `read` takes a text."""
@@ -235,13 +257,22 @@ class WordEncoder(nn.Module):
         if (count := len(forms_of(text))) > MOST_WORDS:
             raise InputError(f"prompt is {text!r:.60}..., of {count} words that count; expected at most {MOST_WORDS}")
 
-    def forward(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, vectors: Tensor, mask: Tensor, named: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What `read` gives -> tokens [n, length, width] and their mask."""
         position = torch.arange(vectors.shape[1], device=vectors.device)
         x = self.enter(vectors) + 0.1 * sinusoidal_embedding(position, self.width, 100.0)
         for layer in self.layers:
             x = layer(x, mask)
-        return F.layer_norm(x, x.shape[-1:]), mask
+        tokens = F.layer_norm(x, x.shape[-1:])
+        if self.own is not None and named is not None:
+            tokens = tokens + OWN_RATE * F.pad(self.own, (0, 0, 1, 0))[named]
+        return tokens, mask
+
+
+def _padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Vectors [words, 64] of some texts -> [n, length, 64], and mask [n, length]."""
+    vectors = nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    return vectors, torch.arange(vectors.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
 
 
 class Layer(nn.Module):

@@ -2,7 +2,7 @@
 
     text -> tokens; noise, or a noised recording -> latents -> mel -> waveform
 
-Of a short sound several candidates are made, and the one that fits the text best is kept. A long sound is one take:
+Of a short sound several candidates are begun, and the one that fits the text best is made. A long sound is one take:
 the denoiser sees it in windows that overlap. A loop is a circle to the denoiser, to the codec and to the inversion.
 """
 
@@ -52,7 +52,8 @@ DEFAULTS = GenerateSettings()
 SHIPPED = "generate"
 LISTENER = "listener"
 DURATION_S, STRENGTH = 10.0, 0.6
-USUAL_CANDIDATES, MOST_CANDIDATES = 4, 64
+USUAL_CANDIDATES, MOST_CANDIDATES = 8, 64
+SKETCHED = 0.85  # as a share of the timesteps: what a sound will be is settled with this much noise left
 
 
 class GeneratePipeline:
@@ -120,9 +121,9 @@ class GeneratePipeline:
             prompt: what is to be heard, in English: "a harp melody".
             duration_s: up to 600 s; None is 10 s, or the length of `init`.
             num_takes: how many, each with its own seed; a take is the same alone as among others.
-            num_candidates: of which each take is the one that fits the text best, as the listener hears it; None is as
-                many as last 48 s together (the denoiser's window), and no more than 4. 1 is the sound of the seed
-                itself.
+            num_candidates: of which each take is the one that fits the text best, as the listener hears it in the first
+                steps; None is as many as last 96 s together (two of the denoiser's windows), and no more than 8. 1 is
+                the sound of the seed itself.
             loop: the end goes on at the start, without a step.
             init: a recording to start from: a path, or an array [channels, samples] with `sample_rate`. It is noised,
                 and what is made keeps what outlives that.
@@ -153,7 +154,8 @@ class GeneratePipeline:
         model = self._denoiser(prompt, settings, loop=loop)
         timesteps = self._timesteps(settings, 1.0 if latents is None else strength)
         seconds, count = samples / self.sample_rate, count if len(timesteps) else 1
-        steps = len(timesteps) * -(-count // self._together(frames)) + 1  # the last one is the inversion
+        groups = -(-count // self._together(frames)) if count > 1 else 0
+        steps = groups * len(self._sketched(timesteps)) + len(timesteps) + 1  # the last one is the inversion
         for k in range(num_takes):
             done = itertools.count(k * steps + 1)
 
@@ -161,9 +163,9 @@ class GeneratePipeline:
                 if progress is not None:
                     progress(next(done) / steps * seconds, num_takes * seconds)
 
-            make = partial(self._mels, model, timesteps, frames, latents, callback=callback, loop=loop)
-            mel = self._best(prompt, candidate_seeds(settings.seed + k, count), frames, make)
-            take = self._audio(mel, samples, settings.seed + k, loop=loop)
+            make = partial(self._mels, model, frames=frames, latents=latents, callback=callback, loop=loop)
+            seed = self._best(prompt, candidate_seeds(settings.seed + k, count), frames, timesteps, make)
+            take = self._audio(make(timesteps, [seed]), samples, seed, loop=loop)
             if progress is not None:
                 progress((k + 1) * seconds, num_takes * seconds)
             yield take
@@ -305,7 +307,8 @@ class GeneratePipeline:
         prompt, frames = _wanted(prompt), check_whole("frames", frames, 1)
         seeds = candidate_seeds(settings.seed, self.num_candidates(num_candidates, frames))
         model, timesteps = self._denoiser(prompt, settings), self._timesteps(settings)
-        return self._best(prompt, seeds, frames, partial(self._mels, model, timesteps, frames, None))
+        make = partial(self._mels, model, frames=frames)
+        return make(timesteps, [self._best(prompt, seeds, frames, timesteps, make)])
 
     def num_candidates(self, asked: int | None, frames: int) -> int:
         """Of a take of so many frames: as many as are asked for, or the usual number.
@@ -314,7 +317,7 @@ class GeneratePipeline:
             InputError: out of range, or more than one where there is no listener.
         """
         if asked is None:
-            return min(self._together(frames), USUAL_CANDIDATES) if self.listener else 1
+            return max(1, min(2 * self._window // frames, USUAL_CANDIDATES)) if self.listener else 1
         asked = check_whole("num_candidates", asked, 1, MOST_CANDIDATES)
         if asked > 1 and not self.listener:
             raise InputError(
@@ -323,31 +326,45 @@ class GeneratePipeline:
             )
         return asked
 
+    @property
+    def _window(self) -> int:
+        """Frames that the denoiser sees at once."""
+        return self.model.window * self.model.codec.factor
+
     def _together(self, frames: int) -> int:
         """How many sounds of so many frames the denoiser takes in at once."""
-        return max(1, self.model.window * self.model.codec.factor // frames)
+        return max(1, self._window // frames)
 
-    def _best(self, prompt: str, seeds: Sequence[int], frames: int, make: Callable[[Sequence[int]], Tensor]) -> Tensor:
-        """Of the sounds that `make` makes of seeds the one that fits a text best: a mel [1, 1, n_mels, frames]."""
+    def _sketched(self, timesteps: Tensor) -> Tensor:
+        """Those of the first steps: what they leave is blurred, and tells what the sound will be."""
+        noisy = int((timesteps >= SKETCHED * self.model.schedule.num_train_timesteps).sum())
+        return timesteps[: noisy + 1]
+
+    def _best(
+        self,
+        prompt: str,
+        seeds: Sequence[int],
+        frames: int,
+        timesteps: Tensor,
+        make: Callable[[Tensor, Sequence[int]], Tensor],
+    ) -> int:
+        """The seed of the sound that will fit a text best, as `make` makes it of timesteps and seeds."""
         if self.listener is None or len(seeds) == 1:
-            return make(seeds)
+            return seeds[0]
         text, together = self.model.text.simplified(prompt), self._together(frames)
-        found: list[tuple[float, Tensor]] = []
-        for first in range(0, len(seeds), together):
-            mels = make(seeds[first : first + together])
-            fits = self.listener.agreement(mels, text)
-            found.append((float(fits.max()), mels[int(fits.argmax())][None]))
-        return max(found, key=lambda one: one[0])[1]
+        groups = [seeds[first : first + together] for first in range(0, len(seeds), together)]
+        fits = [self.listener.agreement(make(self._sketched(timesteps), group), text) for group in groups]
+        return seeds[int(torch.cat(fits).argmax())]
 
     def _mels(
         self,
         model: Model,
         timesteps: Tensor,
-        frames: int,
-        latents: Tensor | None,
         seeds: Sequence[int],
-        callback: Callback | None = None,
         *,
+        frames: int,
+        latents: Tensor | None = None,
+        callback: Callback | None = None,
         loop: bool = False,
     ) -> Tensor:
         """One sound for each seed: [n, 1, n_mels, frames] in dB."""

@@ -37,6 +37,8 @@ from timbrel.training.recipes import GenerateRecipe, ReportGenerateRecipe, Sound
 from timbrel.training.shared import MOMENT_WINDOWS, check_mel, check_recipe, latent_moments, schedule_of
 from timbrel.training.stage import Stage
 
+READ = ("words", "mask", "named")  # what a text encoder reads of captions, by its place in `read`; CLIP has no "named"
+
 
 class GenerateStage(Stage):
     """Trains a `GenerateSystem`, its text encoder with it, on a mel store of labelled sounds: the mean squared error of
@@ -117,18 +119,18 @@ class GenerateStage(Stage):
         if isinstance(recipe, GenerateRecipe) and batch["words"].is_floating_point():
             noise = rng.standard_normal(batch["words"].shape, dtype=np.float32) / batch["words"].shape[-1] ** 0.5
             batch["words"] += recipe.word_noise * torch.from_numpy(noise)
+        if isinstance(recipe, GenerateRecipe) and "named" in batch:
+            batch["named"][torch.from_numpy(rng.random(recipe.batch_size) < recipe.unnamed_share)] = 0
         batch["drop"] = torch.from_numpy(rng.random(recipe.batch_size) < recipe.null_text_share)
         return batch
 
     def _draw(self, windows: SoundWindows, rng: np.random.Generator, overlap_share: float) -> dict[str, Tensor]:
         size, model = self.recipe.batch_size, self.model
         drawn = windows.draw(rng, size, overlap_share)
-        words, mask = model.text.read(drawn["caption"])
         noise = rng.standard_normal((size, *model.latent_shape(drawn["mel"].shape[-1])), dtype=np.float32)
         return {
             "mel": drawn["mel"],
-            "words": words,
-            "mask": mask,
+            **dict(zip(READ, model.text.read(drawn["caption"]), strict=False)),
             "drop": torch.zeros(size, dtype=torch.bool),
             "timesteps": torch.from_numpy(rng.integers(model.schedule.num_train_timesteps, size=size)),
             "noise": torch.from_numpy(noise),
@@ -140,7 +142,8 @@ class GenerateStage(Stage):
             latents = model.codec.encode(batch["mel"])
             noisy = model.schedule.add_noise(latents, batch["noise"], batch["timesteps"])
             target = model.schedule.target(latents, batch["noise"], batch["timesteps"])
-        text = Text(*model.text(batch["words"], batch["mask"])).dropped(model.denoiser.null_token, batch["drop"])
+        read = (batch[name] for name in READ if name in batch)
+        text = Text(*model.text(*read)).dropped(model.denoiser.null_token, batch["drop"])
         return {"loss": (model.denoiser(noisy, batch["timesteps"], text) - target).square().mean()}
 
     @torch.no_grad()
@@ -148,7 +151,7 @@ class GenerateStage(Stage):
         """The loss on held-out sounds, and that with the caption of another sound: they part as text is heard."""
         drawn = [self._draw(self.validation, np.random.default_rng((0, k)), 0.0) for k in range(8)]
         batches = [self.to_device(batch) for batch in drawn]
-        others = [batch | {name: batch[name].roll(1, dims=0) for name in ("words", "mask")} for batch in batches]
+        others = [batch | {name: batch[name].roll(1, dims=0) for name in READ if name in batch} for batch in batches]
         figures = {
             name: float(torch.stack([self.loss(batch, 0)["loss"] for batch in each]).mean())
             for name, each in (("loss", batches), ("other_text_loss", others))

@@ -234,6 +234,7 @@ class GenerateRecipe(SoundsRecipe):
     num_train_timesteps: int = 1000
     prediction_type: Literal["v", "epsilon"] = "v"
     word_noise: float = 0.3  # standard deviation over the length of a word's vector: near wordings are to sound alike
+    unnamed_share: float = 0.2  # of samples whose caption is read without the classes' own vectors: words alone count
 
     def __post_init__(self) -> None:
         super().__post_init__()

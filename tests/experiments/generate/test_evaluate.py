@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -12,8 +13,10 @@ from timbrel.experiments.generate import rows
 from timbrel.experiments.generate.evaluate import evaluate
 from timbrel.experiments.generate.summary import class_table, summarise
 from timbrel.metrics import heard
+from timbrel.models.listener import ListenerConfig
 from timbrel.pipelines import generate as pipelines
-from timbrel.systems.folder import load_system
+from timbrel.systems.alone import ListenerSystem
+from timbrel.systems.folder import load_system, save_system
 from timbrel.systems.generate import GenerateSystem
 
 CLASSES = {"violin": 440.0, "cello": 110.0, "whistle": 2000.0}
@@ -94,6 +97,19 @@ def test_a_run_on_mels_judges_what_the_pipeline_inverts(store, tiny_generator, t
     assert noise.shape == mels[0].shape
     measured = rows.measure(run, "real", "violin")
     assert [list(sound["embeddings"]) for sound in measured] == [[judge.classifier.name]]
+
+
+def test_a_listener_of_ones_own_chooses_among_candidates(store, tiny_generator, tmp_path):
+    mel = load_system(tiny_generator, GenerateSystem).mel
+    config = ListenerConfig(tuple(CLASSES), mel.n_mels, 32, (8,), 8, mel.floor_db)
+    for name in ("first", "second"):
+        save_system(tmp_path / name, ListenerSystem.build(mel, config))
+    options = {"model": tiny_generator, "takes": 2, "steps": 1, "on_mels": True, "workers": 1, "progress": False}
+    run = module.Run(tmp_path / "out", str(store), str(tiny_generator), None, (), 2, 1, None, 0, True, 2)
+    module._check(dataclasses.replace(run, listener=str(tmp_path / "first")))
+    assert rows.Judge(dataclasses.replace(run, listener=str(tmp_path / "first"))).pipe.listener is not None
+    with pytest.raises(InputError, match="now listener is"):
+        evaluate(store, tmp_path / "out", candidates=2, listener=tmp_path / "second", **options)
 
 
 def test_what_would_be_ignored_is_refused(store, tmp_path):

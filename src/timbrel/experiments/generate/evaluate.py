@@ -34,6 +34,7 @@ def evaluate(
     steps: int | None = None,
     guidance: float | None = None,
     candidates: int | None = None,
+    listener: str | Path | None = None,
     encoder: str | None = None,
     weights: str | Path | None = None,
     ontology: str | Path | None = None,
@@ -51,7 +52,8 @@ def evaluate(
         model: a shipped name or a model folder.
         takes: of each class, and real sounds of each class beside them.
         steps, guidance: of sampling; None is the model's.
-        candidates: of each take; None is as many as `timbrel generate` makes.
+        candidates: of each take; None is as many as `timbrel generate` begins.
+        listener: what chooses among them; None is the one that ships.
         encoder, weights: one more that listens for the distances; see `metrics.encoders.load_encoder`.
         ontology: that has the store's labels; None is the shipped one.
         on_mels: judge mels that are not inverted, by the classifier alone: several times faster, and nothing to hear.
@@ -83,6 +85,7 @@ def evaluate(
         seed,
         on_mels,
         candidates,
+        None if listener is None else str(listener),
     )
     labels = _check(run)
     rows = {
@@ -116,7 +119,11 @@ def _check(run: Run) -> list[str]:
     Returns:
         The classes: those of the training half.
     """
-    store, ontology, pipe = MelStore(run.data), Ontology.load(run.ontology), GeneratePipeline.load(run.model)
+    store, ontology, pipe = (
+        MelStore(run.data),
+        Ontology.load(run.ontology),
+        GeneratePipeline.load(run.model, listener=run.listener),
+    )
     if run.takes < 2:
         raise InputError(f"takes is {run.takes}; expected at least 2, whose difference is measured")
     if pipe.model.mel != store.config:
@@ -136,7 +143,7 @@ def _check(run: Run) -> list[str]:
     settings = dataclasses.asdict(dataclasses.replace(run, out=Path())) | {
         "out": None,
         "model": sets.digest(*_weights(run.model or SHIPPED))[:8],
-        "listener": sets.digest(*_weights(LISTENER))[:8] if count > 1 else None,
+        "listener": sets.digest(*_weights(run.listener or LISTENER))[:8] if count > 1 else None,
         "encoders": [load_encoder(*encoder).name for encoder in run.encoders],
         "data": zlib.crc32((Path(run.data) / "manifest.jsonl").read_bytes()),
     }

@@ -21,15 +21,12 @@ from timbrel.audio.mel import mel_spectrogram
 from timbrel.data.sounds.captions import held_out_captions
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.data.store import Entry, MelStore
-from timbrel.diffusion.samplers import seeded_generators, seeded_noise
-from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.experiments.run import Result
 from timbrel.metrics import copies, heard
 from timbrel.metrics.encoders import load_encoder
 from timbrel.metrics.sounds import FRAMES, SoundClassifier, features, train_classifier, window
 from timbrel.pipelines.generate import GeneratePipeline
 from timbrel.pipelines.settings import GenerateSettings
-from timbrel.systems.generate import GenerateSystem
 
 ROWS = {
     "generated": "the model, by the class's name",
@@ -73,6 +70,7 @@ class Run:
     seed: int
     on_mels: bool = False
     candidates: int | None = None
+    listener: str | None = None
 
 
 class Judge:
@@ -84,7 +82,7 @@ class Judge:
         self.samples = FRAMES * self.mel.hop_length - 1
         self.encoders = [load_encoder(*encoder) for encoder in run.encoders]
         self.classifier = SoundClassifier.load(run.out / "classifier.safetensors")
-        self.pipe = GeneratePipeline.load(run.model)
+        self.pipe = GeneratePipeline.load(run.model, listener=run.listener)
 
     def sounds(self, row: str, label: str) -> Iterator[tuple[NDArray | None, NDArray]]:
         """Waveforms [samples], of a run on mels None, and mels in dB [n_mels, FRAMES] of a row of one class."""
@@ -216,18 +214,6 @@ def _judged(judge: Judge, row: str, label: str, number: int, waveform: NDArray |
     if row == "generated":
         write_audio(take_path(judge.run.out, label, number), waveform[None], rate, overwrite=True)
     return sound
-
-
-@torch.inference_mode()
-def made_mels(
-    model: GenerateSystem, prompt: str, seeds: Sequence[int], *, steps: int, guidance: float
-) -> list[NDArray]:
-    """Mels in dB [n_mels, FRAMES] of a text, one for each seed, before they are inverted."""
-    noise = seeded_generators(seeds)
-    start = seeded_noise(model.latent_shape(FRAMES), noise, device=next(model.denoiser.parameters()).device)
-    denoiser = model.model(prompt, guidance_scale=guidance)
-    latents = model.sample(denoiser, start, inference_timesteps(model.schedule, steps), noise)
-    return list(model.decode(latents)[:, 0, :, :FRAMES].cpu().numpy())
 
 
 def beginning(store: MelStore, entry: Entry) -> NDArray:

@@ -20,8 +20,10 @@ from timbrel.data.sounds.make import SoundsConfig, make_sounds
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.data.sounds.windows import SoundWindows
 from timbrel.data.store import MelStore
+from timbrel.diffusion.samplers import seeded_generators, seeded_noise
+from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError, InterruptedRunError, MissingDependencyError
-from timbrel.experiments.generate.rows import beginning, made_mels, train_judge
+from timbrel.experiments.generate.rows import beginning, train_judge
 from timbrel.experiments.report_002 import codecs
 from timbrel.experiments.report_002.budget import Budget
 from timbrel.experiments.report_002.squares import SHAPES, Drawer, SquaresStage, load_drawer, stretched
@@ -217,8 +219,18 @@ def load_generator(run: Run) -> GenerateSystem:
 
 def made(run: Run, model: GenerateSystem, labels: Sequence[str] | None = None) -> Mels:
     """`takes` of some classes, or of all, by their names."""
-    steps, guidance, seeds = run.budget.sampling_steps, run.budget.guidance, range(run.budget.takes)
-    return {label: made_mels(model, label, seeds, steps=steps, guidance=guidance) for label in labels or run.labels}
+    return {label: _made(run, model, label) for label in labels or run.labels}
+
+
+@torch.inference_mode()
+def _made(run: Run, model: GenerateSystem, prompt: str) -> list[NDArray]:
+    """Mels in dB [n_mels, FRAMES] of a text, one for each seed, before they are inverted."""
+    noise = seeded_generators(range(run.budget.takes))
+    start = seeded_noise(model.latent_shape(FRAMES), noise, device=next(model.denoiser.parameters()).device)
+    denoiser = model.model(prompt, guidance_scale=run.budget.guidance)
+    timesteps = inference_timesteps(model.schedule, run.budget.sampling_steps)
+    latents = model.sample(denoiser, start, timesteps, noise)
+    return list(model.decode(latents)[:, 0, :, :FRAMES].cpu().numpy())
 
 
 def _squares(run: Run) -> Result:
