@@ -10,7 +10,7 @@ from timbrel.data.sounds.captions import without_names
 from timbrel.data.sounds.ontology import Ontology
 from timbrel.errors import InputError
 from timbrel.instruments import INSTRUMENTS
-from timbrel.models.text import BETWEEN, TABLE, WordEncoder, WordsConfig, forms_of, known_forms, words
+from timbrel.models.text import TABLE, WordEncoder, WordsConfig, forms_of, known_forms, words
 
 
 def meaning(text):
@@ -155,13 +155,15 @@ def test_a_main_name_stands_for_no_other_class(learnt):
 
 def test_every_name_of_the_shipped_classes_stands_for_its_own():
     encoder, ontology = WordEncoder(WordsConfig()), Ontology.load()
-    classes = [ontology.find(name).wordings for name in (*ontology.leaves(), "musical instrument", "animal")]
+    classes = [ontology.find(name).wordings for name in ontology.names()]
     encoder.learn(classes, without_names())
-    for main, *others in classes:
+    mains = {forms_of(main): number for number, (main, *_) in enumerate(classes, 1)}
+    for number, (main, *others) in enumerate(classes, 1):
         for name in (main, *others):
-            assert encoder.simplified(name) == " ".join(forms_of(main)), name
-            if not BETWEEN.search(name):
-                assert encoder.simplified(f"the sound of a {name} playing") == " ".join(forms_of(main)), name
+            for text in (name, f"the sound of a {name} playing"):
+                assert encoder.simplified(text) == " ".join(forms_of(main)), text
+            named = set(encoder.read([f"we hear a {name}"])[2][0].tolist())
+            assert named - {0} == {mains[forms_of(main)]} == {number}, name
 
 
 @pytest.mark.parametrize("text", ["having", "spectrograms", "a sound of sounds and having", "theirs"])
@@ -223,6 +225,23 @@ def test_own_vectors_stay_when_more_is_learnt_and_are_saved_with_the_rest(learnt
     again = WordEncoder(learnt.config)
     again.load_state_dict(learnt.state_dict())
     torch.testing.assert_close(again.own, learnt.own)
+
+
+def test_a_class_that_gets_another_name_keeps_its_vector(learnt):
+    torch.nn.init.normal_(learnt.own)
+    before = learnt.own.detach().clone()
+    learnt.learn([("violin", "e-violin"), ("dog",)], [])
+    assert learnt.config.names == (("violin", "fiddle", "e-violin"), ("bass drum", "kick"), ("dog", "dog barking"))
+    torch.testing.assert_close(learnt.own, before)
+    with pytest.raises(InputError, match="names has a main name twice"):
+        WordEncoder(WordsConfig(width=16, names=(("dog",), ("dog", "puppy")), own=True))
+
+
+def test_a_name_that_holds_a_word_between_phrases_is_one_phrase(learnt):
+    learnt.learn([("trumpet",), ("muted trumpet", "trumpet with a mute"), ("noise", "one over f noise")], [])
+    assert learnt.simplified("we hear a trumpet with a mute and a trumpet") == "muted trumpet, trumpet"
+    assert learnt.simplified("one over f noise") == "noise"
+    assert learnt.simplified("a trumpet with a fiddle") == "trumpet, violin"
 
 
 def test_an_encoder_of_before_reads_as_it_did():

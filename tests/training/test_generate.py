@@ -212,6 +212,8 @@ def test_what_does_not_fit_is_refused(store, codec, tmp_path):
         GenerateStage.prepare(RECIPE, store, init_from=codec)
     with pytest.raises(InputError, match="null_text_share is"):
         dataclasses.replace(RECIPE, null_text_share=1.25)
+    with pytest.raises(InputError, match="unnamed_share is -1; expected a share"):
+        dataclasses.replace(RECIPE, unnamed_share=-1)
 
 
 def test_the_text_encoder_keeps_the_names_that_captions_had(store, codec, tmp_path):

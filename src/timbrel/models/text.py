@@ -111,10 +111,13 @@ def word_vectors(text: str) -> Tensor:
     Raises:
         InputError: the text has no word of the table.
     """
-    forms = forms_of(text)
-    if not forms:
-        raise InputError(f"the text is {text!r:.200}; expected at least one English word that names a sound")
-    return torch.stack([words()[form] for form in forms])
+    return torch.stack([words()[form] for form in _some_forms(text)])
+
+
+def _some_forms(text: str) -> tuple[str, ...]:
+    if forms := forms_of(text):
+        return forms
+    raise InputError(f"the text is {text!r:.200}; expected at least one English word that names a sound")
 
 
 def text_vector(text: str) -> Tensor:
@@ -136,7 +139,8 @@ class WordEncoder(nn.Module):
     """`encoder(*encoder.read(texts)) -> tokens [n, length, width]` and mask [n, length], True for real tokens.
 
     Raises:
-        InputError: heads do not divide the width; a class has no name, or a name no word of the table.
+        InputError: heads do not divide the width; a class has no name, or a name no word of the table; two classes with
+            vectors have one main name.
     """
 
     def __init__(self, config: WordsConfig) -> None:
@@ -147,20 +151,26 @@ class WordEncoder(nn.Module):
             raise InputError("names has a class without a name; expected one or more of each")
         if unknown := [name for name in (*config.around, *itertools.chain(*config.names)) if not forms_of(name)]:
             raise InputError(f"no word of {', '.join(map(repr, unknown))} is in the table; expected one in every name")
+        if config.own and len({main for main, *_ in config.names}) < len(config.names):
+            raise InputError("names has a main name twice; expected one vector for each")
         self.config, self.width = config, config.width
         self.enter = nn.Linear(WORD_WIDTH, config.width)
         self.layers = nn.ModuleList(Layer(config.width, config.num_heads) for _ in range(config.num_layers))
-        self.own = nn.Parameter(torch.zeros(len(config.names), config.width, device="cpu")) if config.own else None
+        self.own = nn.Parameter(torch.zeros(len(config.names), config.width)) if config.own else None
 
     def learn(self, names: Iterable[Sequence[str]], around: Iterable[str]) -> None:
         """Adds what training's captions are made of: the names of each class, the main one first, and the texts around
         them. A class that is new has a vector of zeros."""
-        known = dict.fromkeys([*self.config.names, *map(tuple, names)])
+        known: dict[str, dict[str, None]] = {}
+        for main, *others in (*self.config.names, *names):
+            known.setdefault(main, {}).update(dict.fromkeys((main, *others)))
         forms = {*self.config.around, *(form for text in around for form in forms_of(text))}
         before = torch.zeros(0, self.width) if self.own is None else self.own.detach()
         self.own = nn.Parameter(F.pad(before, (0, 0, 0, len(known) - len(before))))
-        self.config = replace(self.config, names=tuple(known), around=tuple(sorted(forms)), own=True)
-        for cached in ("_learnt", "_numbers"):
+        self.config = replace(
+            self.config, names=tuple(map(tuple, known.values())), around=tuple(sorted(forms)), own=True
+        )
+        for cached in ("_learnt", "_numbers", "_undivided"):
             self.__dict__.pop(cached, None)
 
     @functools.cached_property
@@ -191,10 +201,21 @@ class WordEncoder(nn.Module):
 
     def _phrases(self, text: str, counting: Collection[str]) -> list[tuple[tuple[str, ...], int]]:
         """Of each phrase of a text the words of the table that count, and the number of the class it names, or 0."""
-        text = text.casefold().strip()
-        is_name = any(text in names for names in self.config.names)  # "alarm or signal" is one phrase
-        phrases = [self._read(phrase, counting) for phrase in ([text] if is_name else BETWEEN.split(text))]
+        phrases = [self._read(phrase, counting) for phrase in self._divided(text.casefold())]
         return [(tuple(form for _, forms in phrase for form in forms), self._number_of(phrase)) for phrase in phrases]
+
+    def _divided(self, text: str) -> list[str]:
+        """The phrases of a text."""
+        names = [match.span() for match in self._undivided.finditer(text)]
+        cuts = [m.span() for m in BETWEEN.finditer(text) if not any(a <= m.start() < b for a, b in names)]
+        edges = [0, *itertools.chain(*cuts), len(text)]
+        return [text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
+
+    @functools.cached_property
+    def _undivided(self) -> re.Pattern[str]:
+        """Names that are one phrase all the same: "alarm or signal"."""
+        names = sorted(filter(BETWEEN.search, itertools.chain(*self.config.names)), key=len, reverse=True)
+        return re.compile("|".join(rf"\b{re.escape(name)}\b" for name in names) or "(?!)")
 
     def _read(self, text: str, counting: Collection[str]) -> list[Read]:
         return [(word, tuple(form for form in forms if form in counting)) for word, forms in read_words(text)]
@@ -235,9 +256,8 @@ class WordEncoder(nn.Module):
         Raises:
             InputError: a text without a word that is known.
         """
-        rows = [word_vectors(text)[:MOST_WORDS] for text in texts]
         if self.own is None:
-            return _padded(rows)
+            return _padded([word_vectors(text)[:MOST_WORDS] for text in texts])
         numbered = [self._numbered(text)[:MOST_WORDS] for text in texts]
         rows = [torch.stack([words()[form] for form, _ in row]) for row in numbered]
         named = [torch.tensor([number for _, number in row]) for row in numbered]
@@ -246,7 +266,8 @@ class WordEncoder(nn.Module):
     def _numbered(self, text: str) -> list[tuple[str, int]]:
         """The words of a text in the table, and the number of the class that the phrase of each names, or 0."""
         phrases = self._phrases(text, set(forms_of(text)))
-        return [(form, number) for forms, number in phrases for form in forms] or [(f, 0) for f in forms_of(text)]
+        numbered = [(form, number) for forms, number in phrases for form in forms]
+        return numbered or [(form, 0) for form in _some_forms(text)]
 
     def knows(self, text: str) -> bool:
         """Whether `read` takes a text."""
@@ -265,7 +286,7 @@ class WordEncoder(nn.Module):
             x = layer(x, mask)
         tokens = F.layer_norm(x, x.shape[-1:])
         if self.own is not None and named is not None:
-            tokens = tokens + OWN_RATE * F.pad(self.own, (0, 0, 1, 0))[named]
+            tokens = tokens + OWN_RATE * F.embedding(named, F.pad(self.own, (0, 0, 1, 0)))
         return tokens, mask
 
 

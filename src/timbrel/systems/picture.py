@@ -113,8 +113,8 @@ class PictureSystem(DiffusionSystem):
         """
         device, tokens = self.denoiser.null_token.device, []
         if prompt:
-            vectors, mask = self.text.read([prompt])
-            tokens.append(self.text(vectors.to(device), mask.to(device))[0])
+            read = self.text.read([prompt])
+            tokens.append(self.text(*(part.to(device) for part in read))[0])
         if features is not None:
             tokens.append(self.embedder(features[None])[:, None])
         together = torch.cat(tokens or [self.denoiser.null_token[None, None]], dim=1)

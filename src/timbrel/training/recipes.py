@@ -238,6 +238,8 @@ class GenerateRecipe(SoundsRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.unnamed_share <= 1:
+            raise InputError(f"unnamed_share is {self.unnamed_share}; expected a share from 0 to 1")
         if self.clip is not None and Path(self.clip).is_dir():  # a model folder keeps it, for any working directory
             object.__setattr__(self, "clip", str(Path(self.clip).resolve()))
 

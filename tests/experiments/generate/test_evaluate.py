@@ -112,13 +112,19 @@ def test_a_listener_of_ones_own_chooses_among_candidates(store, tiny_generator, 
         evaluate(store, tmp_path / "out", candidates=2, listener=tmp_path / "second", **options)
 
 
-def test_what_would_be_ignored_is_refused(store, tmp_path):
+def test_what_would_be_ignored_is_refused(store, tiny_generator, tmp_path):
     for options, said in (
         ({"encoder": "vggish", "on_mels": True}, "nothing to hear"),
         ({"weights": "w"}, "no encoder"),
     ):
         with pytest.raises(InputError, match=said):
             module.evaluate(store, tmp_path / "out", **options)
+    mel = load_system(tiny_generator, GenerateSystem).mel
+    config = ListenerConfig(tuple(CLASSES), mel.n_mels, 32, (8,), 8, mel.floor_db)
+    save_system(tmp_path / "listener", ListenerSystem.build(mel, config))
+    options = {"model": tiny_generator, "takes": 2, "candidates": 1, "listener": tmp_path / "listener"}
+    with pytest.raises(InputError, match="of each take there is one candidate: leave one out"):
+        module.evaluate(store, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 

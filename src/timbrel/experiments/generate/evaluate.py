@@ -140,6 +140,8 @@ def _check(run: Run) -> list[str]:
     for label in labels:
         ontology.find(label)
     count = pipe.num_candidates(run.candidates, FRAMES)
+    if run.listener and count == 1:
+        raise InputError(f"listener is {run.listener!r}, and of each take there is one candidate: leave one out")
     settings = dataclasses.asdict(dataclasses.replace(run, out=Path())) | {
         "out": None,
         "model": sets.digest(*_weights(run.model or SHIPPED))[:8],
