@@ -98,6 +98,8 @@ def test_classes_get_vectors_of_their_own_that_they_keep(store, codec, tmp_path)
     recipe = dataclasses.replace(RECIPE, steps=10, num_workers=0)
     assert fit(GenerateStage.prepare(recipe, store, codec=codec), tmp_path)
     text = load_system(tmp_path / "model", GenerateSystem).text
+    assert isinstance(text, WordEncoder)
+    assert text.own is not None
     learnt = {names[0]: vector.any().item() for names, vector in zip(text.config.names, text.own, strict=True)}
     assert learnt["cello"]
     assert learnt["flute"]
