@@ -10,11 +10,11 @@ import torch
 
 from timbrel.audio.io import write_audio
 from timbrel.audio.level import loudness
-from timbrel.audio.mel import mel_spectrogram
+from timbrel.audio.mel import MelConfig, band_centres_hz, mel_spectrogram
 from timbrel.diffusion.masks import circular
 from timbrel.errors import InputError, ModelError
 from timbrel.pipelines.fill import check_spans
-from timbrel.pipelines.generate import GeneratePipeline, candidate_seeds
+from timbrel.pipelines.generate import GeneratePipeline, candidate_seeds, without_rumble
 from timbrel.pipelines.settings import GenerateSettings
 from timbrel.systems.folder import load_system
 from timbrel.systems.generate import GenerateSystem
@@ -155,6 +155,24 @@ def test_more_candidates_than_the_denoiser_takes_in_at_once_are_begun_in_turn(pi
     best = candidate_seeds(0, 3)[int(torch.cat(listener.means[:2]).argmin())]
     [alone] = pipe("a harp", duration_s=window_s / 2.5, seed=best, **options)
     np.testing.assert_array_equal(takes[0].waveform, alone.waveform)
+
+
+def test_rumble_is_no_louder_than_the_sound_above_it():
+    config = MelConfig()
+    low = band_centres_hz(config) < 35
+    rumbling = torch.full((2, 1, config.n_mels, 50), -90.0)
+    rumbling[0, :, low], rumbling[0, :, 100] = -5.0, -20.0
+    rumbling[1, :, low], rumbling[1, :, 60] = -30.0, -10.0
+    mended = without_rumble(rumbling, config)
+    power = (10 ** (mended / 10)).sum(dim=3)[:, 0]
+    assert power[0, low].sum().item() == pytest.approx(power[0, ~low].sum().item(), rel=1e-3)
+    torch.testing.assert_close(mended[0, :, ~low], rumbling[0, :, ~low])
+    torch.testing.assert_close(mended[1], rumbling[1])  # softer as it is
+    deep = torch.full((1, 1, config.n_mels, 50), -100.0)
+    deep[:, :, low] = -5.0
+    assert without_rumble(deep, config).max().item() == pytest.approx(-35, abs=1e-3)
+    coarse = MelConfig(sample_rate=16000, n_fft=512, hop_length=256, n_mels=32)
+    torch.testing.assert_close(without_rumble(deep[:, :, :32], coarse), deep[:, :, :32])
 
 
 def test_of_a_recording_that_stays_as_it_is_there_is_one_candidate(pipe):

@@ -25,7 +25,7 @@ from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import Waveform
 from timbrel.audio.level import TARGET_RMS, headroom, level_gain, levelled, loudness
 from timbrel.audio.loop import invert_loop, stretch_circle
-from timbrel.audio.mel import mel_spectrogram
+from timbrel.audio.mel import MelConfig, band_centres_hz, mel_spectrogram
 from timbrel.audio.stereo import Scan, scan_blocks
 from timbrel.audio.waveform import Audio
 from timbrel.diffusion.masks import circular, windowed
@@ -53,6 +53,7 @@ SHIPPED = "generate"
 LISTENER = "listener"
 DURATION_S, STRENGTH = 10.0, 0.6
 USUAL_CANDIDATES, MOST_CANDIDATES = 8, 64
+RUMBLE_HZ, RUMBLE_DB = 35.0, 30.0
 SKETCHED = 0.85  # as a share of the timesteps: what a sound will be is settled with this much noise left
 
 
@@ -376,8 +377,8 @@ class GeneratePipeline:
         if loop:
             width, beside = x.shape[-1], min(8, x.shape[-1])
             mel = self.model.decode(x[..., torch.arange(-beside, width + beside) % width])
-            return mel[..., beside * factor : (beside + width) * factor]
-        return self.model.decode(x)[..., :frames]
+            return without_rumble(mel[..., beside * factor : (beside + width) * factor], self.model.mel)
+        return without_rumble(self.model.decode(x)[..., :frames], self.model.mel)
 
     def _audio(self, mel: Tensor, samples: int, seed: int, *, loop: bool) -> Audio:
         if loop:
@@ -386,6 +387,18 @@ class GeneratePipeline:
             waveform = invert_mel(mel, self.model.mel, length=samples, seed=seed)[0].numpy()
         waveform = waveform * np.float32(level_gain(loudness([waveform]), TARGET_RMS))
         return Audio(waveform * np.float32(headroom(float(np.abs(waveform).max()))), self.sample_rate)
+
+
+def without_rumble(mel: Tensor, config: MelConfig) -> Tensor:
+    """Sounds [n, 1, n_mels, frames] in dB, with what is below 35 Hz no louder, all in all, than what is above; by up to
+    30 dB softer. Recorded strings have a little rumble, and guidance makes nearly all of their sound of it."""
+    low = band_centres_hz(config) < RUMBLE_HZ
+    if not low.any():
+        return mel
+    power = 10 ** (mel / 10)
+    above, below = (power[:, :, bands].sum(dim=(2, 3), keepdim=True) for bands in (~low, low))
+    gain_db = (10 * (above.log10() - below.log10())).clamp(-RUMBLE_DB, 0)
+    return torch.where(low[:, None], (mel + gain_db).clamp_min(config.floor_db), mel)
 
 
 def candidate_seeds(seed: int, count: int) -> list[int]:
