@@ -192,6 +192,12 @@ class SingleRecipe(Recipe):
     gain_db: float = 3.0  # of augmentation
 
 
+def _check_shares(recipe: Recipe, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(recipe, name) <= 1:
+            raise InputError(f"{name} is {getattr(recipe, name)}; expected a share from 0 to 1")
+
+
 @dataclass(frozen=True)
 class SoundsRecipe(Recipe):
     """Sound from a text (report 002): windows of labelled sounds, with captions."""
@@ -203,9 +209,7 @@ class SoundsRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("null_text_share", "overlap_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
+        _check_shares(self, "null_text_share", "overlap_share")
 
 
 @dataclass(frozen=True)
@@ -238,8 +242,7 @@ class GenerateRecipe(SoundsRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.unnamed_share <= 1:
-            raise InputError(f"unnamed_share is {self.unnamed_share}; expected a share from 0 to 1")
+        _check_shares(self, "unnamed_share")
         if self.clip is not None and Path(self.clip).is_dir():  # a model folder keeps it, for any working directory
             object.__setattr__(self, "clip", str(Path(self.clip).resolve()))
 
@@ -287,9 +290,7 @@ class PictureRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("null_share", "prompt_share", "moment_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
+        _check_shares(self, "null_share", "prompt_share", "moment_share")
 
 
 @dataclass(frozen=True)

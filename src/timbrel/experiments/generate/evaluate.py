@@ -119,11 +119,8 @@ def _check(run: Run) -> list[str]:
     Returns:
         The classes: those of the training half.
     """
-    store, ontology, pipe = (
-        MelStore(run.data),
-        Ontology.load(run.ontology),
-        GeneratePipeline.load(run.model, listener=run.listener),
-    )
+    store, ontology = MelStore(run.data), Ontology.load(run.ontology)
+    pipe = GeneratePipeline.load(run.model, listener=run.listener)
     if run.takes < 2:
         raise InputError(f"takes is {run.takes}; expected at least 2, whose difference is measured")
     if pipe.model.mel != store.config:
