@@ -68,11 +68,11 @@ def test_it_tells_what_a_sound_is_called_and_what_is_near(trained):
         assert float(fits.max()) <= 0
 
 
-def test_what_is_asked_for_by_all_names_at_once_fits_half(trained):
+def test_what_is_asked_for_by_two_names_is_met_by_either(trained):
     both = torch.cat([sound("flute"), sound("cello")])
     logits = trained.listener(both).log_softmax(dim=1)
-    halves = trained.agreement(both, "flute cello")  # as near to one name as to the other
-    torch.testing.assert_close(halves, logits.exp().mean(dim=1).log(), atol=0.7, rtol=0)
+    assert trained.agreement(both, "flute cello").min() > -0.7  # nearer to one name than to the other
+    assert trained.agreement(both, "flute")[1] < -0.7
     torch.testing.assert_close(trained.agreement(both, "flute"), logits[:, 1], atol=0.2, rtol=0)
 
 

@@ -302,7 +302,7 @@ def generate(
         takes: Of each class, and real sounds beside them.
         steps: Steps of sampling.
         guidance: Weight of the text.
-        candidates: Of each take; what fits the text best, as the listener hears it, is the take.
+        candidates: Of each take at most; the first that fits the text, as the listener hears it, is the take.
         listener: What chooses among candidates, of `timbrel train listener`.
         encoder: One more that listens for the distances, beside musicnn and timbrel's own.
         weights: Its weights; see `timbrel evaluate distance`.

@@ -35,7 +35,9 @@ def generate(
     class_: Annotated[str | None, arg(name="class", metavar="NAME", help_behavior_hint="")] = None,
     seconds: Annotated[float | None, arg(metavar="S", help_behavior_hint="(default: 10, or SONG's length)")] = None,
     num_takes: Annotated[int, arg(aliases=["-n"], metavar="N")] = 1,
-    candidates: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 8; fewer from 12 s on)")] = None,
+    candidates: Annotated[
+        int | None, arg(metavar="N", help_behavior_hint="(default: at most 8; fewer from 12 s on)")
+    ] = None,
     loop: bool = False,
     init: Annotated[Path | None, arg(metavar="SONG", help_behavior_hint="")] = None,
     strength: Annotated[float, arg(metavar="X")] = 0.6,
@@ -61,7 +63,7 @@ def generate(
         class_: The name of a class of sounds, in place of a text; one that is not known is answered by those near it.
         seconds: How long it is, up to 600.
         num_takes: How many takes.
-        candidates: Each take is begun so many times, and the one that fits the text best is made; 1 is the quickest.
+        candidates: Each take is begun until a beginning fits the text, at most so many times; 1 is the quickest.
         loop: The end goes on at the start, without a step.
         init: A recording to start from: what is made keeps something of it.
         strength: How little of it, from 0 to 1.

@@ -2,14 +2,15 @@
 
     text -> tokens; noise, or a noised recording -> latents -> mel -> waveform
 
-Of a short sound several candidates are begun, and the one that fits the text best is made. A long sound is one take:
-the denoiser sees it in windows that overlap. A loop is a circle to the denoiser, to the codec and to the inversion.
+Of a short sound candidates are begun in turn, until one fits the text; that one is made. A long sound is one take: the
+denoiser sees it in windows that overlap. A loop is a circle to the denoiser, to the codec and to the inversion.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from timbrel.audio.inversion import invert_mel
 from timbrel.audio.io import Waveform
 from timbrel.audio.level import TARGET_RMS, headroom, level_gain, levelled, loudness
 from timbrel.audio.loop import invert_loop, stretch_circle
-from timbrel.audio.mel import MelConfig, band_centres_hz, mel_spectrogram
+from timbrel.audio.mel import mel_spectrogram
 from timbrel.audio.stereo import Scan, scan_blocks
 from timbrel.audio.waveform import Audio
 from timbrel.diffusion.masks import circular, windowed
@@ -53,8 +54,8 @@ SHIPPED = "generate"
 LISTENER = "listener"
 DURATION_S, STRENGTH = 10.0, 0.6
 USUAL_CANDIDATES, MOST_CANDIDATES = 8, 64
-RUMBLE_HZ, RUMBLE_DB = 35.0, 30.0
 SKETCHED = 0.85  # as a share of the timesteps: what a sound will be is settled with this much noise left
+FITTING = math.log(0.5)  # the agreement from which a candidate is what was asked for, rather than not
 
 
 class GeneratePipeline:
@@ -122,9 +123,9 @@ class GeneratePipeline:
             prompt: what is to be heard, in English: "a harp melody".
             duration_s: up to 600 s; None is 10 s, or the length of `init`.
             num_takes: how many, each with its own seed; a take is the same alone as among others.
-            num_candidates: of which each take is the one that fits the text best, as the listener hears it in the first
-                steps; None is as many as last 96 s together (two of the denoiser's windows), and no more than 8. 1 is
-                the sound of the seed itself.
+            num_candidates: at most so many are begun for each take, until the listener takes one for what the text
+                says; where it takes none, the one that fits best is made. None is as many as last 96 s together (two of
+                the denoiser's windows), and no more than 8. 1 is the sound of the seed itself.
             loop: the end goes on at the start, without a step.
             init: a recording to start from: a path, or an array [channels, samples] with `sample_rate`. It is noised,
                 and what is made keeps what outlives that.
@@ -155,18 +156,24 @@ class GeneratePipeline:
         model = self._denoiser(prompt, settings, loop=loop)
         timesteps = self._timesteps(settings, 1.0 if latents is None else strength)
         seconds, count = samples / self.sample_rate, count if len(timesteps) else 1
-        groups = -(-count // self._together(frames)) if count > 1 else 0
-        steps = groups * len(self._sketched(timesteps)) + len(timesteps) + 1  # the last one is the inversion
-        for k in range(num_takes):
-            done = itertools.count(k * steps + 1)
+        choosing = count * len(self._sketched(timesteps)) if count > 1 else 0
+        steps = choosing + len(timesteps) + 1  # the last one is the inversion
+        make = partial(self._mel, model, frames=frames, latents=latents, loop=loop)
 
-            def callback(_step: int, _: Tensor, done: Iterator[int] = done) -> None:
+        def telling(before: int) -> Callback:
+            done = itertools.count(before + 1)
+
+            def callback(_step: int, _: Tensor) -> None:
                 if progress is not None:
                     progress(next(done) / steps * seconds, num_takes * seconds)
 
-            make = partial(self._mels, model, frames=frames, latents=latents, callback=callback, loop=loop)
-            seed = self._best(prompt, candidate_seeds(settings.seed + k, count), frames, timesteps, make)
-            take = self._audio(make(timesteps, [seed]), samples, seed, loop=loop)
+            return callback
+
+        for k in range(num_takes):
+            seeds = candidate_seeds(settings.seed + k, count)
+            seed = self._fitting(prompt, seeds, timesteps, partial(make, callback=telling(k * steps)))
+            mel = make(timesteps, seed, callback=telling(k * steps + choosing))
+            take = self._audio(mel, samples, seed, loop=loop)
             if progress is not None:
                 progress((k + 1) * seconds, num_takes * seconds)
             yield take
@@ -308,8 +315,8 @@ class GeneratePipeline:
         prompt, frames = _wanted(prompt), check_whole("frames", frames, 1)
         seeds = candidate_seeds(settings.seed, self.num_candidates(num_candidates, frames))
         model, timesteps = self._denoiser(prompt, settings), self._timesteps(settings)
-        make = partial(self._mels, model, frames=frames)
-        return make(timesteps, [self._best(prompt, seeds, frames, timesteps, make)])
+        make = partial(self._mel, model, frames=frames)
+        return make(timesteps, self._fitting(prompt, seeds, timesteps, make))
 
     def num_candidates(self, asked: int | None, frames: int) -> int:
         """Of a take of so many frames: as many as are asked for, or the usual number.
@@ -318,7 +325,8 @@ class GeneratePipeline:
             InputError: out of range, or more than one where there is no listener.
         """
         if asked is None:
-            return max(1, min(2 * self._window // frames, USUAL_CANDIDATES)) if self.listener else 1
+            window = self.model.window * self.model.codec.factor  # what the denoiser sees at once
+            return max(1, min(2 * window // frames, USUAL_CANDIDATES)) if self.listener else 1
         asked = check_whole("num_candidates", asked, 1, MOST_CANDIDATES)
         if asked > 1 and not self.listener:
             raise InputError(
@@ -327,58 +335,49 @@ class GeneratePipeline:
             )
         return asked
 
-    @property
-    def _window(self) -> int:
-        """Frames that the denoiser sees at once."""
-        return self.model.window * self.model.codec.factor
-
-    def _together(self, frames: int) -> int:
-        """How many sounds of so many frames the denoiser takes in at once."""
-        return max(1, self._window // frames)
-
     def _sketched(self, timesteps: Tensor) -> Tensor:
         """Those of the first steps: what they leave is blurred, and tells what the sound will be."""
         noisy = int((timesteps >= SKETCHED * self.model.schedule.num_train_timesteps).sum())
         return timesteps[: noisy + 1]
 
-    def _best(
-        self,
-        prompt: str,
-        seeds: Sequence[int],
-        frames: int,
-        timesteps: Tensor,
-        make: Callable[[Tensor, Sequence[int]], Tensor],
+    def _fitting(
+        self, prompt: str, seeds: Sequence[int], timesteps: Tensor, make: Callable[[Tensor, int], Tensor]
     ) -> int:
-        """The seed of the sound that will fit a text best, as `make` makes it of timesteps and seeds."""
+        """The first seed whose sound, as `make` begins it, the listener takes for what a text says rather than not; or,
+        without one, the seed whose sound fits best. To look for the best in any case makes takes more alike, and no
+        more of them what was asked for."""
         if self.listener is None or len(seeds) == 1:
             return seeds[0]
-        text, together = self.model.text.simplified(prompt), self._together(frames)
-        groups = [seeds[first : first + together] for first in range(0, len(seeds), together)]
-        fits = [self.listener.agreement(make(self._sketched(timesteps), group), text) for group in groups]
-        return seeds[int(torch.cat(fits).argmax())]
+        text, sketched = self.model.text.simplified(prompt), self._sketched(timesteps)
+        fits: list[float] = []
+        for seed in seeds:
+            fits.append(self.listener.agreement(make(sketched, seed), text).item())
+            if fits[-1] >= FITTING:
+                return seed
+        return seeds[int(np.argmax(fits))]
 
-    def _mels(
+    def _mel(
         self,
         model: Model,
         timesteps: Tensor,
-        seeds: Sequence[int],
+        seed: int,
         *,
         frames: int,
         latents: Tensor | None = None,
         callback: Callback | None = None,
         loop: bool = False,
     ) -> Tensor:
-        """One sound for each seed: [n, 1, n_mels, frames] in dB."""
-        factor, noise = self.model.codec.factor, seeded_generators(seeds)
+        """The sound of a seed: [1, 1, n_mels, frames] in dB."""
+        factor, noise = self.model.codec.factor, seeded_generators([seed])
         x = seeded_noise(self.model.latent_shape(frames), noise)
         if latents is not None:
-            x = self.model.schedule.add_noise(latents, x, timesteps[0]) if len(timesteps) else latents.expand_as(x)
+            x = self.model.schedule.add_noise(latents, x, timesteps[0]) if len(timesteps) else latents
         x = self.model.sample(model, x, timesteps, noise, callback)
         if loop:
             width, beside = x.shape[-1], min(8, x.shape[-1])
             mel = self.model.decode(x[..., torch.arange(-beside, width + beside) % width])
-            return without_rumble(mel[..., beside * factor : (beside + width) * factor], self.model.mel)
-        return without_rumble(self.model.decode(x)[..., :frames], self.model.mel)
+            return mel[..., beside * factor : (beside + width) * factor]
+        return self.model.decode(x)[..., :frames]
 
     def _audio(self, mel: Tensor, samples: int, seed: int, *, loop: bool) -> Audio:
         if loop:
@@ -387,18 +386,6 @@ class GeneratePipeline:
             waveform = invert_mel(mel, self.model.mel, length=samples, seed=seed)[0].numpy()
         waveform = waveform * np.float32(level_gain(loudness([waveform]), TARGET_RMS))
         return Audio(waveform * np.float32(headroom(float(np.abs(waveform).max()))), self.sample_rate)
-
-
-def without_rumble(mel: Tensor, config: MelConfig) -> Tensor:
-    """Sounds [n, 1, n_mels, frames] in dB, with what is below 35 Hz no louder, all in all, than what is above; by up to
-    30 dB softer. Recorded strings have a little rumble, and guidance makes nearly all of their sound of it."""
-    low = band_centres_hz(config) < RUMBLE_HZ
-    if not low.any():
-        return mel
-    power = 10 ** (mel / 10)
-    above, below = (power[:, :, bands].sum(dim=(2, 3), keepdim=True) for bands in (~low, low))
-    gain_db = (10 * (above.log10() - below.log10())).clamp(-RUMBLE_DB, 0)
-    return torch.where(low[:, None], (mel + gain_db).clamp_min(config.floor_db), mel)
 
 
 def candidate_seeds(seed: int, count: int) -> list[int]:

@@ -77,7 +77,8 @@ class ListenerSystem(System):
     @torch.inference_mode()
     def agreement(self, mel: Tensor, text: str) -> Tensor:
         """How well each of some sounds fits a text: [n], the logarithm of the probability of the classes whose names
-        are like the text. Of a text without a known word all sounds are alike: 0.
+        are like the text, over the highest that one sound can have: a text that is like two names is met by either.
+        Of a text without a known word all sounds are alike: 0.
 
         Args:
             mel: dB [n, 1, n_mels, frames]; of a longer one the windows' mean counts.
@@ -87,7 +88,7 @@ class ListenerSystem(System):
             return torch.zeros(len(mel))
         likeness = (SHARPNESS * (self._names @ text_vector(text))).log_softmax(dim=0)
         heard = torch.stack([self.listener(window).log_softmax(dim=1) for window in self._windows(mel)])
-        return (heard + likeness).logsumexp(dim=2).mean(dim=0)
+        return (heard + likeness).logsumexp(dim=2).mean(dim=0) - likeness.max()
 
     def _windows(self, mel: Tensor) -> list[Tensor]:
         """Windows of the length that the network knows, the last one at the sound's end; silence follows a shorter

@@ -50,7 +50,7 @@ class GenerateStage(Stage):
 
     name = "generate"
     recipe: SoundsRecipe
-    sampling: ClassVar = Sampling(steps=40, guidance=4.0, eta=1.0, temperature=0.87)
+    sampling: ClassVar = Sampling(steps=40, guidance=2.5, eta=1.0, temperature=0.87)
 
     def __init__(
         self, recipe: SoundsRecipe, model: GenerateSystem, train: SoundWindows, validation: SoundWindows

@@ -157,6 +157,18 @@ def test_recorded_notes_play_where_they_are_of_a_class(tmp_path):
     assert np.abs(maker.make(np.random.default_rng(0), RATE)).max() > 0.05
 
 
+def test_recorded_notes_come_without_the_rumble_of_their_room(tmp_path):
+    (tmp_path / "violin").mkdir()
+    time = np.arange(2 * RATE) / RATE
+    note, rumble = np.sin(2 * np.pi * 440 * time), np.sin(2 * np.pi * 50 * time)
+    soundfile.write(tmp_path / "violin" / "A4.wav", 0.4 * note + 0.4 * rumble, RATE)
+    (maker,) = midi.sample_makers([str(tmp_path)])
+    made = maker.make(np.random.default_rng(0), RATE)
+    power, hz = np.abs(np.fft.rfft(made)) ** 2, np.fft.rfftfreq(len(made), 1 / RATE)
+    assert power[hz < 100].sum() < 1e-3 * power.sum()
+    assert power[(hz > 180) & (hz < 1000)].sum() > 0.9 * power.sum()
+
+
 def test_sentences_are_many():
     for language in speech.SENTENCES:
         assert len({speech.sentence(language, np.random.default_rng(s)) for s in range(60)}) > 40

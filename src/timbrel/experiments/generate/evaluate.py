@@ -52,7 +52,7 @@ def evaluate(
         model: a shipped name or a model folder.
         takes: of each class, and real sounds of each class beside them.
         steps, guidance: of sampling; None is the model's.
-        candidates: of each take; None is as many as `timbrel generate` begins.
+        candidates: of each take; None is at most as many as `timbrel generate` begins.
         listener: what chooses among them; None is the one that ships.
         encoder, weights: one more that listens for the distances; see `metrics.encoders.load_encoder`.
         ontology: that has the store's labels; None is the shipped one.
