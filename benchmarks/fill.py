@@ -42,7 +42,7 @@ def held_out_pairs(store: MelStore, count: int) -> list[tuple[Entry, Entry]]:
 
 def sound(store: MelStore, entry: Entry) -> np.ndarray:
     """A mel's sound: [samples]."""
-    mel = torch.from_numpy(np.array(beginning(store, entry)))[None, None]
+    mel = torch.from_numpy(beginning(store, entry))[None, None]
     return invert_mel(mel, store.config)[0, 0].numpy()
 
 
