@@ -4,9 +4,10 @@
 
 DATA is a mel store of `timbrel data sounds`. Of a held-out sound of each of so many classes (60 where no number is
 given) 1.5 s of the first 6 are made anew: with the name of the class, and without a text. The sounds are inverted from
-their mels. LSD to what was there, in dB within the hole, is printed beside that of silence, of what was there 1.5 s
-before, and of another held-out sound of the class; these three are pasted in as they are. Then a loop of 4 s is made of
-each name: the step from its last sample to its first, over the 99.9th percentile of its own steps.
+their mels. LSD to what was there, in dB within the hole, is printed with its 95 % interval over the sounds, beside that
+of silence, of what was there 1.5 s before, of another held-out sound of the class, and of what was there after the
+model's codec; these four are pasted in as they are. Then a loop of 4 s is made of each name: the step from its last
+sample to its first, over the 99.9th percentile of its own steps.
 """
 
 import sys
@@ -23,6 +24,7 @@ from timbrel.audio.mel import mel_spectrogram
 from timbrel.data.store import Entry, MelStore
 from timbrel.experiments.generate.rows import beginning
 from timbrel.metrics.spectral import CONFIG, DYNAMIC_RANGE_DB, frame_distances
+from timbrel.metrics.summary import mean_interval
 
 HOLE_S = (2.25, 3.75)
 ANOTHER = "another sound of the class"
@@ -68,6 +70,15 @@ def pasted(truth: np.ndarray, other: np.ndarray, rate: int) -> np.ndarray:
     return out
 
 
+def coded(pipe: timbrel.GeneratePipeline, sound: np.ndarray) -> np.ndarray:
+    """A sound after the model's codec: no denoiser can come nearer to it. [samples]."""
+    mel = mel_spectrogram(torch.from_numpy(sound)[None, None], pipe.model.mel)
+    whole = mel[..., : mel.shape[-1] // pipe.model.codec.factor * pipe.model.codec.factor]
+    with torch.inference_mode():
+        heard = pipe.model.decode(pipe.model.codec.encode(whole))
+    return invert_mel(heard, pipe.model.mel, length=len(sound))[0, 0].numpy()
+
+
 def seam(loop: np.ndarray) -> float:
     """The step from the end to the start, over the 99.9th percentile of the steps within."""
     return float(abs(loop[0] - loop[-1]) / np.percentile(np.abs(np.diff(loop)), 99.9))
@@ -86,6 +97,7 @@ def main(data: str, count: int) -> None:
             "silence": pasted(truth, np.zeros_like(truth), rate),
             "what was there 1.5 s before": pasted(truth, np.roll(truth, gap), rate),
             ANOTHER: pasted(truth, other, rate),
+            "what was there, after the codec": pasted(truth, coded(pipe, truth), rate),
             "made, without a text": make().waveform[0],
             "made, with the class's name": make(prompt=entry.label).waveform[0],
         }
@@ -96,9 +108,9 @@ def main(data: str, count: int) -> None:
     for name, row in distances.items():
         half = np.mean(np.array(row) <= 0.5 * np.array(distances[ANOTHER]))
         share = np.mean(row) / np.mean(distances[ANOTHER])
-        print(
-            f"{name}: {np.mean(row):.1f} dB, {share:.2f} of another's; at most half of it in {half:.2f} of the sounds"
-        )
+        mean, low, high, _ = mean_interval(row)
+        print(f"{name}: {mean:.1f} dB [{low:.1f}, {high:.1f}]")
+        print(f"    {share:.2f} of another's; at most half of it in {half:.2f} of the sounds")
     seams = [seam(pipe(label, duration_s=4, loop=True)[0].waveform[0]) for label in labels]
     print(f"{len(seams)} loops: the step at the seam is at most {max(seams):.2f} of the 99.9th percentile")
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from timbrel.diffusion.masks import circular, inpaint, windowed
+from timbrel.diffusion.masks import circular, inpaint, told, windowed
 from timbrel.diffusion.samplers import ddim, seeded_generators, seeded_noise
 from timbrel.diffusion.schedules import cosine_schedule, inference_timesteps
 from timbrel.errors import InputError
@@ -66,6 +66,25 @@ def test_repeats_bring_it_to_what_is_right_given_the_known():
     spread = float((covariance[mask][:, mask] - given @ covariance[~mask][:, mask]).sqrt().item())
     assert errors[1] < min(0.1, errors[0])
     assert abs(spreads[1] - spread) < 0.1 * spread
+
+
+def test_a_told_model_gets_the_mask_and_nothing_of_what_it_hides():
+    known = torch.randn(2, 3, 4, 40, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(1, 4, 40, dtype=torch.bool)
+    mask[:, 1:, 10:20] = True
+    seen = []
+
+    def model(x, t):
+        seen.append(x)
+        return x[:, :3] * x[:, 3:4] + x[:, 4:]
+
+    x, t = torch.randn(2, 3, 4, 40, generator=torch.Generator().manual_seed(1)), torch.zeros(2, dtype=torch.long)
+    made = told(model, known, mask)(x, t)
+    assert seen[0].shape == (2, 7, 4, 40)
+    torch.testing.assert_close(made, torch.where(mask, x, known))
+    hidden = torch.where(mask, 99.0, known)
+    torch.testing.assert_close(told(model, hidden, mask)(x, t), made, rtol=0, atol=0)
+    torch.testing.assert_close(told(windowed(model, 16, 8), known, mask)(x, t), made)
 
 
 def test_a_circle_has_no_seam_and_turns_with_its_content():

@@ -1,11 +1,13 @@
 """The denoiser of generated sound: shapes, what it starts from, and whether it hears the text."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from timbrel.diffusion.schedules import cosine_schedule
 from timbrel.errors import InputError
-from timbrel.models.text_unet import Text, TextUNet, TextUNetConfig
+from timbrel.models.text_unet import Text, TextUNet, TextUNetConfig, with_masks
 
 SCHEDULE = cosine_schedule(100, prediction_type="v", zero_terminal_snr=True)
 SMALL = TextUNetConfig(
@@ -75,6 +77,41 @@ def test_null_is_the_same_for_every_text_and_drops_where_it_is_told_to():
     half = model(noisy, t, text().dropped(model.null_token, some))
     torch.testing.assert_close(half[0], one[0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(half[1], model(noisy, t, text())[1], atol=1e-5, rtol=1e-4)
+
+
+MASKED = dataclasses.replace(SMALL, masked=True)
+
+
+def test_masked_it_hears_what_is_around_and_no_noise_there():
+    model, t = unet(MASKED), torch.tensor([50])
+    noisy, known = torch.randn(2, 1, 2, 4, 32, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(1, 1, 4, 32)
+    mask[..., 12:20] = 1
+
+    def made(noisy, known):
+        return model(torch.cat([noisy, mask, known * (1 - mask)], dim=1), t, text(1))[..., 12:20]
+
+    plain = made(noisy, known)
+    assert plain.shape == (1, 2, 4, 8)
+    torch.testing.assert_close(made(torch.where(mask > 0, noisy, 9.0), known), plain, rtol=0, atol=0)
+    torch.testing.assert_close(made(noisy, torch.where(mask > 0, 9.0, known)), plain, rtol=0, atol=0)
+    assert float((made(noisy, known + 1) - plain).abs().max()) > 1e-3
+    assert float((model(noisy, t, text(1))[..., 12:20] - plain).abs().max()) > 1e-3
+
+
+def test_where_nothing_is_known_a_mask_says_nothing():
+    model, noisy, t = unet(MASKED), torch.randn(2, 2, 4, 13), torch.tensor([50, 20])
+    whole = torch.cat([noisy, torch.ones(2, 1, 4, 13), torch.zeros(2, 2, 4, 13)], dim=1)
+    torch.testing.assert_close(model(whole, t, text()), model(noisy, t, text()))
+
+
+@pytest.mark.parametrize("dilations", [(), (1, 2)])
+def test_with_masks_it_makes_what_it_made(dilations):
+    model = unet(dataclasses.replace(SMALL, picture_dilations=dilations))
+    wider, noisy, t = with_masks(model).eval(), torch.randn(2, 2, 4, 12), torch.tensor([50, 20])
+    torch.testing.assert_close(wider(noisy, t, text()), model(noisy, t, text()))
+    assert wider.config.masked
+    assert with_masks(wider) is wider
 
 
 def test_it_fits_the_shipped_size():

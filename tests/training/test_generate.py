@@ -18,7 +18,7 @@ from timbrel.pipelines.generate import GeneratePipeline
 from timbrel.systems.alone import CodecSystem
 from timbrel.systems.folder import load_system, save_system
 from timbrel.systems.generate import GenerateSystem
-from timbrel.training.generate import GenerateStage, StableDiffusionStage
+from timbrel.training.generate import GenerateStage, StableDiffusionStage, random_masks
 from timbrel.training.loop import fit
 from timbrel.training.recipes import GENERATE_RECIPES, GenerateRecipe, find_recipe
 
@@ -73,15 +73,62 @@ def test_it_learns_measures_itself_and_hears_the_text(store, codec):
     assert picture.shape == (32, 2 * RECIPE.frames)
 
 
+def test_masks_leave_something_open_in_a_share_of_the_samples_and_all_in_the_others():
+    masked = np.arange(300) < 200
+    masks = random_masks(np.random.default_rng(0), masked, 8, 16)
+    assert masks.shape == (300, 1, 8, 16)
+    assert set(masks.unique().tolist()) == {0.0, 1.0}
+    assert masks[200:].all()
+    assert masks[:200].flatten(1).any(dim=1).all()
+    assert masks[:200].flatten(1).all(dim=1).float().mean() < 0.1  # two spans may cover it
+    banded = (masks[:200].amax(dim=3) == 0).any(dim=2).float().mean()
+    assert 0.15 < float(banded) < 0.35
+    for end in (0, 15):  # to go on from an end is learnt, too
+        assert 0.1 < float(masks[:200, 0, :, end].any(dim=1).float().mean()) < 0.7
+
+
+def test_only_what_is_made_counts_and_what_is_around_is_told(store, codec):
+    stage = GenerateStage.prepare(RECIPE, store, codec=codec)
+    batch = stage.batch(0)
+    assert set(batch["made"].flatten(1).all(dim=1).tolist()) == {True, False}
+    heard = []
+    network = stage.model.denoiser.forward
+
+    def listening(noisy, *rest):
+        heard.append(noisy)
+        return network(noisy, *rest)
+
+    stage.model.denoiser.forward = listening
+    loss, channels = stage.loss(batch, 0)["loss"], stage.model.denoiser.config.latent_channels
+    assert heard[0].shape[1] == 2 * channels + 1
+    assert not (heard[0][:, channels + 1 :] * batch["made"]).any()
+    elsewhere = batch | {"noise": torch.where(batch["made"] > 0, batch["noise"], 5.0)}
+    torch.testing.assert_close(stage.loss(elsewhere, 0)["loss"], loss)
+
+
+def test_a_model_without_masks_goes_on_with_them_or_without(store, codec, tmp_path):
+    plain = dataclasses.replace(RECIPE, mask_share=0.0)
+    stage = GenerateStage.prepare(plain, store, codec=codec)
+    assert "made" not in stage.batch(0)
+    stage.save(tmp_path)
+    for recipe, masked in ((plain, False), (RECIPE, True)):
+        again = GenerateStage.prepare(recipe, store, init_from=tmp_path)
+        assert again.model.denoiser.config.masked is masked
+        assert torch.isfinite(again.loss(again.batch(0), 0)["loss"])
+
+
 def test_batches_hang_on_seed_and_step_alone_and_drop_some_texts(store, codec):
     one, other = (GenerateStage.prepare(RECIPE, store, codec=codec) for _ in range(2))
     one.batch(3)
     torch.testing.assert_close(one.batch(7), other.batch(7), rtol=0, atol=0)
     assert {len(tensor) for tensor in one.batch(0).values()} == {RECIPE.batch_size}
-    dropped = torch.cat([one.batch(step)["drop"] for step in range(100)]).float().mean()
-    assert 0.05 < float(dropped) < 0.17
-    never = GenerateStage.prepare(dataclasses.replace(RECIPE, null_text_share=0.0), store, codec=codec)
-    assert not never.batch(0)["drop"].any()
+    batches = [one.batch(step) for step in range(100)]
+    whole = torch.cat([batch["made"].flatten(1).all(dim=1) for batch in batches])
+    dropped = torch.cat([batch["drop"] for batch in batches]).float()
+    assert 0.03 < float(dropped[whole].mean()) < 0.19
+    assert 0.3 < float(dropped[~whole].mean()) < 0.5
+    never = dataclasses.replace(RECIPE, null_text_share=0.0, null_masked_share=0.0)
+    assert not GenerateStage.prepare(never, store, codec=codec).batch(0)["drop"].any()
 
 
 def test_a_share_of_the_captions_is_read_without_the_classes_own_vectors(store, codec):

@@ -64,6 +64,21 @@ def inpaint(
     return torch.where(mask, x, known)
 
 
+def told(model: Model, known: Tensor, mask: Tensor) -> Model:
+    """A model that was trained to heed what is around the part that it makes, for a sampler: besides a noisy sample
+    [batch, c, ...] it gets the mask and what is known, as Stable Diffusion's networks for inpainting do, [batch,
+    2 c + 1, ...]. What it says of what is known does not count.
+
+    Args:
+        model: takes 2 c + 1 channels.
+        known: the clean sample [batch, c, ...].
+        mask: bool, broadcastable to `known`, of one channel: True where something is to be made.
+    """
+    shape = (len(known), 1, *known.shape[2:])
+    around = torch.cat([mask.expand(shape).to(known), torch.where(mask, 0.0, known)], dim=1)
+    return lambda x, t: model(torch.cat([x, around], dim=1), t)
+
+
 def circular(model: Model, margin: int) -> Model:
     """A model to which the end of a sample is beside its start, along the last axis: what it makes is a loop.
 
@@ -98,12 +113,13 @@ def windowed(model: Model, length: int, overlap: int) -> Model:
         if total <= length:
             return model(x, t)
         count = 1 + math.ceil((total - length) / (length - overlap))
-        weights = weight.to(x)
-        answer, seen = torch.zeros_like(x), torch.zeros(total, device=x.device, dtype=x.dtype)
-        for k in range(count):
-            part = slice(first := round(k * (total - length) / (count - 1)), first + length)
-            answer[..., part] += weights * model(x[..., part], t)
-            seen[part] += weights
-        return answer / seen
+        firsts = [round(k * (total - length) / (count - 1)) for k in range(count)]
+        answers = [model(x[..., first : first + length], t) for first in firsts]
+        weights, seen = weight.to(x), torch.zeros(total, device=x.device, dtype=x.dtype)
+        whole = answers[0].new_zeros(*answers[0].shape[:-1], total)
+        for first, answer in zip(firsts, answers, strict=True):
+            whole[..., first : first + length] += weights * answer
+            seen[first : first + length] += weights
+        return whole / seen
 
     return predict

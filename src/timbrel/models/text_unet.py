@@ -7,6 +7,7 @@ name, held-out errors of v were 0.575 for that, 0.499 along time alone, and 0.47
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, NamedTuple
@@ -51,6 +52,7 @@ class TextUNetConfig:
     num_heads: Annotated[int, Bounds(1, 64)] = 4
     picture_width: Width = 32
     picture_dilations: Dilations = (1, 2)  # none: along time alone
+    masked: bool = False  # it can be told what is around the part that it makes
 
 
 class Attention(nn.Module):
@@ -67,6 +69,10 @@ class Attention(nn.Module):
 
 class TextUNet(VelocityNetwork):
     """`model(noisy_latents, timesteps, text) -> prediction` of "v" or of the noise.
+
+    One that is `masked` also takes what Stable Diffusion's networks for inpainting take, [batch, 2 c + 1, h, w]: the
+    noisy latents, a mask that is 1 where sound is to be made and 0 where it is known, and the known latents. Its answer
+    counts where the mask is 1.
 
     Raises:
         InputError: no widths, or heads that do not divide the tokens' width.
@@ -97,7 +103,10 @@ class TextUNet(VelocityNetwork):
         self.looks_up = nn.ModuleList(Attention(w, config) for w, _ in reversed(levels))
         self.leave = nn.Linear(config.widths[0], channels)
         nn.init.zeros_(self.leave.weight)
-        self.picture = PictureBlocks.of(config, 2 * config.latent_channels)
+        self.picture = PictureBlocks.of(config, 2 * config.latent_channels + config.masked)
+        self.known = nn.Linear(config.latent_height, config.widths[0], bias=False) if config.masked else None
+        if self.known is not None:
+            nn.init.zeros_(self.known.weight)
 
     @property
     def reach(self) -> int:
@@ -106,16 +115,32 @@ class TextUNet(VelocityNetwork):
         beside = 0 if self.picture is None else 1 + sum(self.config.picture_dilations)
         return coarsest * (12 + -(-beside // coarsest))
 
-    def network(self, x: Tensor, timesteps: Tensor, text: Text) -> Tensor:
+    def forward(self, noisy_latents: Tensor, timesteps: Tensor, text: Text) -> Tensor:
+        """Noisy latents [batch, c, h, w], or with a mask and known latents [batch, 2 c + 1, h, w], w of any length, at
+        timesteps [batch] -> prediction [batch, c, h, w]."""
+        noisy, mask, known = noisy_latents.tensor_split((c := self.config.latent_channels, c + 1), dim=1)
+        around = (mask, (known - self.mean) / self.std) if mask.shape[1] else None
+        return super().forward(noisy, timesteps, text, around)
+
+    def network(self, x: Tensor, timesteps: Tensor, text: Text, around: tuple[Tensor, Tensor] | None) -> Tensor:
         weight = text.mask[..., None].to(text.tokens.dtype)
         pooled = (text.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
         embedding = F.gelu(self.time(sinusoidal_embedding(timesteps, self.config.token_width)) + self.pooled(pooled))
-        answer = self._along_time(x, embedding, text)
-        return answer if self.picture is None else answer + self.picture(torch.cat([x, answer], dim=1), embedding)
+        known = torch.zeros_like(x[:, :1])
+        if around is not None:
+            known = 1 - around[0]
+            x = torch.lerp(x, around[1], known)  # what is known is so without noise
+        answer = self._along_time(x, known, embedding, text)
+        if self.picture is None:
+            return answer
+        picture = [x, answer, known] if self.config.masked else [x, answer]
+        return answer + self.picture(torch.cat(picture, dim=1), embedding)
 
-    def _along_time(self, latents: Tensor, embedding: Tensor, text: Text) -> Tensor:
+    def _along_time(self, latents: Tensor, known: Tensor, embedding: Tensor, text: Text) -> Tensor:
         frames, multiple = latents.shape[-1], 2 ** len(self.downs)
         x = self.enter(F.pad(latents, (0, -frames % multiple)).flatten(1, 2).transpose(1, 2))
+        if self.known is not None:
+            x = x + self.known(F.pad(known, (0, -frames % multiple))[:, 0].transpose(1, 2))
         skips = []
         for look, down in zip(self.looks_down, self.downs, strict=False):
             x, skip = down(look(x, text), embedding)
@@ -125,3 +150,18 @@ class TextUNet(VelocityNetwork):
             x = look(up(x, skips.pop(), embedding), text)
         x = self.leave(F.layer_norm(x, x.shape[-1:]))[:, :frames]
         return x.transpose(1, 2).unflatten(1, self.mean.shape[:2])
+
+
+def with_masks(denoiser: TextUNet) -> TextUNet:
+    """The same denoiser, that can learn to heed what is around the part that it makes; as yet it takes that for more of
+    what it makes. One that can stays as it is."""
+    if denoiser.config.masked:
+        return denoiser
+    wider = TextUNet(
+        dataclasses.replace(denoiser.config, masked=True), denoiser.alphas_cumprod, denoiser.prediction_type
+    )
+    state = wider.state_dict() | denoiser.state_dict()
+    if denoiser.picture is not None:
+        state["picture.enter.weight"] = F.pad(denoiser.picture.enter.weight.detach(), (0, 0, 0, 0, 0, 1))
+    wider.load_state_dict(state)
+    return wider

@@ -15,8 +15,8 @@ from timbrel.audio.io import Waveform, resample
 from timbrel.audio.level import FULL_SCALE, SILENT_RMS, TARGET_RMS, active_rms, span_powers
 from timbrel.audio.mel import band_centres_hz, mel_spectrogram
 from timbrel.audio.stereo import LEVEL_RANGE_DB, Scan
-from timbrel.diffusion.masks import inpaint
-from timbrel.diffusion.samplers import Callback, Model, seeded_generators
+from timbrel.diffusion.masks import inpaint, told
+from timbrel.diffusion.samplers import Callback, Model, seeded_generators, seeded_noise
 from timbrel.errors import InputError, warn
 from timbrel.pipelines.settings import Progress
 from timbrel.systems.generate import GenerateSystem
@@ -29,7 +29,7 @@ Hole = tuple[int, int]
 CONTEXT_S = 8.0  # of the recording that the model sees before and after a span
 NEAR_S = 2.0  # before and after a span, whose level counts
 FADE_S = 0.03
-REPEATS = 2  # of each step, so that what is made agrees with what is around it
+REPEATS = 2  # of each step of a model that is not told what is around, so that what is made agrees with it
 
 
 def check_spans(spans: Sequence[Span], samples: int, sample_rate: int) -> list[Span]:
@@ -207,19 +207,30 @@ class Fill:
         frames = picture.shape[-1]
         padded = nn.functional.pad(picture, (0, -frames % codec.factor), value=mel.floor_db)
         mask = self._bands()[:, None] & self._frames(padded.shape[-1], holes)
-        latents = inpaint(
-            self.model,
-            codec.encode(padded),
-            nn.functional.max_pool2d(mask[None].float(), codec.factor)[0] > 0,
-            system.schedule,
-            self.timesteps,
-            noise=seeded_generators([self.seed]),
-            repeats=REPEATS,
-            callback=callback,
-        )
+        made = nn.functional.max_pool2d(mask[None].float(), codec.factor)[0] > 0
+        latents = self._latents(codec.encode(padded), made, callback)
         picture = torch.where(mask, system.decode(latents), padded)[..., :frames]
-        made = resample(invert_mel(picture, mel, source=source, seed=self.seed)[0].numpy(), mel.sample_rate, rate)[0]
-        return np.pad(made, (0, max(0, len(mono) - len(made))))[: len(mono)]
+        inverted = invert_mel(picture, mel, source=source, seed=self.seed)[0].numpy()
+        sound = resample(inverted, mel.sample_rate, rate)[0]
+        return np.pad(sound, (0, max(0, len(mono) - len(sound))))[: len(mono)]
+
+    def _latents(self, known: Tensor, mask: Tensor, callback: Callback) -> Tensor:
+        """Latents [1, c, h, w] with what the mask [h, w] leaves open made anew."""
+        system, noise = self.system, seeded_generators([self.seed])
+        if not system.denoiser.config.masked:
+            return inpaint(
+                self.model,
+                known,
+                mask,
+                system.schedule,
+                self.timesteps,
+                noise=noise,
+                repeats=REPEATS,
+                callback=callback,
+            )
+        start = seeded_noise(known.shape[1:], noise)
+        made = system.sample(told(self.model, known, mask), start, self.timesteps, noise, callback)
+        return torch.where(mask, made, known)
 
     def _frames(self, frames: int, holes: Sequence[Hole]) -> Tensor:
         """Which frames hear something of a hole, half a window to either side: [frames]."""

@@ -93,6 +93,7 @@ class DiffusersUNetConfig:
     latent_height: int
     token_width: int
     widths: tuple[int, ...]
+    masked: bool = False
 
 
 class DiffusersUNet(nn.Module):

@@ -20,7 +20,7 @@ from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.text import WordEncoder, WordsConfig
-from timbrel.models.text_unet import Text, TextUNetConfig
+from timbrel.models.text_unet import Text, TextUNetConfig, with_masks
 from timbrel.systems.base import Sampling
 from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.foreign import CLIPText, CLIPTextConfig
@@ -121,7 +121,12 @@ class GenerateStage(Stage):
             batch["words"] += recipe.word_noise * torch.from_numpy(noise)
         if isinstance(recipe, GenerateRecipe) and "named" in batch:
             batch["named"][torch.from_numpy(rng.random(recipe.batch_size) < recipe.unnamed_share)] = 0
-        batch["drop"] = torch.from_numpy(rng.random(recipe.batch_size) < recipe.null_text_share)
+        null_share = np.full(recipe.batch_size, recipe.null_text_share)
+        if isinstance(recipe, GenerateRecipe) and recipe.mask_share:
+            masked = rng.random(recipe.batch_size) < recipe.mask_share
+            batch["made"] = random_masks(rng, masked, *batch["noise"].shape[-2:])
+            null_share[masked] = recipe.null_masked_share
+        batch["drop"] = torch.from_numpy(rng.random(recipe.batch_size) < null_share)
         return batch
 
     def _draw(self, windows: SoundWindows, rng: np.random.Generator, overlap_share: float) -> dict[str, Tensor]:
@@ -144,7 +149,12 @@ class GenerateStage(Stage):
             target = model.schedule.target(latents, batch["noise"], batch["timesteps"])
         read = (batch[name] for name in READ if name in batch)
         text = Text(*model.text(*read)).dropped(model.denoiser.null_token, batch["drop"])
-        return {"loss": (model.denoiser(noisy, batch["timesteps"], text) - target).square().mean()}
+        if "made" not in batch:
+            return {"loss": (model.denoiser(noisy, batch["timesteps"], text) - target).square().mean()}
+        mask = batch["made"]
+        noisy = torch.cat([noisy, mask, latents * (1 - mask)], dim=1)
+        error = (model.denoiser(noisy, batch["timesteps"], text) - target).square().mean(dim=1, keepdim=True)
+        return {"loss": (error * mask).sum() / mask.sum()}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -208,6 +218,23 @@ class StableDiffusionStage(GenerateStage):
         save_stable_diffusion(folder, self.model)
 
 
+def random_masks(rng: np.random.Generator, masked: np.ndarray, height: int, width: int) -> Tensor:
+    """What is to be made of latents: [batch, 1, height, width], 1 where that is so and 0 where sound is known.
+
+    Of samples that are not `masked` [batch] that is all. Of others it is one span or two along time, from 2 latents to
+    three quarters of the width, that may run over an end, in a fourth of the samples only in a range of bands.
+    """
+    masks = np.ones((len(masked), 1, height, width), dtype=np.float32)
+    for k in np.flatnonzero(masked):
+        masks[k] = 0
+        low, high = sorted(rng.choice(height + 1, 2, replace=False)) if rng.random() < 0.25 else (0, height)
+        for _ in range(rng.integers(1, 3)):
+            length = rng.uniform(2, max(2, 0.75 * width))
+            middle = rng.uniform(0, width)
+            masks[k, :, low:high, max(0, round(middle - length / 2)) : max(1, round(middle + length / 2))] = 1
+    return torch.from_numpy(masks)
+
+
 def _check_names(text: WordEncoder | CLIPText, ontology: Ontology, labels: set[str]) -> None:
     """Every wording that a caption may have must tell the class by itself."""
     names = {name for label in labels for name in (label, *ontology.ancestors(label))}
@@ -231,6 +258,8 @@ def _known_model(recipe: GenerateRecipe, folder: str | Path, store: MelStore) ->
     else:
         settings |= {"clip": None, "text_layers": text.num_layers}
     check_recipe(recipe, settings, folder)
+    if recipe.mask_share:
+        model.denoiser = with_masks(model.denoiser)
     return model
 
 
@@ -252,6 +281,7 @@ def _new_model(recipe: GenerateRecipe, codec: str | Path, train: SoundWindows) -
             widths=recipe.widths,
             picture_width=recipe.picture_width,
             picture_dilations=recipe.picture_dilations,
+            masked=recipe.mask_share > 0,
         ),
         schedule_of(recipe),
     )

@@ -239,10 +239,12 @@ class GenerateRecipe(SoundsRecipe):
     prediction_type: Literal["v", "epsilon"] = "v"
     word_noise: float = 0.3  # standard deviation over the length of a word's vector: near wordings are to sound alike
     unnamed_share: float = 0.2  # of samples whose caption is read without the classes' own vectors: words alone count
+    mask_share: float = 0.5  # of samples of which parts are known: to paint into recordings, and to go on from them
+    null_masked_share: float = 0.4  # of these that are trained without their caption: what is around says enough
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_shares(self, "unnamed_share")
+        _check_shares(self, "unnamed_share", "mask_share", "null_masked_share")
         if self.clip is not None and Path(self.clip).is_dir():  # a model folder keeps it, for any working directory
             object.__setattr__(self, "clip", str(Path(self.clip).resolve()))
 

@@ -206,7 +206,8 @@ def _recipe(run: Run, steps: int) -> dict[str, Any]:
 
 def _generator(run: Run) -> Result:
     """Ours: a U-Net along time over the codec's latents, that attends to the class's name."""
-    recipe = recipes.find_recipe(recipes.GENERATE_RECIPES, "default", **_recipe(run, run.budget.generator_steps))
+    settings = _recipe(run, run.budget.generator_steps) | {"mask_share": 0.0}  # the report does not inpaint
+    recipe = recipes.find_recipe(recipes.GENERATE_RECIPES, "default", **settings)
     stage = WatchedStage(run, GenerateStage.prepare(recipe, run.data))
     before = run.judged(made(run, stage.model))
     figures = _train(run, "generator", stage)
