@@ -105,6 +105,12 @@ def test_where_nothing_is_known_a_mask_says_nothing():
     torch.testing.assert_close(model(whole, t, text()), model(noisy, t, text()))
 
 
+def test_other_channels_are_named():
+    for config, channels, expected in ((SMALL, 5, "expected 2$"), (MASKED, 3, "expected 2 or 5")):
+        with pytest.raises(InputError, match=f"there are {channels} channels; {expected}"):
+            unet(config)(torch.zeros(1, channels, 4, 8), torch.tensor([50]), text(1))
+
+
 @pytest.mark.parametrize("dilations", [(), (1, 2)])
 def test_with_masks_it_makes_what_it_made(dilations):
     model = unet(dataclasses.replace(SMALL, picture_dilations=dilations))

@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 
+from timbrel.diffusion.masks import told
 from timbrel.diffusion.samplers import ddim, dpm_solver_pp_2m, seeded_generators, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError, ModelError
 from timbrel.models.text import WordsConfig
-from timbrel.models.text_unet import TextUNetConfig
+from timbrel.models.text_unet import TextUNetConfig, with_masks
 from timbrel.systems.base import ScheduleConfig
 from timbrel.systems.folder import load_system, save_system
 from timbrel.systems.foreign import CLIPText, CLIPTextConfig
@@ -35,6 +36,19 @@ def test_a_text_is_conditioned_on_and_no_text_is_the_null_token(tiny_generator):
     wanted = system.model("a harp")(x, t)
     torch.testing.assert_close(system.model("a harp", guidance_scale=3)(x, t), one + 3 * (wanted - one))
     assert system.latent_shape(41) == (4, 8, 11)
+
+
+def test_guidance_leads_away_from_a_sound_that_knows_neither_text_nor_surroundings(tiny_generator):
+    system = load_system(tiny_generator, GenerateSystem)
+    system.denoiser = with_masks(system.denoiser).eval().requires_grad_(False)
+    torch.nn.init.normal_(system.denoiser.known.weight, std=0.2)
+    x, known, t = torch.randn(1, 4, 8, 10), torch.randn(1, 4, 8, 10), torch.tensor([500])
+    mask = torch.arange(10) < 4
+    for prompt in ("a harp", ""):
+        wanted, more = (told(system.model(prompt, guidance_scale=scale), known, mask)(x, t) for scale in (1, 3))
+        neither = system.model("")(x, t)
+        assert float((wanted - neither).abs().max()) > 1e-3
+        torch.testing.assert_close(more, neither + 3 * (wanted - neither))
 
 
 def test_the_model_that_ships_takes_the_names_of_a_class_for_one_another():

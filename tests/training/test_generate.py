@@ -91,7 +91,7 @@ def test_only_what_is_made_counts_and_what_is_around_is_told(store, codec):
     stage = GenerateStage.prepare(RECIPE, store, codec=codec)
     batch = stage.batch(0)
     assert set(batch["made"].flatten(1).all(dim=1).tolist()) == {True, False}
-    heard = []
+    heard, channels = [], stage.model.denoiser.config.latent_channels
     network = stage.model.denoiser.forward
 
     def listening(noisy, *rest):
@@ -99,11 +99,17 @@ def test_only_what_is_made_counts_and_what_is_around_is_told(store, codec):
         return network(noisy, *rest)
 
     stage.model.denoiser.forward = listening
-    loss, channels = stage.loss(batch, 0)["loss"], stage.model.denoiser.config.latent_channels
-    assert heard[0].shape[1] == 2 * channels + 1
+    loss = stage.loss(batch, 0)["loss"]
+    assert torch.equal(heard[0][:, channels : channels + 1], batch["made"])
     assert not (heard[0][:, channels + 1 :] * batch["made"]).any()
     elsewhere = batch | {"noise": torch.where(batch["made"] > 0, batch["noise"], 5.0)}
     torch.testing.assert_close(stage.loss(elsewhere, 0)["loss"], loss)
+    stage.model.denoiser.forward = lambda noisy, *rest: network(noisy, *rest) + 9 * (1 - noisy[:, channels][:, None])
+    torch.testing.assert_close(stage.loss(batch, 0)["loss"], loss)
+    halves = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 2), slice(2, None))]
+    sizes = [len(half["made"]) / len(batch["made"]) for half in halves]
+    parts = [size * stage.loss(half, 0)["loss"] for size, half in zip(sizes, halves, strict=True)]
+    torch.testing.assert_close(sum(parts), loss)
 
 
 def test_a_model_without_masks_goes_on_with_them_or_without(store, codec, tmp_path):
@@ -115,6 +121,13 @@ def test_a_model_without_masks_goes_on_with_them_or_without(store, codec, tmp_pa
         again = GenerateStage.prepare(recipe, store, init_from=tmp_path)
         assert again.model.denoiser.config.masked is masked
         assert torch.isfinite(again.loss(again.batch(0), 0)["loss"])
+        assert ("masked_loss" in again.validate()) is masked
+    again.save(tmp_path)
+    assert load_system(tmp_path, GenerateSystem).denoiser.config.masked
+    with pytest.raises(InputError, match=r"mask_share is 0, and .* learnt from masks"):
+        GenerateStage.prepare(plain, store, init_from=tmp_path)
+    with pytest.raises(InputError, match="mask_share is 1; expected less"):
+        dataclasses.replace(RECIPE, mask_share=1.0)
 
 
 def test_batches_hang_on_seed_and_step_alone_and_drop_some_texts(store, codec):

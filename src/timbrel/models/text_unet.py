@@ -117,8 +117,15 @@ class TextUNet(VelocityNetwork):
 
     def forward(self, noisy_latents: Tensor, timesteps: Tensor, text: Text) -> Tensor:
         """Noisy latents [batch, c, h, w], or with a mask and known latents [batch, 2 c + 1, h, w], w of any length, at
-        timesteps [batch] -> prediction [batch, c, h, w]."""
-        noisy, mask, known = noisy_latents.tensor_split((c := self.config.latent_channels, c + 1), dim=1)
+        timesteps [batch] -> prediction [batch, c, h, w].
+
+        Raises:
+            InputError: another number of channels.
+        """
+        c, channels = self.config.latent_channels, noisy_latents.shape[1]
+        if channels != c and not (self.config.masked and channels == 2 * c + 1):
+            raise InputError(f"there are {channels} channels; expected {c}{f' or {2 * c + 1}' * self.config.masked}")
+        noisy, mask, known = noisy_latents.tensor_split((c, c + 1), dim=1)
         around = (mask, (known - self.mean) / self.std) if mask.shape[1] else None
         return super().forward(noisy, timesteps, text, around)
 
@@ -126,21 +133,21 @@ class TextUNet(VelocityNetwork):
         weight = text.mask[..., None].to(text.tokens.dtype)
         pooled = (text.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
         embedding = F.gelu(self.time(sinusoidal_embedding(timesteps, self.config.token_width)) + self.pooled(pooled))
-        known = torch.zeros_like(x[:, :1])
+        is_known = torch.zeros_like(x[:, :1])
         if around is not None:
-            known = 1 - around[0]
-            x = torch.lerp(x, around[1], known)  # what is known is so without noise
-        answer = self._along_time(x, known, embedding, text)
+            is_known = 1 - around[0]
+            x = torch.lerp(x, around[1], is_known)  # what is known is so without noise
+        answer = self._along_time(x, is_known, embedding, text)
         if self.picture is None:
             return answer
-        picture = [x, answer, known] if self.config.masked else [x, answer]
+        picture = [x, answer, is_known] if self.config.masked else [x, answer]
         return answer + self.picture(torch.cat(picture, dim=1), embedding)
 
-    def _along_time(self, latents: Tensor, known: Tensor, embedding: Tensor, text: Text) -> Tensor:
+    def _along_time(self, latents: Tensor, is_known: Tensor, embedding: Tensor, text: Text) -> Tensor:
         frames, multiple = latents.shape[-1], 2 ** len(self.downs)
         x = self.enter(F.pad(latents, (0, -frames % multiple)).flatten(1, 2).transpose(1, 2))
         if self.known is not None:
-            x = x + self.known(F.pad(known, (0, -frames % multiple))[:, 0].transpose(1, 2))
+            x = x + self.known(F.pad(is_known, (0, -frames % multiple))[:, 0].transpose(1, 2))
         skips = []
         for look, down in zip(self.looks_down, self.downs, strict=False):
             x, skip = down(look(x, text), embedding)

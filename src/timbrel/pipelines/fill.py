@@ -228,7 +228,7 @@ class Fill:
                 repeats=REPEATS,
                 callback=callback,
             )
-        start = seeded_noise(known.shape[1:], noise)
+        start = seeded_noise(known.shape[1:], noise).to(known)
         made = system.sample(told(self.model, known, mask), start, self.timesteps, noise, callback)
         return torch.where(mask, made, known)
 

@@ -268,7 +268,7 @@ class GeneratePipeline:
                 f"guidance_scale is 1, at which negative_prompt, {negative!r:.60}, does not count; expected a higher "
                 "guidance_scale, or no negative_prompt"
             )
-        if not (prompt or negative):
+        if not (prompt or negative or self.model.denoiser.config.masked):
             scale = 1.0  # nothing to guide by, and half the time
         model = self.model.model(prompt, negative_prompt=negative, guidance_scale=scale)
         if unknown := [word for text in (prompt, negative) for word in self.model.text.unknown_words(text)]:

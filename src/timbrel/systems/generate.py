@@ -78,6 +78,9 @@ class GenerateSystem(DiffusionSystem):
     def model(self, prompt: str, *, negative_prompt: str = "", guidance_scale: float = 1.0) -> Model:
         """The denoiser of one wording, for a sampler: `model(x [batch, c, h, w], timesteps [batch])`.
 
+        Of a denoiser that is `masked` x may hold what is around, too (`diffusion.masks.told`). Guidance then leads away
+        from a sound that knows neither the text nor that.
+
         Args:
             prompt: what is to be heard; "" is anything.
             negative_prompt: what is not, in the place of classifier-free guidance's empty condition.
@@ -88,7 +91,8 @@ class GenerateSystem(DiffusionSystem):
         """
         wanted, other = (self._conditioned(self.encode_text(text)) for text in (prompt, negative_prompt))
         first, last = (round(share * self.schedule.num_train_timesteps) for share in self.guided_shares)
-        return guided(wanted, other, guidance_scale, interval=(first, last))
+        channels = self.denoiser.config.latent_channels
+        return guided(wanted, lambda x, t: other(x[:, :channels], t), guidance_scale, interval=(first, last))
 
     @property
     def sampling(self) -> Sampling:

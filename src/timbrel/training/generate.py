@@ -124,7 +124,7 @@ class GenerateStage(Stage):
         null_share = np.full(recipe.batch_size, recipe.null_text_share)
         if isinstance(recipe, GenerateRecipe) and recipe.mask_share:
             masked = rng.random(recipe.batch_size) < recipe.mask_share
-            batch["made"] = random_masks(rng, masked, *batch["noise"].shape[-2:])
+            batch |= _masks(random_masks(rng, masked, *batch["noise"].shape[-2:]))
             null_share[masked] = recipe.null_masked_share
         batch["drop"] = torch.from_numpy(rng.random(recipe.batch_size) < null_share)
         return batch
@@ -151,20 +151,27 @@ class GenerateStage(Stage):
         text = Text(*model.text(*read)).dropped(model.denoiser.null_token, batch["drop"])
         if "made" not in batch:
             return {"loss": (model.denoiser(noisy, batch["timesteps"], text) - target).square().mean()}
-        mask = batch["made"]
-        noisy = torch.cat([noisy, mask, latents * (1 - mask)], dim=1)
-        error = (model.denoiser(noisy, batch["timesteps"], text) - target).square().mean(dim=1, keepdim=True)
-        return {"loss": (error * mask).sum() / mask.sum()}
+        noisy = torch.cat([noisy, batch["made"], latents * (1 - batch["made"])], dim=1)
+        error = (model.denoiser(noisy, batch["timesteps"], text) - target).square()
+        return {"loss": (error * batch["counts"]).mean()}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """The loss on held-out sounds, and that with the caption of another sound: they part as text is heard."""
-        drawn = [self._draw(self.validation, np.random.default_rng((0, k)), 0.0) for k in range(8)]
-        batches = [self.to_device(batch) for batch in drawn]
+        """The loss on held-out sounds, and that with the caption of another sound: they part as text is heard. Of a
+        denoiser that is masked also the loss where a part is known."""
+        rngs = [np.random.default_rng((0, k)) for k in range(8)]
+        batches = [self.to_device(self._draw(self.validation, rng, 0.0)) for rng in rngs]
         others = [batch | {name: batch[name].roll(1, dims=0) for name in READ if name in batch} for batch in batches]
+        measured = {"loss": batches, "other_text_loss": others}
+        if self.model.denoiser.config.masked:
+            every = np.ones(self.recipe.batch_size, dtype=bool)
+            drawn = (_masks(random_masks(rng, every, *batches[0]["noise"].shape[-2:])) for rng in rngs)
+            measured["masked_loss"] = [
+                batch | self.to_device(masks) for batch, masks in zip(batches, drawn, strict=True)
+            ]
         figures = {
             name: float(torch.stack([self.loss(batch, 0)["loss"] for batch in each]).mean())
-            for name, each in (("loss", batches), ("other_text_loss", others))
+            for name, each in measured.items()
         }
         self._last = self._generated(self.validation.labels[:: max(1, len(self.validation.labels) // 4)][:4])
         return figures
@@ -231,8 +238,14 @@ def random_masks(rng: np.random.Generator, masked: np.ndarray, height: int, widt
         for _ in range(rng.integers(1, 3)):
             length = rng.uniform(2, max(2, 0.75 * width))
             middle = rng.uniform(0, width)
-            masks[k, :, low:high, max(0, round(middle - length / 2)) : max(1, round(middle + length / 2))] = 1
+            masks[k, :, low:high, max(0, round(middle - length / 2)) : round(middle + length / 2)] = 1
     return torch.from_numpy(masks)
+
+
+def _masks(made: Tensor) -> dict[str, Tensor]:
+    """What `random_masks` gives, and by how much each place counts: 0 where it is known, and 1 on the whole's average,
+    so that the mean of a batch is that of its parts."""
+    return {"made": made, "counts": made / made.mean()}
 
 
 def _check_names(text: WordEncoder | CLIPText, ontology: Ontology, labels: set[str]) -> None:
@@ -260,6 +273,10 @@ def _known_model(recipe: GenerateRecipe, folder: str | Path, store: MelStore) ->
     check_recipe(recipe, settings, folder)
     if recipe.mask_share:
         model.denoiser = with_masks(model.denoiser)
+    elif model.denoiser.config.masked:
+        raise InputError(
+            f"mask_share is 0, and {folder} learnt from masks, which it would forget; expected more than 0"
+        )
     return model
 
 

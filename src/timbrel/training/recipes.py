@@ -202,7 +202,7 @@ def _check_shares(recipe: Recipe, *names: str) -> None:
 class SoundsRecipe(Recipe):
     """Sound from a text (report 002): windows of labelled sounds, with captions."""
 
-    null_text_share: float = 0.1  # of samples that are trained without their caption, for guidance
+    null_text_share: float = 0.1  # of samples of which nothing is known, those trained without their caption: guidance
     overlap_share: float = 0.15  # of samples that are two sounds of one parent at once
     gain_db: float = 3.0  # of augmentation
     tuning_semitones: float = 1.0  # of augmentation
@@ -240,11 +240,13 @@ class GenerateRecipe(SoundsRecipe):
     word_noise: float = 0.3  # standard deviation over the length of a word's vector: near wordings are to sound alike
     unnamed_share: float = 0.2  # of samples whose caption is read without the classes' own vectors: words alone count
     mask_share: float = 0.5  # of samples of which parts are known: to paint into recordings, and to go on from them
-    null_masked_share: float = 0.4  # of these that are trained without their caption: what is around says enough
+    null_masked_share: float = 0.4  # of the latter, those that are trained without their caption: the parts say enough
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_shares(self, "unnamed_share", "mask_share", "null_masked_share")
+        if self.mask_share == 1:
+            raise InputError("mask_share is 1; expected less: a sound from a text alone is learnt without masks")
         if self.clip is not None and Path(self.clip).is_dir():  # a model folder keeps it, for any working directory
             object.__setattr__(self, "clip", str(Path(self.clip).resolve()))
 
