@@ -149,11 +149,10 @@ class GenerateStage(Stage):
             target = model.schedule.target(latents, batch["noise"], batch["timesteps"])
         read = (batch[name] for name in READ if name in batch)
         text = Text(*model.text(*read)).dropped(model.denoiser.null_token, batch["drop"])
-        if "made" not in batch:
-            return {"loss": (model.denoiser(noisy, batch["timesteps"], text) - target).square().mean()}
-        noisy = torch.cat([noisy, batch["made"], latents * (1 - batch["made"])], dim=1)
+        if "made" in batch:
+            noisy = torch.cat([noisy, batch["made"], latents * (1 - batch["made"])], dim=1)
         error = (model.denoiser(noisy, batch["timesteps"], text) - target).square()
-        return {"loss": (error * batch["counts"]).mean()}
+        return {"loss": (error * batch.get("counts", 1)).mean()}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
