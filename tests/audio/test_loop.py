@@ -36,6 +36,17 @@ def test_a_loop_keeps_its_pitch_at_any_length(length, frames_off):
         assert 10 * np.log10(max(levels) / min(levels)) < 1.5
 
 
+def test_a_loop_begins_and_ends_near_zero_within_2_ms_of_its_start():
+    generator = torch.Generator().manual_seed(0)
+    noise = 0.1 * torch.randn(1, 1, 88200, generator=generator)
+    noise[..., 44100:] *= 0.1
+    mel = mel_spectrogram(noise, MEL)[..., : 88200 // MEL.hop_length]
+    loop = invert_loop(mel, MEL, 88200)
+    assert max(abs(loop[0]), abs(loop[-1])) < 0.2 * np.sqrt(np.square(loop[:1000]).mean())
+    louder = np.square(loop[:40000]).mean() / np.square(loop[48000:84000]).mean()
+    assert 10 * np.log10(louder) > 15  # it is not turned by more than that
+
+
 def test_stretching_in_a_circle_goes_from_the_end_to_the_start():
     mel = torch.tensor([[0.0, 3.0, 9.0]])
     torch.testing.assert_close(stretch_circle(mel, 6), torch.tensor([[0.0, 1.5, 3.0, 6.0, 9.0, 4.5]]))

@@ -7,7 +7,7 @@ import torch
 
 from timbrel.diffusion.schedules import cosine_schedule
 from timbrel.errors import InputError
-from timbrel.models.text_unet import Text, TextUNet, TextUNetConfig, with_masks
+from timbrel.models.text_unet import Text, TextUNet, TextUNetConfig, with_masks, with_widths
 
 SCHEDULE = cosine_schedule(100, prediction_type="v", zero_terminal_snr=True)
 SMALL = TextUNetConfig(
@@ -118,6 +118,35 @@ def test_with_masks_it_makes_what_it_made(dilations):
     torch.testing.assert_close(wider(noisy, t, text()), model(noisy, t, text()))
     assert wider.config.masked
     assert with_masks(wider) is wider
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_with_twice_the_widths_it_makes_what_it_made_and_its_copies_can_part(masked):
+    model = unet(dataclasses.replace(SMALL, widths=(16, 24, 20), masked=masked))
+    wider, noisy, t = with_widths(model, (32, 48, 40)).eval(), torch.randn(2, 2, 4, 12), torch.tensor([50, 20])
+    torch.testing.assert_close(wider(noisy, t, text()), model(noisy, t, text()), atol=1e-4, rtol=1e-3)
+    assert wider.config == dataclasses.replace(model.config, widths=(32, 48, 40))
+    with torch.enable_grad():
+        gradient = torch.autograd.grad(
+            wider.requires_grad_(True)(noisy, t, text()).square().mean(), wider.downs[0].block.conv1.linear.weight
+        )[0]
+    copied = [torch.argwhere((wider.enter.bias == bias).cpu())[:, 0].tolist() for bias in model.enter.bias]
+    assert all(len(both) == 2 for both in copied)
+    assert all((gradient[a] - gradient[b]).abs().max() > 0.01 * gradient[a].abs().max() for a, b in copied)
+
+
+def test_with_some_more_widths_it_makes_nearly_that():
+    model = unet(dataclasses.replace(SMALL, widths=(64, 64)))
+    wider, noisy, t = with_widths(model, (96, 80)).eval(), torch.randn(2, 2, 4, 12), torch.tensor([50, 20])
+    made, before = wider(noisy, t, text()), model(noisy, t, text())
+    assert (made - before).std() < 0.3 * before.std()
+    assert with_widths(model, (64, 64)) is model
+
+
+@pytest.mark.parametrize("widths", [(16,), (16, 20), (16, 24, 24)])
+def test_narrower_and_other_levels_are_refused(widths):
+    with pytest.raises(InputError, match=r"expected as many levels as \(16, 24\), none of them narrower"):
+        with_widths(unet(), widths)
 
 
 def test_it_fits_the_shipped_size():

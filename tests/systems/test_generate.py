@@ -38,6 +38,27 @@ def test_a_text_is_conditioned_on_and_no_text_is_the_null_token(tiny_generator):
     assert system.latent_shape(41) == (4, 8, 11)
 
 
+def test_each_take_hears_the_words_a_little_differently(tiny_generator):
+    system = load_system(tiny_generator, GenerateSystem)
+
+    def tokens(text, seed, word_noise=0.5):
+        system.info["sampling"] = {"word_noise": word_noise}
+        return system.encode_text(text, torch.Generator().manual_seed(seed)).tokens
+
+    plain = system.encode_text("a harp").tokens
+    torch.testing.assert_close(tokens("a harp", 1), tokens("a harp", 1), rtol=0, atol=0)
+    moved, other, less = (tokens("a harp", *of) - plain for of in ((1,), (2,), (1, 0.05)))
+    assert float((moved - other).abs().max()) > 1e-2
+    assert float(less.abs().max()) < 0.3 * float(moved.abs().max())
+    torch.testing.assert_close(tokens("a harp", 1, 0.0), plain)
+    torch.testing.assert_close(tokens("", 1), system.encode_text("").tokens)
+    x, t = torch.randn(1, 4, 8, 10), torch.tensor([500])
+    for word_noise, differ in ((0.0, False), (0.5, True)):
+        system.info["sampling"] = {"word_noise": word_noise}
+        one, two = (system.model("a harp", noise=torch.Generator().manual_seed(seed))(x, t) for seed in (1, 2))
+        assert (float((one - two).abs().max()) > 1e-4) == differ
+
+
 def test_guidance_leads_away_from_a_sound_that_knows_neither_text_nor_surroundings(tiny_generator):
     system = load_system(tiny_generator, GenerateSystem)
     system.denoiser = with_masks(system.denoiser).eval().requires_grad_(False)

@@ -16,6 +16,7 @@ from timbrel.models.autoencoder import AutoencoderConfig, MelAutoencoder
 from timbrel.models.text import WordEncoder, WordsConfig
 from timbrel.pipelines.generate import GeneratePipeline
 from timbrel.systems.alone import CodecSystem
+from timbrel.systems.base import Sampling
 from timbrel.systems.folder import load_system, save_system
 from timbrel.systems.generate import GenerateSystem
 from timbrel.training.generate import GenerateStage, StableDiffusionStage, random_masks
@@ -184,9 +185,10 @@ def test_a_saved_model_goes_on_with_its_own_sizes_alone(store, codec, tmp_path):
     assert "musical instrument" in loaded.info["classes"]
     again = GenerateStage.prepare(RECIPE, store, init_from=tmp_path / "model")
     torch.testing.assert_close(again.model.denoiser.state_dict(), loaded.denoiser.state_dict(), rtol=0, atol=0)
-    wide = dataclasses.replace(RECIPE, widths=(8, 8))
-    with pytest.raises(InputError, match=r"widths .* \(the recipe: \(8, 8\)\)"):
-        GenerateStage.prepare(wide, store, init_from=tmp_path / "model")
+    narrow, wide = (dataclasses.replace(RECIPE, widths=widths) for widths in ((8, 8), (24, 24)))
+    with pytest.raises(InputError, match=r"widths are \(8, 8\); expected .* none of them narrower"):
+        GenerateStage.prepare(narrow, store, init_from=tmp_path / "model")
+    assert GenerateStage.prepare(wide, store, init_from=tmp_path / "model").model.denoiser.config.widths == (24, 24)
 
 
 def test_clip_takes_the_place_of_the_words_and_stays_as_it_is(store, codec, tiny_clip, tmp_path):
@@ -215,7 +217,7 @@ def test_stable_diffusion_learns_sounds_and_makes_them(store, tiny_stable_diffus
     assert fit(StableDiffusionStage.prepare(recipe, store, init_from=tiny_stable_diffusion), tmp_path)
     model = tmp_path / "model"
     pipe = GeneratePipeline.load(model)
-    assert pipe.model.info["sampling"] == {"steps": 25, "guidance": 7.5, "eta": 0.0, "temperature": 1.0}
+    assert pipe.model.sampling == Sampling(steps=25, guidance=7.5)
     for options in ({}, {"loop": True}, {"negative_prompt": "a flute"}):
         [take] = pipe("a cello", duration_s=1.0, num_inference_steps=2, **options)
         assert take.waveform.shape == (1, 16000)

@@ -13,6 +13,7 @@ from timbrel.audio.mel import MelConfig
 LEAD = 16  # frames before and after the loop, so that both ends of it are in the midst of sound
 CHOICES = 64  # frames, at most, at each of which the ends might be joined
 FADE_S = 0.04
+TURN_S = 0.002  # at most, by which a loop begins sooner or later, where it is near zero
 STRETCH = 0.005  # of the length, at most, by which a period may be off: 9 cents
 
 
@@ -56,7 +57,20 @@ def invert_loop(mel: Tensor, config: MelConfig, length: int, *, seed: int = 0) -
     start, period = _best_join(waveform, range(LEAD * hop, (LEAD + choices) * hop, hop), length, slack, fade)
     loop = waveform[start : start + period].copy()
     loop[:fade] = crossfade(waveform[start + period : start + period + fade], loop[:fade])
-    return np.roll(resample(loop, length), round((start - LEAD * hop) * length / period)).astype(np.float32)
+    turned = np.roll(resample(loop, length), round((start - LEAD * hop) * length / period)).astype(np.float32)
+    return _from_zero(turned, round(TURN_S * config.sample_rate))
+
+
+def _from_zero(loop: Waveform, most: int) -> Waveform:
+    """A loop turned by at most so many samples, to where both its ends are nearest to zero: so a player that begins or
+    stops there makes no click.
+
+    >>> _from_zero(np.array([5.0, 3.0, 1.0, -1.0, -4.0]), 3)
+    array([-1., -4.,  5.,  3.,  1.])
+    """
+    places = np.arange(-most, most + 1) % len(loop)
+    ends = np.abs(loop[places]) + np.abs(loop[places - 1])
+    return np.roll(loop, -places[ends.argmin()])
 
 
 def close_loop(waveform: Waveform, lead: int, length: int, fade: int) -> Waveform:

@@ -172,3 +172,67 @@ def with_masks(denoiser: TextUNet) -> TextUNet:
         state["picture.enter.weight"] = F.pad(denoiser.picture.enter.weight.detach(), (0, 0, 0, 0, 0, 1))
     wider.load_state_dict(state)
     return wider
+
+
+def with_widths(denoiser: TextUNet, widths: tuple[int, ...], seed: int = 0) -> TextUNet:
+    """A denoiser with more features that makes nearly the same: Net2Net (Chen et al. 2016, arXiv 1511.05641).
+
+    New features are copies of old ones, and the two share between them, unevenly, what goes on from them; so they learn
+    to differ. Where each feature has as many copies, the answer is exactly the same.
+
+    Raises:
+        InputError: other levels, or fewer features at one.
+    """
+    old = denoiser.config.widths
+    if widths == old:
+        return denoiser
+    if len(widths) != len(old) or any(new < width for new, width in zip(widths, old, strict=True)):
+        raise InputError(f"widths are {widths}; expected as many levels as {old}, none of them narrower")
+    rng = torch.Generator().manual_seed(seed)
+    copied = [_copied(width, new, rng) for width, new in zip(old, widths, strict=True)]
+    config = dataclasses.replace(denoiser.config, widths=widths)
+    wider = TextUNet(config, denoiser.alphas_cumprod, denoiser.prediction_type)
+    state = dict(denoiser.state_dict())
+    for layer, (enters, leaves) in _levels(len(old)).items():
+        for name in [name for name in state if name.startswith(f"{layer}.")]:
+            if leaves is not None:
+                state[name] = _copies(state[name], 0, *copied[leaves])
+            if enters is not None and name.endswith("weight"):
+                state[name] = _copies(state[name], 1, *copied[enters], shared=True)
+    wider.load_state_dict(state)
+    return wider
+
+
+def _copied(width: int, new: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Of which old feature each new one is a copy, and its share of what goes on from that: both [new]."""
+    more = torch.cat([torch.randperm(width, generator=rng) for _ in range(-(-new // width) - 1)] + [torch.empty(0)])
+    source = torch.cat([torch.arange(width), more[: new - width].long()])
+    weight = 0.5 + torch.rand(new, generator=rng)
+    return source, weight / torch.zeros(width).index_add(0, source, weight)[source]
+
+
+def _copies(tensor: Tensor, dim: int, source: Tensor, share: Tensor, *, shared: bool = False) -> Tensor:
+    """A weight or a bias whose dimension `dim` is one or more times the old features, with the new ones."""
+    width = int(source.max()) + 1
+    index = torch.cat([source + k * width for k in range(tensor.shape[dim] // width)])
+    taken = tensor.index_select(dim, index)
+    return taken * share.repeat(len(index) // len(share)) if shared else taken
+
+
+def _levels(count: int) -> dict[str, tuple[int | None, int | None]]:
+    """Layer -> the levels whose features enter it and leave it; none where these are not a level's."""
+    last = count - 1
+    layers: dict[str, tuple[int | None, int | None]] = {"enter": (None, 0), "known": (None, 0), "leave": (0, None)}
+    blocks = [(f"middle.{k}", last) for k in (0, 1)]
+    looks = [(f"looks_down.{level}", level) for level in range(count)]
+    for level in range(last):
+        layers[f"downs.{level}.shorten"] = (level, level + 1)
+        layers[f"ups.{level}.lengthen"] = (last - level, last - level - 1)
+        blocks += [(f"downs.{level}.block", level), (f"ups.{level}.block", last - level - 1)]
+        looks += [(f"looks_up.{level}", last - level - 1)]
+    for block, level in blocks:
+        layers |= {f"{block}.modulate": (None, level)} | {f"{block}.conv{k}": (level, level) for k in (1, 2)}
+    for look, level in looks:
+        layers |= {f"{look}.norm": (None, level), f"{look}.cross.query": (level, None)}
+        layers[f"{look}.cross.out"] = (None, level)
+    return layers

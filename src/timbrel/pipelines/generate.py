@@ -49,6 +49,9 @@ from timbrel.systems.folder import load_system
 from timbrel.systems.generate import GenerateSystem
 from timbrel.systems.stable_diffusion import is_stable_diffusion, load_stable_diffusion
 
+Denoiser = Callable[[torch.Generator | None], Model]
+"""What samplers call, of the noise that moves the words of a take's text; None leaves them."""
+
 DEFAULTS = GenerateSettings()
 SHIPPED = "generate"
 LISTENER = "listener"
@@ -153,12 +156,12 @@ class GeneratePipeline:
         frames = self._loop_frames(samples) if loop else self.model.mel.num_frames(samples)
         latents = None if start is None else self._latents(start, samples, frames, loop=loop)
         count = self.num_candidates(num_candidates, frames)
-        model = self._denoiser(prompt, settings, loop=loop)
+        denoiser = self._denoiser(prompt, settings, loop=loop)
         timesteps = self._timesteps(settings, 1.0 if latents is None else strength)
         seconds, count = samples / self.sample_rate, count if len(timesteps) else 1
         choosing = count * len(self._sketched(timesteps)) if count > 1 else 0
         steps = choosing + len(timesteps) + 1  # the last one is the inversion
-        make = partial(self._mel, model, frames=frames, latents=latents, loop=loop)
+        make = partial(self._mel, denoiser, frames=frames, latents=latents, loop=loop)
 
         def telling(before: int) -> Callback:
             done = itertools.count(before + 1)
@@ -255,12 +258,12 @@ class GeneratePipeline:
         settings: GenerateSettings,
         progress: Progress | None,
     ) -> Audio:
-        model, timesteps = self._denoiser(_text(prompt), settings), self._timesteps(settings)
+        model, timesteps = self._denoiser(_text(prompt), settings)(None), self._timesteps(settings)
         fill = Fill(self.model, model, timesteps, scan, band, settings.seed)
         return Audio(fill(waveform, spans, progress), scan.sample_rate)
 
-    def _denoiser(self, prompt: str, settings: GenerateSettings, *, loop: bool = False) -> Model:
-        """What samplers call, for a sound of any length."""
+    def _denoiser(self, prompt: str, settings: GenerateSettings, *, loop: bool = False) -> Denoiser:
+        """What samplers call, for a sound of any length, as a take hears the text."""
         scale = self._sampling.guidance if settings.guidance_scale is None else settings.guidance_scale
         negative = settings.negative_prompt.strip()
         if negative and scale == 1:
@@ -270,11 +273,16 @@ class GeneratePipeline:
             )
         if not (prompt or negative or self.model.denoiser.config.masked):
             scale = 1.0  # nothing to guide by, and half the time
-        model = self.model.model(prompt, negative_prompt=negative, guidance_scale=scale)
+
+        def denoiser(noise: torch.Generator | None) -> Model:
+            made = self.model.model(prompt, negative_prompt=negative, guidance_scale=scale, noise=noise)
+            model = windowed(made, self.model.window, self.model.overlap)
+            return circular(model, self.model.denoiser.reach) if loop else model
+
+        denoiser(None)  # what is wrong with a text comes first
         if unknown := [word for text in (prompt, negative) for word in self.model.text.unknown_words(text)]:
             warn(f"the model does not know {', '.join(unknown)}; left out")
-        model = windowed(model, self.model.window, self.model.overlap)
-        return circular(model, self.model.denoiser.reach) if loop else model
+        return denoiser
 
     def _timesteps(self, settings: GenerateSettings, strength: float = 1.0) -> Tensor:
         steps = settings.num_inference_steps or self._sampling.steps
@@ -314,8 +322,8 @@ class GeneratePipeline:
         """A take of so many frames before it is inverted: dB [1, 1, n_mels, frames]. As `takes`, otherwise."""
         prompt, frames = _wanted(prompt), check_whole("frames", frames, 1)
         seeds = candidate_seeds(settings.seed, self.num_candidates(num_candidates, frames))
-        model, timesteps = self._denoiser(prompt, settings), self._timesteps(settings)
-        make = partial(self._mel, model, frames=frames)
+        denoiser, timesteps = self._denoiser(prompt, settings), self._timesteps(settings)
+        make = partial(self._mel, denoiser, frames=frames)
         return make(timesteps, self._fitting(prompt, seeds, timesteps, make))
 
     def num_candidates(self, asked: int | None, frames: int) -> int:
@@ -358,7 +366,7 @@ class GeneratePipeline:
 
     def _mel(
         self,
-        model: Model,
+        denoiser: Denoiser,
         timesteps: Tensor,
         seed: int,
         *,
@@ -369,6 +377,7 @@ class GeneratePipeline:
     ) -> Tensor:
         """The sound of a seed: [1, 1, n_mels, frames] in dB."""
         factor, noise = self.model.codec.factor, seeded_generators([seed])
+        model = denoiser(noise[0])
         x = seeded_noise(self.model.latent_shape(frames), noise)
         if latents is not None:
             x = self.model.schedule.add_noise(latents, x, timesteps[0]) if len(timesteps) else latents

@@ -63,8 +63,12 @@ class GenerateSystem(DiffusionSystem):
         require_equal("mel.n_mels / codec.factor and denoiser.latent_height", height, denoiser.latent_height)
         require_equal("text.width and denoiser.token_width", self.text.width, denoiser.token_width)
 
-    def encode_text(self, text: str) -> Text:
+    def encode_text(self, text: str, noise: torch.Generator | None = None) -> Text:
         """Tokens [1, length, width] of a wording, and their mask; for "" what the denoiser takes for no text.
+
+        Args:
+            noise: moves the words a little (`sampling.word_noise`), as training did. A word alone leads to much the
+                same sound again and again: it lies in the middle of what the class's sounds were called.
 
         Raises:
             InputError: a text without a word that is known.
@@ -73,9 +77,19 @@ class GenerateSystem(DiffusionSystem):
         if not text:
             return Text(null, torch.ones(null.shape[:2], dtype=torch.bool, device=null.device))
         read = self.text.read([self.text.simplified(text) or text])  # of a text of unknown words `read` says what it is
+        if noise is not None and read[0].is_floating_point():
+            moved = torch.randn(read[0].shape, generator=noise) / read[0].shape[-1] ** 0.5
+            read = (read[0] + self.sampling.word_noise * moved, *read[1:])
         return Text(*self.text(*(tensor.to(null.device) for tensor in read)))
 
-    def model(self, prompt: str, *, negative_prompt: str = "", guidance_scale: float = 1.0) -> Model:
+    def model(
+        self,
+        prompt: str,
+        *,
+        negative_prompt: str = "",
+        guidance_scale: float = 1.0,
+        noise: torch.Generator | None = None,
+    ) -> Model:
         """The denoiser of one wording, for a sampler: `model(x [batch, c, h, w], timesteps [batch])`.
 
         Of a denoiser that is `masked` x may hold what is around, too (`diffusion.masks.told`). Guidance then leads away
@@ -85,11 +99,13 @@ class GenerateSystem(DiffusionSystem):
             prompt: what is to be heard; "" is anything.
             negative_prompt: what is not, in the place of classifier-free guidance's empty condition.
             guidance_scale: 1 is the condition as learned, more exaggerates what sets it apart.
+            noise: of the prompt's words; see `encode_text`.
 
         Raises:
             InputError: as `encode_text`.
         """
-        wanted, other = (self._conditioned(self.encode_text(text)) for text in (prompt, negative_prompt))
+        wanted = self._conditioned(self.encode_text(prompt, noise))
+        other = self._conditioned(self.encode_text(negative_prompt))
         first, last = (round(share * self.schedule.num_train_timesteps) for share in self.guided_shares)
         channels = self.denoiser.config.latent_channels
         return guided(wanted, lambda x, t: other(x[:, :channels], t), guidance_scale, interval=(first, last))

@@ -20,7 +20,7 @@ from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.text import WordEncoder, WordsConfig
-from timbrel.models.text_unet import Text, TextUNetConfig, with_masks
+from timbrel.models.text_unet import Text, TextUNetConfig, with_masks, with_widths
 from timbrel.systems.base import Sampling
 from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.foreign import CLIPText, CLIPTextConfig
@@ -50,7 +50,7 @@ class GenerateStage(Stage):
 
     name = "generate"
     recipe: SoundsRecipe
-    sampling: ClassVar = Sampling(steps=40, guidance=2.5, eta=1.0, temperature=0.87)
+    sampling: ClassVar = Sampling(steps=40, guidance=2.5, eta=1.0, temperature=0.87, word_noise=0.5)
 
     def __init__(
         self, recipe: SoundsRecipe, model: GenerateSystem, train: SoundWindows, validation: SoundWindows
@@ -269,7 +269,9 @@ def _known_model(recipe: GenerateRecipe, folder: str | Path, store: MelStore) ->
         settings["clip"] = text.source
     else:
         settings |= {"clip": None, "text_layers": text.num_layers}
+    del settings["widths"]  # these may grow
     check_recipe(recipe, settings, folder)
+    model.denoiser = with_widths(model.denoiser, recipe.widths, recipe.seed)
     if recipe.mask_share:
         model.denoiser = with_masks(model.denoiser)
     elif model.denoiser.config.masked:
