@@ -128,7 +128,8 @@ def test_with_twice_the_widths_it_makes_what_it_made_and_its_copies_can_part(mas
     assert wider.config == dataclasses.replace(model.config, widths=(32, 48, 40))
     with torch.enable_grad():
         gradient = torch.autograd.grad(
-            wider.requires_grad_(True)(noisy, t, text()).square().mean(), wider.downs[0].block.conv1.linear.weight
+            wider.requires_grad_(True)(noisy, t, text()).square().mean(),
+            dict(wider.named_parameters())["downs.0.block.conv1.linear.weight"],
         )[0]
     copied = [torch.argwhere((wider.enter.bias == bias).cpu())[:, 0].tolist() for bias in model.enter.bias]
     assert all(len(both) == 2 for both in copied)
