@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from timbrel.audio.loop import close_loop, invert_loop, stretch_circle
+from timbrel.audio.loop import _from_zero, close_loop, invert_loop, stretch_circle
 from timbrel.audio.mel import MelConfig, mel_spectrogram
 
 MEL = MelConfig()
@@ -36,15 +36,21 @@ def test_a_loop_keeps_its_pitch_at_any_length(length, frames_off):
         assert 10 * np.log10(max(levels) / min(levels)) < 1.5
 
 
-def test_a_loop_begins_and_ends_near_zero_within_2_ms_of_its_start():
-    generator = torch.Generator().manual_seed(0)
-    noise = 0.1 * torch.randn(1, 1, 88200, generator=generator)
-    noise[..., 44100:] *= 0.1
-    mel = mel_spectrogram(noise, MEL)[..., : 88200 // MEL.hop_length]
-    loop = invert_loop(mel, MEL, 88200)
-    assert max(abs(loop[0]), abs(loop[-1])) < 0.2 * np.sqrt(np.square(loop[:1000]).mean())
-    louder = np.square(loop[:40000]).mean() / np.square(loop[48000:84000]).mean()
-    assert 10 * np.log10(louder) > 15  # it is not turned by more than that
+@pytest.mark.parametrize(("hz", "most"), [(60, 221), (1000, 221), (1000, 5)])
+def test_a_loop_is_turned_to_begin_and_end_near_zero_and_no_farther_than_it_may(hz, most):
+    loop = np.cos(2 * np.pi * hz / 44100 * np.arange(44100)).astype(np.float32)
+    turned, quarter = _from_zero(loop, most), 44100 / hz / 4
+    by = min(range(-most, most + 1), key=lambda shift: np.abs(np.roll(loop, shift) - turned).max())
+    np.testing.assert_array_equal(np.roll(loop, by), turned)
+    assert abs(abs(by) - min(quarter, most)) <= 1
+    if most > quarter:
+        assert max(abs(turned[0]), abs(turned[-1])) < 1.1 * np.abs(np.diff(loop)).max()
+
+
+def test_a_loop_that_begins_in_silence_stays_and_a_short_one_is_whole():
+    loop = np.r_[np.zeros(500), np.hanning(500)].astype(np.float32)
+    np.testing.assert_array_equal(_from_zero(loop, 221), loop)
+    assert sorted(_from_zero(np.arange(5, dtype=np.float32), 221)) == [0, 1, 2, 3, 4]
 
 
 def test_stretching_in_a_circle_goes_from_the_end_to_the_start():

@@ -52,6 +52,23 @@ def test_any_length_comes_out_and_at_one_level(pipe, seconds, loop):
         assert clips or 20 * np.log10(loudness([made.waveform])) == pytest.approx(-20, abs=0.5)
 
 
+def test_each_take_hears_the_text_in_a_way_of_its_own_and_a_fill_as_it_stands(tiny_generator, monkeypatch):
+    pipe = GeneratePipeline.load(tiny_generator)
+    plain = pipe("a harp", duration_s=1, seed=3, **FAST)[0].waveform
+    pipe.model.info["sampling"] |= {"word_noise": 0.5}
+    heard = []
+    encode = pipe.model.encode_text
+    monkeypatch.setattr(pipe.model, "encode_text", lambda *args: heard.append(args) or encode(*args))
+    takes = pipe("a harp", duration_s=1, seed=3, num_takes=2, **FAST)
+    assert {args for args in heard if args[0]} == {("a harp", seed) for seed in (None, 3, 4)}
+    [alone] = pipe("a harp", duration_s=1, seed=4, **FAST)
+    np.testing.assert_array_equal(takes[1].waveform, alone.waveform)
+    assert np.abs(takes[0].waveform - plain).max() > 1e-3
+    heard.clear()
+    pipe.inpaint(plain, [(0.2, 0.4)], "a harp", sample_rate=pipe.sample_rate, **FAST)
+    assert {args for args in heard if args[0]} == {("a harp", None)}
+
+
 def test_takes_are_the_same_alone_and_together_and_differ(pipe):
     told = []
     takes = pipe(

@@ -97,7 +97,7 @@ def test_both_experiments_train_what_they_say(recipe, data, tiny_stable_diffusio
     assert (tmp_path / "run/model/stable-diffusion").exists() != alone
     loaded = load_stable_painter(tmp_path / "run/model")
     assert loaded.audio.kind == "timbrel-features"
-    assert loaded.info["sampling"] == {"steps": 50, "guidance": 7.5, "eta": 0.0, "temperature": 1.0}
+    assert Sampling(**loaded.info["sampling"]) == Sampling(steps=50, guidance=7.5)
 
 
 def test_pictures_of_another_size_are_refused(data, tiny_stable_diffusion):

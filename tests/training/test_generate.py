@@ -181,20 +181,24 @@ def test_a_saved_model_goes_on_with_its_own_sizes_alone(store, codec, tmp_path):
     recipe = dataclasses.replace(RECIPE, steps=2, num_workers=0)
     assert fit(GenerateStage.prepare(recipe, store, codec=codec), tmp_path)
     loaded = load_system(tmp_path / "model", GenerateSystem)
-    assert loaded.sampling == GenerateStage.sampling
+    assert loaded.sampling == GenerateStage.prepare(recipe, store, codec=codec).sampling
+    assert loaded.sampling.word_noise == pytest.approx(2.5 * recipe.word_noise)
     assert "musical instrument" in loaded.info["classes"]
     again = GenerateStage.prepare(RECIPE, store, init_from=tmp_path / "model")
     torch.testing.assert_close(again.model.denoiser.state_dict(), loaded.denoiser.state_dict(), rtol=0, atol=0)
     narrow, wide = (dataclasses.replace(RECIPE, widths=widths) for widths in ((8, 8), (24, 24)))
     with pytest.raises(InputError, match=r"widths are \(8, 8\); expected .* none of them narrower"):
         GenerateStage.prepare(narrow, store, init_from=tmp_path / "model")
-    assert GenerateStage.prepare(wide, store, init_from=tmp_path / "model").model.denoiser.config.widths == (24, 24)
+    with pytest.warns(UserWarning, match=r"grows from the widths \(16, 24\) to \(24, 24\)"):
+        wider = GenerateStage.prepare(wide, store, init_from=tmp_path / "model")
+    assert wider.model.denoiser.config.widths == (24, 24)
 
 
 def test_clip_takes_the_place_of_the_words_and_stays_as_it_is(store, codec, tiny_clip, tmp_path):
     recipe = dataclasses.replace(RECIPE, clip=str(tiny_clip), steps=2, num_workers=0)
     stage = GenerateStage.prepare(recipe, store, codec=codec)
     assert stage.batch(0)["words"].shape == (RECIPE.batch_size, 77)
+    assert stage.sampling.word_noise == 0
     before, after = train(stage, 10)
     assert after < before
     stage.save(tmp_path)

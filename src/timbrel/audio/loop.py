@@ -13,7 +13,7 @@ from timbrel.audio.mel import MelConfig
 LEAD = 16  # frames before and after the loop, so that both ends of it are in the midst of sound
 CHOICES = 64  # frames, at most, at each of which the ends might be joined
 FADE_S = 0.04
-TURN_S = 0.002  # at most, by which a loop begins sooner or later, where it is near zero
+TURN_S = 0.005  # at most, by which a loop begins sooner or later: above 50 Hz it is zero there
 STRETCH = 0.005  # of the length, at most, by which a period may be off: 9 cents
 
 
@@ -34,7 +34,8 @@ def invert_loop(mel: Tensor, config: MelConfig, length: int, *, seed: int = 0) -
 
     The mel is stretched in time to the length, so that pitch stays, and inverted for more than a period. Where a part
     and that a period later agree best, one is faded into the other. That period may be longer or shorter by up to half
-    a hop or 0.5 %, whichever is less, so that partials meet in phase. Then it is resampled, in a circle, to the length.
+    a hop or 0.5 %, whichever is less, so that partials meet in phase. Then it is resampled, in a circle, to the length,
+    and turned by up to 5 ms, so that it begins and ends near zero.
 
     Args:
         mel: [1, 1, n_mels, frames] in dB, of a whole period.
@@ -62,13 +63,14 @@ def invert_loop(mel: Tensor, config: MelConfig, length: int, *, seed: int = 0) -
 
 
 def _from_zero(loop: Waveform, most: int) -> Waveform:
-    """A loop turned by at most so many samples, to where both its ends are nearest to zero: so a player that begins or
-    stops there makes no click.
+    """A loop turned by at most so many samples, and by none without need, to where both its ends are nearest to zero: a
+    player that begins or stops there clicks less.
 
     >>> _from_zero(np.array([5.0, 3.0, 1.0, -1.0, -4.0]), 3)
     array([-1., -4.,  5.,  3.,  1.])
     """
-    places = np.arange(-most, most + 1) % len(loop)
+    most = min(most, len(loop) // 2)
+    places = np.array(sorted(range(-most, most + 1), key=abs))
     ends = np.abs(loop[places]) + np.abs(loop[places - 1])
     return np.roll(loop, -places[ends.argmin()])
 

@@ -6,6 +6,7 @@ All share one contract: `model(x, t) -> prediction` with `x` `[batch, ...]` and 
 stands. Coefficients are computed in float64 and applied in the type of `x`.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -141,6 +142,15 @@ def guided(model: Model, model_null: Model, guidance_scale: float, *, interval: 
 def seeded_generators(seeds: Sequence[int]) -> list[torch.Generator]:
     """One CPU generator for each sample: neither batch size nor device changes what a seed gives."""
     return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def derived_seed(seed: int, what: object) -> int:
+    """Another seed, of 63 bits, for something that is not to be drawn as the seed itself draws.
+
+    >>> derived_seed(7, 1)
+    6314274172161667299
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}:{what}".encode()).digest()[:8]) % 2**63
 
 
 def seeded_noise(

@@ -177,8 +177,8 @@ def with_masks(denoiser: TextUNet) -> TextUNet:
 def with_widths(denoiser: TextUNet, widths: tuple[int, ...], seed: int = 0) -> TextUNet:
     """A denoiser with more features that makes nearly the same: Net2Net (Chen et al. 2016, arXiv 1511.05641).
 
-    New features are copies of old ones, and the two share between them, unevenly, what goes on from them; so they learn
-    to differ. Where each feature has as many copies, the answer is exactly the same.
+    New features are copies of old ones. All that are alike share, unevenly, what goes on from them; so they learn to
+    differ. Where each feature has as many copies, the answer is the same.
 
     Raises:
         InputError: other levels, or fewer features at one.
@@ -192,7 +192,7 @@ def with_widths(denoiser: TextUNet, widths: tuple[int, ...], seed: int = 0) -> T
     copied = [_copied(width, new, rng) for width, new in zip(old, widths, strict=True)]
     config = dataclasses.replace(denoiser.config, widths=widths)
     wider = TextUNet(config, denoiser.alphas_cumprod, denoiser.prediction_type)
-    state = dict(denoiser.state_dict())
+    state = {name: tensor.cpu() for name, tensor in denoiser.state_dict().items()}
     for layer, (enters, leaves) in _levels(len(old)).items():
         for name in [name for name in state if name.startswith(f"{layer}.")]:
             if leaves is not None:
@@ -200,13 +200,15 @@ def with_widths(denoiser: TextUNet, widths: tuple[int, ...], seed: int = 0) -> T
             if enters is not None and name.endswith("weight"):
                 state[name] = _copies(state[name], 1, *copied[enters], shared=True)
     wider.load_state_dict(state)
-    return wider
+    return wider.to(denoiser.mean.device)
 
 
 def _copied(width: int, new: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Of which old feature each new one is a copy, and its share of what goes on from that: both [new]."""
-    more = torch.cat([torch.randperm(width, generator=rng) for _ in range(-(-new // width) - 1)] + [torch.empty(0)])
-    source = torch.cat([torch.arange(width), more[: new - width].long()])
+    more = torch.cat(
+        [torch.randperm(width, generator=rng) for _ in range(-(-new // width) - 1)] + [torch.empty(0, dtype=torch.long)]
+    )
+    source = torch.cat([torch.arange(width), more[: new - width]])
     weight = 0.5 + torch.rand(new, generator=rng)
     return source, weight / torch.zeros(width).index_add(0, source, weight)[source]
 

@@ -8,7 +8,6 @@ denoiser sees it in windows that overlap. A loop is a circle to the denoiser, to
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import os
@@ -30,7 +29,7 @@ from timbrel.audio.mel import mel_spectrogram
 from timbrel.audio.stereo import Scan, scan_blocks
 from timbrel.audio.waveform import Audio
 from timbrel.diffusion.masks import circular, windowed
-from timbrel.diffusion.samplers import Callback, Model, seeded_generators, seeded_noise
+from timbrel.diffusion.samplers import Callback, Model, derived_seed, seeded_generators, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.errors import InputError, ModelError, warn
 from timbrel.pipelines.fill import Fill, Span, check_spans, known_samples
@@ -49,8 +48,8 @@ from timbrel.systems.folder import load_system
 from timbrel.systems.generate import GenerateSystem
 from timbrel.systems.stable_diffusion import is_stable_diffusion, load_stable_diffusion
 
-Denoiser = Callable[[torch.Generator | None], Model]
-"""What samplers call, of the noise that moves the words of a take's text; None leaves them."""
+Hearing = Callable[[int | None], Model]
+"""What samplers call, as the take of a seed hears the text; of None, as it stands."""
 
 DEFAULTS = GenerateSettings()
 SHIPPED = "generate"
@@ -156,12 +155,12 @@ class GeneratePipeline:
         frames = self._loop_frames(samples) if loop else self.model.mel.num_frames(samples)
         latents = None if start is None else self._latents(start, samples, frames, loop=loop)
         count = self.num_candidates(num_candidates, frames)
-        denoiser = self._denoiser(prompt, settings, loop=loop)
+        hearing = self._hearing(prompt, settings, loop=loop)
         timesteps = self._timesteps(settings, 1.0 if latents is None else strength)
         seconds, count = samples / self.sample_rate, count if len(timesteps) else 1
         choosing = count * len(self._sketched(timesteps)) if count > 1 else 0
         steps = choosing + len(timesteps) + 1  # the last one is the inversion
-        make = partial(self._mel, denoiser, frames=frames, latents=latents, loop=loop)
+        make = partial(self._mel, hearing, frames=frames, latents=latents, loop=loop)
 
         def telling(before: int) -> Callback:
             done = itertools.count(before + 1)
@@ -258,12 +257,12 @@ class GeneratePipeline:
         settings: GenerateSettings,
         progress: Progress | None,
     ) -> Audio:
-        model, timesteps = self._denoiser(_text(prompt), settings)(None), self._timesteps(settings)
+        model, timesteps = self._hearing(_text(prompt), settings)(None), self._timesteps(settings)
         fill = Fill(self.model, model, timesteps, scan, band, settings.seed)
         return Audio(fill(waveform, spans, progress), scan.sample_rate)
 
-    def _denoiser(self, prompt: str, settings: GenerateSettings, *, loop: bool = False) -> Denoiser:
-        """What samplers call, for a sound of any length, as a take hears the text."""
+    def _hearing(self, prompt: str, settings: GenerateSettings, *, loop: bool = False) -> Hearing:
+        """Of a text, for a sound of any length. What is wrong with the text is said here."""
         scale = self._sampling.guidance if settings.guidance_scale is None else settings.guidance_scale
         negative = settings.negative_prompt.strip()
         if negative and scale == 1:
@@ -274,15 +273,15 @@ class GeneratePipeline:
         if not (prompt or negative or self.model.denoiser.config.masked):
             scale = 1.0  # nothing to guide by, and half the time
 
-        def denoiser(noise: torch.Generator | None) -> Model:
-            made = self.model.model(prompt, negative_prompt=negative, guidance_scale=scale, noise=noise)
+        def heard(seed: int | None) -> Model:
+            made = self.model.model(prompt, negative_prompt=negative, guidance_scale=scale, seed=seed)
             model = windowed(made, self.model.window, self.model.overlap)
             return circular(model, self.model.denoiser.reach) if loop else model
 
-        denoiser(None)  # what is wrong with a text comes first
+        plain = heard(None)
         if unknown := [word for text in (prompt, negative) for word in self.model.text.unknown_words(text)]:
             warn(f"the model does not know {', '.join(unknown)}; left out")
-        return denoiser
+        return heard if self.model.moves_words else lambda _: plain
 
     def _timesteps(self, settings: GenerateSettings, strength: float = 1.0) -> Tensor:
         steps = settings.num_inference_steps or self._sampling.steps
@@ -322,8 +321,8 @@ class GeneratePipeline:
         """A take of so many frames before it is inverted: dB [1, 1, n_mels, frames]. As `takes`, otherwise."""
         prompt, frames = _wanted(prompt), check_whole("frames", frames, 1)
         seeds = candidate_seeds(settings.seed, self.num_candidates(num_candidates, frames))
-        denoiser, timesteps = self._denoiser(prompt, settings), self._timesteps(settings)
-        make = partial(self._mel, denoiser, frames=frames)
+        hearing, timesteps = self._hearing(prompt, settings), self._timesteps(settings)
+        make = partial(self._mel, hearing, frames=frames)
         return make(timesteps, self._fitting(prompt, seeds, timesteps, make))
 
     def num_candidates(self, asked: int | None, frames: int) -> int:
@@ -366,7 +365,7 @@ class GeneratePipeline:
 
     def _mel(
         self,
-        denoiser: Denoiser,
+        hearing: Hearing,
         timesteps: Tensor,
         seed: int,
         *,
@@ -377,8 +376,7 @@ class GeneratePipeline:
     ) -> Tensor:
         """The sound of a seed: [1, 1, n_mels, frames] in dB."""
         factor, noise = self.model.codec.factor, seeded_generators([seed])
-        model = denoiser(noise[0])
-        x = seeded_noise(self.model.latent_shape(frames), noise)
+        model, x = hearing(seed), seeded_noise(self.model.latent_shape(frames), noise)
         if latents is not None:
             x = self.model.schedule.add_noise(latents, x, timesteps[0]) if len(timesteps) else latents
         x = self.model.sample(model, x, timesteps, noise, callback)
@@ -403,8 +401,7 @@ def candidate_seeds(seed: int, count: int) -> list[int]:
     >>> candidate_seeds(7, 2)
     [7, 6314274172161667299]
     """
-    digests = (hashlib.sha256(f"{seed}:{k}".encode()).digest() for k in range(1, count))
-    return [seed, *(int.from_bytes(digest[:8]) % (MOST_SEED + 1) for digest in digests)]
+    return [seed, *(derived_seed(seed, k) for k in range(1, count))]
 
 
 def _wanted(prompt: str) -> str:

@@ -63,7 +63,7 @@ class Sampling:
     guidance: Annotated[float, Bounds(-100, 100)] = 1.0
     eta: Annotated[float, Bounds(0, 1)] = 0.0  # of `ddim`: how much of the noise is drawn anew in each step
     temperature: Annotated[float, Bounds(0, 1)] = 1.0  # of that noise
-    word_noise: Annotated[float, Bounds(0, 10)] = 0.0  # over the length of a word's vector: takes of a text differ more
+    word_noise: Annotated[float, Bounds(0, 10)] = 0.0  # `GenerateSystem`: a take's, over the length of a word's vector
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from timbrel.audio.mel import MelConfig
-from timbrel.diffusion.samplers import Callback, Model, ddim, dpm_solver_pp_2m, guided
+from timbrel.diffusion.samplers import Callback, Model, ddim, derived_seed, dpm_solver_pp_2m, guided, seeded_noise
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.text import WordEncoder, WordsConfig
 from timbrel.models.text_unet import Text, TextUNet, TextUNetConfig
@@ -63,12 +63,18 @@ class GenerateSystem(DiffusionSystem):
         require_equal("mel.n_mels / codec.factor and denoiser.latent_height", height, denoiser.latent_height)
         require_equal("text.width and denoiser.token_width", self.text.width, denoiser.token_width)
 
-    def encode_text(self, text: str, noise: torch.Generator | None = None) -> Text:
+    @property
+    def moves_words(self) -> bool:
+        """Whether each take hears a text in a way of its own."""
+        return isinstance(self.text, WordEncoder) and self.sampling.word_noise > 0
+
+    def encode_text(self, text: str, seed: int | None = None) -> Text:
         """Tokens [1, length, width] of a wording, and their mask; for "" what the denoiser takes for no text.
 
         Args:
-            noise: moves the words a little (`sampling.word_noise`), as training did. A word alone leads to much the
-                same sound again and again: it lies in the middle of what the class's sounds were called.
+            seed: of a take, which hears the words moved by noise (`sampling.word_noise`), as training did, and farther:
+                the words alone, in the middle of all that, lead to much the same sound again and again. None leaves
+                them.
 
         Raises:
             InputError: a text without a word that is known.
@@ -77,9 +83,10 @@ class GenerateSystem(DiffusionSystem):
         if not text:
             return Text(null, torch.ones(null.shape[:2], dtype=torch.bool, device=null.device))
         read = self.text.read([self.text.simplified(text) or text])  # of a text of unknown words `read` says what it is
-        if noise is not None and read[0].is_floating_point():
-            moved = torch.randn(read[0].shape, generator=noise) / read[0].shape[-1] ** 0.5
-            read = (read[0] + self.sampling.word_noise * moved, *read[1:])
+        if seed is not None and self.moves_words:
+            words = read[0]
+            noise = seeded_noise(words.shape[1:], [derived_seed(seed, "words")]) / words.shape[-1] ** 0.5
+            read = (words + self.sampling.word_noise * noise, *read[1:])
         return Text(*self.text(*(tensor.to(null.device) for tensor in read)))
 
     def model(
@@ -88,7 +95,7 @@ class GenerateSystem(DiffusionSystem):
         *,
         negative_prompt: str = "",
         guidance_scale: float = 1.0,
-        noise: torch.Generator | None = None,
+        seed: int | None = None,
     ) -> Model:
         """The denoiser of one wording, for a sampler: `model(x [batch, c, h, w], timesteps [batch])`.
 
@@ -99,12 +106,12 @@ class GenerateSystem(DiffusionSystem):
             prompt: what is to be heard; "" is anything.
             negative_prompt: what is not, in the place of classifier-free guidance's empty condition.
             guidance_scale: 1 is the condition as learned, more exaggerates what sets it apart.
-            noise: of the prompt's words; see `encode_text`.
+            seed: of the take that hears the prompt so; see `encode_text`.
 
         Raises:
             InputError: as `encode_text`.
         """
-        wanted = self._conditioned(self.encode_text(prompt, noise))
+        wanted = self._conditioned(self.encode_text(prompt, seed))
         other = self._conditioned(self.encode_text(negative_prompt))
         first, last = (round(share * self.schedule.num_train_timesteps) for share in self.guided_shares)
         channels = self.denoiser.config.latent_channels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from timbrel.data.sounds.windows import SoundWindows
 from timbrel.data.store import MelStore
 from timbrel.diffusion.samplers import seeded_generators, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
-from timbrel.errors import InputError
+from timbrel.errors import InputError, warn
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.text import WordEncoder, WordsConfig
 from timbrel.models.text_unet import Text, TextUNetConfig, with_masks, with_widths
@@ -37,6 +37,7 @@ from timbrel.training.recipes import GenerateRecipe, ReportGenerateRecipe, Sound
 from timbrel.training.shared import MOMENT_WINDOWS, check_mel, check_recipe, latent_moments, schedule_of
 from timbrel.training.stage import Stage
 
+TAKES_MOVE_WORDS = 2.5  # times as far as training
 READ = ("words", "mask", "named")  # what a text encoder reads of captions, by its place in `read`; CLIP has no "named"
 
 
@@ -50,7 +51,6 @@ class GenerateStage(Stage):
 
     name = "generate"
     recipe: SoundsRecipe
-    sampling: ClassVar = Sampling(steps=40, guidance=2.5, eta=1.0, temperature=0.87, word_noise=0.5)
 
     def __init__(
         self, recipe: SoundsRecipe, model: GenerateSystem, train: SoundWindows, validation: SoundWindows
@@ -69,6 +69,14 @@ class GenerateStage(Stage):
         )
         self.model, self.train, self.validation = model, train, validation
         model.info = model.info | {"sampling": dataclasses.asdict(self.sampling)}
+
+    @property
+    def sampling(self) -> Sampling:
+        """How what it trains is best sampled. Takes move words farther than training moved them, and need more guidance
+        for it."""
+        moves = self.recipe.word_noise if isinstance(self.recipe, GenerateRecipe) and not self.recipe.clip else 0.0
+        guidance = 3.0 if moves else 2.5
+        return Sampling(steps=40, guidance=guidance, eta=1.0, temperature=0.87, word_noise=TAKES_MOVE_WORDS * moves)
 
     @classmethod
     @torch.no_grad()
@@ -206,7 +214,10 @@ class StableDiffusionStage(GenerateStage):
     name = "stable-diffusion"
     recipe: ReportGenerateRecipe
     model: StableDiffusion
-    sampling = Sampling(steps=25, guidance=7.5)
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(steps=25, guidance=7.5)
 
     @classmethod
     def start(
@@ -269,9 +280,14 @@ def _known_model(recipe: GenerateRecipe, folder: str | Path, store: MelStore) ->
         settings["clip"] = text.source
     else:
         settings |= {"clip": None, "text_layers": text.num_layers}
-    del settings["widths"]  # these may grow
+    widths = settings.pop("widths")  # these may grow
     check_recipe(recipe, settings, folder)
-    model.denoiser = with_widths(model.denoiser, recipe.widths, recipe.seed)
+    try:
+        model.denoiser = with_widths(model.denoiser, recipe.widths, recipe.seed)
+    except InputError as error:
+        raise InputError(f"{folder} cannot have what --widths says: {error}") from error
+    if recipe.widths != widths:
+        warn(f"the denoiser of {folder} grows from the widths {widths} to {recipe.widths}; --widths keeps its own")
     if recipe.mask_share:
         model.denoiser = with_masks(model.denoiser)
     elif model.denoiser.config.masked:

@@ -228,7 +228,7 @@ class GenerateRecipe(SoundsRecipe):
 
     stage: ClassVar[str] = "timbrel.training.generate:GenerateStage"
 
-    widths: tuple[int, ...] = (288, 240, 240)
+    widths: tuple[int, ...] = (288, 240, 240)  # a model to go on from has these, or fewer, and grows
     picture_width: int = 32
     picture_dilations: tuple[int, ...] = (1, 2)  # none: along time alone
     token_width: int = 128
