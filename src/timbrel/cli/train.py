@@ -133,8 +133,8 @@ def generate(
         run: The run.
         codec: The mel autoencoder to work over: a folder, or the name of a shipped model.
         init_from: Start from this model's weights: a folder, or the name of a shipped model. For the recipe `report`
-            Stable Diffusion 1.x: a folder in diffusers' layout, or OWNER/REPO on the Hugging Face hub. With more --widths
-            than the model has, it grows.
+            Stable Diffusion 1.x: a folder in diffusers' layout, or OWNER/REPO on the Hugging Face hub. With more
+            --widths than the model has, it grows.
         ontology: The classes of the data's labels, in the format of AudioSet's ontology.
     """
     return train(recipe, run, codec=codec, init_from=init_from, ontology=ontology)
