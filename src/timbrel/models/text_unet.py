@@ -47,7 +47,7 @@ class TextUNetConfig:
     latent_channels: Width = 8
     latent_height: Width = 64
     token_width: Width = 128
-    widths: Widths = (288, 240, 240)
+    widths: Widths = (384, 320, 320)
     modulation_width: Width = 64
     num_heads: Annotated[int, Bounds(1, 64)] = 4
     picture_width: Width = 32

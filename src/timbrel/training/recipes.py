@@ -228,7 +228,7 @@ class GenerateRecipe(SoundsRecipe):
 
     stage: ClassVar[str] = "timbrel.training.generate:GenerateStage"
 
-    widths: tuple[int, ...] = (288, 240, 240)  # a model to go on from has these, or fewer, and grows
+    widths: tuple[int, ...] = (384, 320, 320)  # a model to go on from has these, or fewer, and grows
     picture_width: int = 32
     picture_dilations: tuple[int, ...] = (1, 2)  # none: along time alone
     token_width: int = 128
