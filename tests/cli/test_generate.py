@@ -64,7 +64,10 @@ def test_a_class_a_loop_and_a_start_are_taken(here, tiny_generator):
 
 def test_a_recording_is_painted_into_and_goes_on(here, tiny_generator, capsys):
     before, model = read_audio("song.wav")[0], ["--model", str(tiny_generator), *FAST]
-    assert main(["inpaint", "song.wav", "--from", "0.5", "1.5", "--to", "0.8", "1.7", *model]) == 0
+    assert (
+        main(["inpaint", "song.wav", "--from", "0.5", "--from", "1.5", "--to", "0.8", "--to", "1.7", "rain", *model])
+        == 0
+    )
     assert capsys.readouterr().out.startswith("song.wav -> song-inpainted.wav (")
     after, rate = read_audio("song-inpainted.wav")
     assert rate == 22050
@@ -140,7 +143,8 @@ def test_what_is_wrong_is_said(here, tiny_generator, tiny_model_folder, capsys):
         (["generate", "harp", "-n", "100000000", *made], "num_takes is 100000000"),
         (["generate", "harp", "--init", "none.wav", *made], "none.wav"),
         (["inpaint", "song.wav", "--from", "1", "--to", "3", *made], "the span is 1 to 3 s"),
-        (["inpaint", "song.wav", "--from", "1", "2", "--to", "3", *made], "--from has 2 and --to 1 values"),
+        (["inpaint", "song.wav", "--from", "1", "--from", "2", "--to", "3", *made], "there are 2 --from and 1 --to"),
+        (["inpaint", "song.wav", *made], "there are 0 --from and 0 --to; expected at least one"),
         (["inpaint", "song.wav", "--from", "0", "--to", "2", *made], "the spans cover all"),
         (["inpaint", "none.wav", "--from", "0", "--to", "2", *made], "none.wav"),
         (["extend", "song.wav", "--seconds", "700", *made], "seconds is 700"),

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from timbrel.cli.shared import FLAGS, GenerateFlags, plain_warnings, progress_bar
 from timbrel.errors import InputError
@@ -117,8 +117,8 @@ def inpaint(
     song: Song,
     text: Text = None,
     *,
-    start: Annotated[tuple[float, ...], arg(name="from", metavar="S...")],
-    end: Annotated[tuple[float, ...], arg(name="to", metavar="S...")],
+    start: Annotated[tuple[float, ...], UseAppendAction, arg(name="from", metavar="S")],
+    end: Annotated[tuple[float, ...], UseAppendAction, arg(name="to", metavar="S")],
     low_hz: Annotated[float, arg(metavar="HZ")] = 0.0,
     high_hz: Annotated[float | None, arg(metavar="HZ", help_behavior_hint="(default: all)")] = None,
     settings: Annotated[GenerateFlags, FLAGS] = DEFAULTS,
@@ -132,15 +132,15 @@ def inpaint(
     For example:
 
         timbrel inpaint song.wav --from 3.0 --to 4.5
-        timbrel inpaint song.wav "a dog barking" --from 3 10.5 --to 4 11 --low-hz 200 --high-hz 2000
+        timbrel inpaint song.wav --from 3 --to 4 --from 10.5 --to 11 --low-hz 200 --high-hz 2000 "a dog barking"
 
     The first writes song-inpainted.wav.
 
     Args:
         song: The recording.
         text: What is to be heard there; without it, whatever fits.
-        start: Where parts begin, in seconds.
-        end: Where they end, one for each beginning.
+        start: Where a part begins, in seconds; once more for another part.
+        end: Where it ends.
         low_hz: Make only what lies above this frequency.
         high_hz: Make only what lies below this frequency.
         settings: How it is made.
@@ -149,8 +149,11 @@ def inpaint(
         overwrite: Replace a result that exists.
         model: The model, of `timbrel train generate`.
     """
-    if len(start) != len(end):
-        raise InputError(f"--from has {len(start)} and --to {len(end)} values; expected one end for each beginning")
+    if not start or len(start) != len(end):
+        raise InputError(
+            f"there are {len(start)} --from and {len(end)} --to; expected at least one, and an end for each beginning: "
+            "--from 3 --to 4.5"
+        )
     spans = list(zip(start, end, strict=True))
     bands = {"low_hz": low_hz, "high_hz": high_hz}
     _change(song, "inpaint", spans, text, settings, output, (picture, min(start)), overwrite, model, **bands)
