@@ -13,7 +13,7 @@ from timbrel.audio.mel import MelConfig
 LEAD = 16  # frames before and after the loop, so that both ends of it are in the midst of sound
 CHOICES = 64  # frames, at most, at each of which the ends might be joined
 FADE_S = 0.04
-TURN_S = 0.005  # at most, by which a loop begins sooner or later: above 50 Hz it is zero there
+TURN_S = 0.005  # at most, by which a loop begins sooner or later: what is above 50 Hz has a zero so near
 STRETCH = 0.005  # of the length, at most, by which a period may be off: 9 cents
 
 

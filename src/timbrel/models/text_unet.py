@@ -205,10 +205,8 @@ def with_widths(denoiser: TextUNet, widths: tuple[int, ...], seed: int = 0) -> T
 
 def _copied(width: int, new: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Of which old feature each new one is a copy, and its share of what goes on from that: both [new]."""
-    more = torch.cat(
-        [torch.randperm(width, generator=rng) for _ in range(-(-new // width) - 1)] + [torch.empty(0, dtype=torch.long)]
-    )
-    source = torch.cat([torch.arange(width), more[: new - width]])
+    more = (torch.randperm(width, generator=rng) for _ in range(-(-new // width) - 1))
+    source = torch.cat([torch.arange(width), *more])[:new]
     weight = 0.5 + torch.rand(new, generator=rng)
     return source, weight / torch.zeros(width).index_add(0, source, weight)[source]
 
