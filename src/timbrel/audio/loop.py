@@ -58,8 +58,8 @@ def invert_loop(mel: Tensor, config: MelConfig, length: int, *, seed: int = 0) -
     start, period = _best_join(waveform, range(LEAD * hop, (LEAD + choices) * hop, hop), length, slack, fade)
     loop = waveform[start : start + period].copy()
     loop[:fade] = crossfade(waveform[start + period : start + period + fade], loop[:fade])
-    turned = np.roll(resample(loop, length), round((start - LEAD * hop) * length / period)).astype(np.float32)
-    return _from_zero(turned, round(TURN_S * config.sample_rate))
+    whole = np.roll(resample(loop, length), round((start - LEAD * hop) * length / period)).astype(np.float32)
+    return _from_zero(whole, round(TURN_S * config.sample_rate))
 
 
 def _from_zero(loop: Waveform, most: int) -> Waveform:

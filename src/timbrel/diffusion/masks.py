@@ -67,8 +67,7 @@ def inpaint(
 def told(model: Model, known: Tensor, mask: Tensor) -> Model:
     """A model that was trained to heed what is around the part that it makes, for a sampler: besides a noisy sample
     [batch, c, ...] it gets the mask and what is known, as Stable Diffusion's networks for inpainting do, [batch,
-    2 c + 1, ...]. What it says of what is known does not count: there the
-    sample goes where it will.
+    2 c + 1, ...]. What it says of what is known does not count: there the sample goes where it will.
 
     Args:
         model: takes 2 c + 1 channels.
