@@ -5,9 +5,10 @@
 DATA is a mel store of `timbrel data sounds`. Of a held-out sound of each of so many classes (60 where no number is
 given) 1.5 s of the first 6 are made anew: with the name of the class, and without a text. The sounds are inverted from
 their mels. LSD to what was there, in dB within the hole, is printed with its 95 % interval over the sounds, beside that
-of silence, of what was there 1.5 s before, of another held-out sound of the class, and of what was there after the
-model's codec; these four are pasted in as they are. Then a loop of 4 s is made of each name: the step from its last
-sample to its first, over the 99.9th percentile of its own steps.
+of silence, of what was there 1.5 s before, of another held-out sound of the class, of what is around the hole carried
+across it in each band, and of what was there after the model's codec; these five are pasted in as they are.
+Then a loop of 4 s is made of each name: the step from its last sample to its first, over the 99.9th percentile of its
+own steps.
 """
 
 import sys
@@ -25,6 +26,7 @@ from timbrel.data.store import Entry, MelStore
 from timbrel.experiments.generate.rows import beginning
 from timbrel.metrics.spectral import CONFIG, DYNAMIC_RANGE_DB, frame_distances
 from timbrel.metrics.summary import mean_interval
+from timbrel.models.text_unet import carried
 
 HOLE_S = (2.25, 3.75)
 ANOTHER = "another sound of the class"
@@ -70,12 +72,18 @@ def pasted(truth: np.ndarray, other: np.ndarray, rate: int) -> np.ndarray:
     return out
 
 
-def coded(pipe: timbrel.GeneratePipeline, sound: np.ndarray) -> np.ndarray:
-    """A sound after the model's codec: no denoiser can come nearer to it. [samples]."""
-    mel = mel_spectrogram(torch.from_numpy(sound)[None, None], pipe.model.mel)
-    whole = mel[..., : mel.shape[-1] // pipe.model.codec.factor * pipe.model.codec.factor]
+def coded(pipe: timbrel.GeneratePipeline, sound: np.ndarray, *, across: bool = False) -> np.ndarray:
+    """A sound after the model's codec: no denoiser can come nearer to it. Or that with what is around the hole carried
+    `across`: so much the denoiser is told. [samples]."""
+    mel, factor = mel_spectrogram(torch.from_numpy(sound)[None, None], pipe.model.mel), pipe.model.codec.factor
     with torch.inference_mode():
-        heard = pipe.model.decode(pipe.model.codec.encode(whole))
+        latents = pipe.model.codec.encode(mel[..., : mel.shape[-1] // factor * factor])
+        if across:
+            is_known = torch.ones_like(latents[:, :1])
+            begin, end = (round(s * pipe.model.mel.sample_rate / pipe.model.mel.hop_length / factor) for s in HOLE_S)
+            is_known[..., begin:end] = 0
+            latents = carried(latents, is_known)
+        heard = pipe.model.decode(latents)
     return invert_mel(heard, pipe.model.mel, length=len(sound))[0, 0].numpy()
 
 
@@ -97,6 +105,7 @@ def main(data: str, count: int) -> None:
             "silence": pasted(truth, np.zeros_like(truth), rate),
             "what was there 1.5 s before": pasted(truth, np.roll(truth, gap), rate),
             ANOTHER: pasted(truth, other, rate),
+            "what is around it, carried across": pasted(truth, coded(pipe, truth, across=True), rate),
             "what was there, after the codec": pasted(truth, coded(pipe, truth), rate),
             "made, without a text": make().waveform[0],
             "made, with the class's name": make(prompt=entry.label).waveform[0],

@@ -92,7 +92,13 @@ def tiny_generator(tmp_path_factory):
     codec = tiny_codec()
     torch.manual_seed(0)
     config = TextUNetConfig(
-        latent_channels=4, latent_height=8, token_width=16, widths=(16, 24), modulation_width=8, picture_width=4
+        latent_channels=4,
+        latent_height=8,
+        token_width=16,
+        widths=(16, 24),
+        modulation_width=8,
+        picture_width=4,
+        band_attention=True,
     )
     schedule = ScheduleConfig(prediction_type="v")
     model = GenerateSystem.build(TINY_MEL, codec, WordsConfig(width=16), config, schedule)

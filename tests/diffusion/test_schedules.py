@@ -99,6 +99,16 @@ def test_partial_start():
     assert inference_timesteps(schedule, 4, start=0).tolist() == []
 
 
+def test_a_shift_goes_slowly_where_it_is_noisy_from_the_same_start():
+    schedule = linear_schedule(100)
+    assert inference_timesteps(schedule, 4, shift=3).tolist() == [99, 89, 74, 49]
+    assert inference_timesteps(schedule, 3, start=0.4, shift=3).tolist() == [39, 28, 15]
+    assert inference_timesteps(schedule, 4, start=0, shift=3).tolist() == []
+    every = inference_timesteps(schedule, 100, shift=3).tolist()
+    assert every == sorted(set(every), reverse=True)
+    assert (every[0], every[-1]) == (99, 2)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -111,6 +121,8 @@ def test_partial_start():
         (lambda: inference_timesteps(linear_schedule(10), 11), "allows 1 to 10"),
         (lambda: inference_timesteps(linear_schedule(10), 5, start=1.1), "start is 1.1"),
         (lambda: inference_timesteps(linear_schedule(10), 5, start=math.nan), "start is nan"),
+        (lambda: inference_timesteps(linear_schedule(10), 5, shift=0), "shift is 0"),
+        (lambda: inference_timesteps(linear_schedule(10), 5, shift=math.nan), "shift is nan"),
     ],
 )
 def test_wrong_values_are_refused_with_a_remedy(call, message):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from timbrel.diffusion.schedules import cosine_schedule
-from timbrel.models.denoiser import Condition, DenoiserConfig, TransferDenoiser
+from timbrel.models.denoiser import BandAttention, Condition, DenoiserConfig, TransferDenoiser
 from timbrel.models.layers import CrossAttention, TimeConv, sinusoidal_embedding
 
 SCHEDULE = cosine_schedule(100, prediction_type="sample", zero_terminal_snr=True)
@@ -190,3 +190,35 @@ def test_cross_attention_starts_as_nothing_and_embeddings_tell_times_apart():
     assert embedded.shape == (1000, 32)
     distance = torch.cdist(embedded, embedded) + 10 * torch.eye(1000)
     assert float(distance.min()) > 0.1
+
+
+def test_a_band_looks_along_itself_as_far_as_it_goes_and_at_no_other():
+    torch.manual_seed(0)
+    attention, x, embedding = BandAttention(8, 6), torch.randn(2, 8, 3, 42), torch.randn(2, 6)
+    torch.testing.assert_close(attention(x, embedding), x)
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    plain = attention(x, embedding) - x
+    changed = x.clone()
+    changed[0, :, 1, 41] += torch.arange(8.0)
+    moved = (attention(changed, embedding) - changed - plain).detach().abs().amax(dim=1)
+    assert float(moved[0, 1, 0]) > 1e-4
+    assert float(moved[0, ::2].max()) < 1e-5 > float(moved[1].max())
+
+
+def test_of_moments_that_are_alike_a_band_finds_the_same_whatever_their_number():
+    torch.manual_seed(0)
+    attention, moment, embedding = BandAttention(8, 6), torch.randn(1, 8, 2, 1), torch.randn(1, 6)
+    torch.nn.init.normal_(attention.out.weight)
+    one = attention(moment, embedding)
+    torch.testing.assert_close(attention(moment.expand(-1, -1, -1, 30), embedding), one.expand(-1, -1, -1, 30))
+
+
+def test_a_band_finds_the_same_with_gradients_and_without():
+    torch.manual_seed(0)
+    attention, x, embedding = BandAttention(8, 6), torch.randn(2, 8, 3, 30), torch.randn(2, 6)
+    torch.nn.init.normal_(attention.out.weight)
+    trained = attention(x, embedding).detach()
+    assert float((trained - x).abs().max()) > 0.1
+    with torch.no_grad():
+        torch.testing.assert_close(attention(x, embedding), trained, rtol=1e-4, atol=1e-5)

@@ -7,7 +7,15 @@ import torch
 
 from timbrel.diffusion.schedules import cosine_schedule
 from timbrel.errors import InputError
-from timbrel.models.text_unet import Text, TextUNet, TextUNetConfig, with_masks, with_widths
+from timbrel.models.text_unet import (
+    Text,
+    TextUNet,
+    TextUNetConfig,
+    carried,
+    with_band_attention,
+    with_masks,
+    with_widths,
+)
 
 SCHEDULE = cosine_schedule(100, prediction_type="v", zero_terminal_snr=True)
 SMALL = TextUNetConfig(
@@ -18,6 +26,7 @@ SMALL = TextUNetConfig(
     modulation_width=8,
     num_heads=2,
     picture_width=4,
+    band_attention=True,
 )
 
 
@@ -99,6 +108,19 @@ def test_masked_it_hears_what_is_around_and_no_noise_there():
     assert float((model(noisy, t, text(1))[..., 12:20] - plain).abs().max()) > 1e-3
 
 
+def test_what_is_known_of_a_band_is_carried_along_it():
+    known = torch.tensor([[5.0, 9, 9, 1], [2, 9, 9, 9], [9, 9, 9, 9]])[None, None]
+    is_known = torch.tensor([[1.0, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]])[None, None]
+    across = (5 / 2 + 1 / 5) / (1 / 2 + 1 / 5)  # at distances of 1 and 2
+    held = carried(known, is_known)[0, 0]
+    torch.testing.assert_close(held[0, 1:3], torch.tensor([across, 6 - across]))
+    torch.testing.assert_close(held[1:], torch.tensor([[2.0] * 4, [0.0] * 4]))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(carried(known, is_known)[0, 0], held, rtol=0, atol=0)
+    far = carried(torch.ones(1, 2, 1, 5000), (torch.arange(5000) < 3).float().expand(1, 1, 1, 5000))
+    torch.testing.assert_close(far, torch.ones(1, 2, 1, 5000))
+
+
 def test_where_nothing_is_known_a_mask_says_nothing():
     model, noisy, t = unet(MASKED), torch.randn(2, 2, 4, 13), torch.tensor([50, 20])
     whole = torch.cat([noisy, torch.ones(2, 1, 4, 13), torch.zeros(2, 2, 4, 13)], dim=1)
@@ -118,6 +140,22 @@ def test_with_masks_it_makes_what_it_made(dilations):
     torch.testing.assert_close(wider(noisy, t, text()), model(noisy, t, text()))
     assert wider.config.masked
     assert with_masks(wider) is wider
+
+
+def test_with_band_attention_it_makes_what_it_made():
+    model = unet(dataclasses.replace(SMALL, band_attention=False))
+    looking, noisy, t = with_band_attention(model).eval(), torch.randn(2, 2, 4, 12), torch.tensor([50, 20])
+    torch.testing.assert_close(looking(noisy, t, text()), model(noisy, t, text()))
+    assert looking.config.band_attention
+    assert with_band_attention(looking) is looking
+    along_time = unet(dataclasses.replace(SMALL, picture_dilations=(), band_attention=False))
+    torch.testing.assert_close(with_band_attention(along_time).eval()(noisy, t, text()), along_time(noisy, t, text()))
+
+
+def test_the_picture_needs_a_width_for_the_heads_of_its_attention():
+    unet(dataclasses.replace(SMALL, picture_width=6, band_attention=False))
+    with pytest.raises(InputError, match="picture_width is 6; expected a multiple of band_attention's 4 heads"):
+        unet(dataclasses.replace(SMALL, picture_width=6))
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -63,13 +63,15 @@ def test_guidance_leads_away_from_a_sound_that_knows_neither_text_nor_surroundin
     system = load_system(tiny_generator, GenerateSystem)
     system.denoiser = with_masks(system.denoiser).eval().requires_grad_(False)
     torch.nn.init.normal_(system.denoiser.known.weight, std=0.2)
-    x, known, t = torch.randn(1, 4, 8, 10), torch.randn(1, 4, 8, 10), torch.tensor([500])
+    x, known, t = torch.randn(1, 4, 8, 10), torch.randn(1, 4, 8, 10), torch.tensor([950])
     mask = torch.arange(10) < 4
     for prompt in ("a harp", ""):
         wanted, more = (told(system.model(prompt, guidance_scale=scale), known, mask)(x, t) for scale in (1, 3))
         neither = system.model("")(x, t)
         assert float((wanted - neither).abs().max()) > 1e-3
         torch.testing.assert_close(more, neither + 3 * (wanted - neither))
+        cleaner = [told(system.model(prompt, guidance_scale=scale), known, mask)(x, t - 100) for scale in (1, 3)]
+        torch.testing.assert_close(*cleaner, rtol=0, atol=0)
 
 
 def test_the_model_that_ships_takes_the_names_of_a_class_for_one_another():

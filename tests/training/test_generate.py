@@ -88,6 +88,23 @@ def test_masks_leave_something_open_in_a_share_of_the_samples_and_all_in_the_oth
         assert 0.1 < float(masks[:200, 0, :, end].any(dim=1).float().mean()) < 0.7
 
 
+def test_what_is_drawn_is_noisy_as_the_recipe_says(store, codec):
+    even, shifted = (
+        GenerateStage.prepare(dataclasses.replace(RECIPE, batch_size=400, timestep_shift=shift), store, codec=codec)
+        for shift in (1.0, 4.0)
+    )
+    total = even.model.schedule.num_train_timesteps
+    noisy = [float((stage.batch(0)["timesteps"] >= 0.8 * total).float().mean()) for stage in (even, shifted)]
+    assert noisy == [pytest.approx(0.2, abs=0.06), pytest.approx(0.5, abs=0.08)]
+    assert [stage.sampling.timestep_shift for stage in (even, shifted)] == [1, 4]
+
+
+@pytest.mark.parametrize("shift", [0.0, -1.0, float("nan"), 200.0])
+def test_a_shift_that_no_sampler_takes_is_refused(shift):
+    with pytest.raises(InputError, match=f"timestep_shift is {shift}; expected 0.01 to 100"):
+        dataclasses.replace(RECIPE, timestep_shift=shift)
+
+
 def test_only_what_is_made_counts_and_what_is_around_is_told(store, codec):
     stage = GenerateStage.prepare(RECIPE, store, codec=codec)
     batch = stage.batch(0)
@@ -129,6 +146,19 @@ def test_a_model_without_masks_goes_on_with_them_or_without(store, codec, tmp_pa
         GenerateStage.prepare(plain, store, init_from=tmp_path)
     with pytest.raises(InputError, match="mask_share is 1; expected less"):
         dataclasses.replace(RECIPE, mask_share=1.0)
+
+
+def test_a_model_that_looks_along_no_band_goes_on_with_it_or_without(store, codec, tmp_path):
+    plain = dataclasses.replace(RECIPE, band_attention=False)
+    GenerateStage.prepare(plain, store, codec=codec).save(tmp_path)
+    for recipe in (plain, RECIPE):
+        again = GenerateStage.prepare(recipe, store, init_from=tmp_path)
+        assert again.model.denoiser.config.band_attention is recipe.band_attention
+    twice = [GenerateStage.prepare(RECIPE, store, init_from=tmp_path).model.denoiser.state_dict() for _ in range(2)]
+    torch.testing.assert_close(*twice, rtol=0, atol=0)
+    again.save(tmp_path)
+    with pytest.raises(InputError, match=r"has band_attention True \(the recipe: False\)"):
+        GenerateStage.prepare(plain, store, init_from=tmp_path)
 
 
 def test_batches_hang_on_seed_and_step_alone_and_drop_some_texts(store, codec):

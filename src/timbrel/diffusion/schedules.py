@@ -162,7 +162,9 @@ def zero_terminal_snr(alphas_cumprod: Tensor) -> Tensor:
     return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
 
 
-def inference_timesteps(schedule: NoiseSchedule, num_inference_steps: int, *, start: float = 1.0) -> Tensor:
+def inference_timesteps(
+    schedule: NoiseSchedule, num_inference_steps: int, *, start: float = 1.0, shift: float = 1.0
+) -> Tensor:
     """The timesteps a sampler visits: `[n]` long, descending; a last step leads from the final one to clean.
 
     Evenly spaced back from the noisiest ("trailing", Lin et al. 2023, arXiv 2305.08891, section 3.3).
@@ -173,23 +175,42 @@ def inference_timesteps(schedule: NoiseSchedule, num_inference_steps: int, *, st
         start: where to begin, as a fraction of the T timesteps: 1 begins at T-1; less begins at content
             noised with `schedule.add_noise(x0, noise, timesteps[0])`; 0 gives no timesteps, a sampler then
             returns its start. Where fewer than `num_inference_steps` remain, each is visited once.
+        shift: above 1 has more of them where it is noisy (`shifted`); of many, those that fall on one timestep are one.
 
     Raises:
-        InputError: `num_inference_steps` or `start` is out of range.
+        InputError: `num_inference_steps`, `start` or `shift` is out of range.
 
     >>> inference_timesteps(cosine_schedule(1000), 4)
     tensor([999, 749, 499, 249])
     >>> inference_timesteps(cosine_schedule(1000), 4, start=0.5)
     tensor([499, 374, 249, 124])
+    >>> inference_timesteps(cosine_schedule(1000), 4, shift=4.0)
+    tensor([999, 922, 799, 570])
     """
     total = schedule.num_train_timesteps
     if not 1 <= num_inference_steps <= total:
         raise InputError(f"num_inference_steps is {num_inference_steps}; the schedule allows 1 to {total}")
     if not 0 <= start <= 1:
         raise InputError(f"start is {start}; expected 0 (clean) to 1 (noise)")
+    if not 0 < shift < math.inf:
+        raise InputError(f"shift is {shift}; expected a number above 0: 1 is none")
     first = round(start * total)
     n = min(num_inference_steps, first)
-    return (torch.arange(n, 0, -1, dtype=torch.float64) * (first / max(n, 1))).round().long() - 1
+    even = torch.arange(n, 0, -1, dtype=torch.float64) * (first / max(n, 1))
+    if shift == 1:
+        return even.round().long() - 1
+    even *= shifted(even[:1] / total, 1 / shift) / max(first, 1)  # so that the first is where it was
+    return ((shifted(even, shift) * total).round().long().clamp_min(1) - 1).unique().flip(0)
+
+
+def shifted(shares: Tensor, shift: float) -> Tensor:
+    """Shares of the way to pure noise, 0 to 1, moved towards it: s t / (1 + (s - 1) t), the timestep shift of Esser et
+    al. 2024 (arXiv 2403.03206, equation 23). Above 1 more of evenly drawn ones are noisy; 1 leaves them.
+
+    >>> shifted(torch.tensor([0.0, 0.5, 1.0]), 4.0)
+    tensor([0.0000, 0.8000, 1.0000])
+    """
+    return shift * shares / (1 + (shift - 1) * shares)
 
 
 def _check_timesteps(num_train_timesteps: int) -> None:

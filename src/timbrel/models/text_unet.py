@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from timbrel.bounds import Bounds, Dilations, Width, Widths
 from timbrel.errors import InputError
-from timbrel.models.denoiser import Block, PictureBlocks
+from timbrel.models.denoiser import BandAttention, Block, PictureBlocks
 from timbrel.models.layers import CrossAttention, sinusoidal_embedding
 from timbrel.models.unet import Down, Up, VelocityNetwork
 
@@ -52,6 +52,7 @@ class TextUNetConfig:
     num_heads: Annotated[int, Bounds(1, 64)] = 4
     picture_width: Width = 32
     picture_dilations: Dilations = (1, 2)  # none: along time alone
+    band_attention: bool = False  # the blocks over the picture look along each band
     masked: bool = False  # it can be told what is around the part that it makes
 
 
@@ -75,7 +76,7 @@ class TextUNet(VelocityNetwork):
     counts where the mask is 1.
 
     Raises:
-        InputError: no widths, or heads that do not divide the tokens' width.
+        InputError: no widths, or heads that do not divide the width of the tokens or of the picture.
     """
 
     def __init__(self, config: TextUNetConfig, alphas_cumprod: Tensor, prediction_type: str = "v") -> None:
@@ -85,6 +86,11 @@ class TextUNet(VelocityNetwork):
             raise InputError(
                 f"widths are {config.widths} and token_width is {tokens}; expected one level or more, and an even "
                 f"multiple of {config.num_heads} heads"
+            )
+        heads = len(BandAttention.SLOPES)
+        if config.picture_dilations and config.band_attention and config.picture_width % heads:
+            raise InputError(
+                f"picture_width is {config.picture_width}; expected a multiple of band_attention's {heads} heads"
             )
         self.config = config
         channels, modulation, levels = (
@@ -103,14 +109,16 @@ class TextUNet(VelocityNetwork):
         self.looks_up = nn.ModuleList(Attention(w, config) for w, _ in reversed(levels))
         self.leave = nn.Linear(config.widths[0], channels)
         nn.init.zeros_(self.leave.weight)
-        self.picture = PictureBlocks.of(config, 2 * config.latent_channels + config.masked)
-        self.known = nn.Linear(config.latent_height, config.widths[0], bias=False) if config.masked else None
+        around = config.latent_channels + 1 if config.masked else 0
+        self.picture = PictureBlocks.of(config, 2 * config.latent_channels + around, config.band_attention)
+        self.known = nn.Linear(around * config.latent_height, config.widths[0], bias=False) if around else None
         if self.known is not None:
             nn.init.zeros_(self.known.weight)
 
     @property
     def reach(self) -> int:
-        """Latents to either side that an answer depends on, at most; whole steps of the coarsest level."""
+        """Latents to either side that an answer depends on, at most, but for what attention finds along the bands;
+        whole steps of the coarsest level."""
         coarsest = 2 ** len(self.downs)  # 2 a block down and 3 up, at each level; 5 in the middle; 2 of the grid
         beside = 0 if self.picture is None else 1 + sum(self.config.picture_dilations)
         return coarsest * (12 + -(-beside // coarsest))
@@ -133,21 +141,21 @@ class TextUNet(VelocityNetwork):
         weight = text.mask[..., None].to(text.tokens.dtype)
         pooled = (text.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
         embedding = F.gelu(self.time(sinusoidal_embedding(timesteps, self.config.token_width)) + self.pooled(pooled))
-        is_known = torch.zeros_like(x[:, :1])
+        hint = x.new_zeros(len(x), (x.shape[1] + 1) * self.config.masked, *x.shape[2:])
         if around is not None:
             is_known = 1 - around[0]
+            hint = torch.cat([is_known, carried(around[1], is_known)], dim=1)
             x = torch.lerp(x, around[1], is_known)  # what is known is so without noise
-        answer = self._along_time(x, is_known, embedding, text)
+        answer = self._along_time(x, hint, embedding, text)
         if self.picture is None:
             return answer
-        picture = [x, answer, is_known] if self.config.masked else [x, answer]
-        return answer + self.picture(torch.cat(picture, dim=1), embedding)
+        return answer + self.picture(torch.cat([x, answer, hint], dim=1), embedding)
 
-    def _along_time(self, latents: Tensor, is_known: Tensor, embedding: Tensor, text: Text) -> Tensor:
+    def _along_time(self, latents: Tensor, hint: Tensor, embedding: Tensor, text: Text) -> Tensor:
         frames, multiple = latents.shape[-1], 2 ** len(self.downs)
         x = self.enter(F.pad(latents, (0, -frames % multiple)).flatten(1, 2).transpose(1, 2))
         if self.known is not None:
-            x = x + self.known(F.pad(is_known, (0, -frames % multiple))[:, 0].transpose(1, 2))
+            x = x + self.known(F.pad(hint, (0, -frames % multiple)).flatten(1, 2).transpose(1, 2))
         skips = []
         for look, down in zip(self.looks_down, self.downs, strict=False):
             x, skip = down(look(x, text), embedding)
@@ -157,6 +165,23 @@ class TextUNet(VelocityNetwork):
             x = look(up(x, skips.pop(), embedding), text)
         x = self.leave(F.layer_norm(x, x.shape[-1:]))[:, :frames]
         return x.transpose(1, 2).unflatten(1, self.mean.shape[:2])
+
+
+def carried(known: Tensor, is_known: Tensor) -> Tensor:
+    """What is known of each band [batch, c, h, w], carried to every moment: its mean over time by the inverse square of
+    the distance, plus one (Shepard 1968, "A two-dimensional interpolation function"). 0 where all of a band is unknown.
+
+    A band that sounds on is so across a hole, which a network would have to learn to reach over.
+
+    Args:
+        is_known: [batch, 1, h, w], 1 or 0.
+    """
+    at = torch.arange(known.shape[-1], device=known.device, dtype=torch.float32)
+    weight = 1 / (1 + (at - at[:, None]).square())
+    with torch.autocast(known.device.type, enabled=False):
+        total = is_known.float() @ weight
+        held = (known * is_known).float() @ weight / total.clamp_min(weight.min() / 2)
+    return held.to(known.dtype)
 
 
 def with_masks(denoiser: TextUNet) -> TextUNet:
@@ -169,9 +194,22 @@ def with_masks(denoiser: TextUNet) -> TextUNet:
     )
     state = wider.state_dict() | denoiser.state_dict()
     if denoiser.picture is not None:
-        state["picture.enter.weight"] = F.pad(denoiser.picture.enter.weight.detach(), (0, 0, 0, 0, 0, 1))
+        state["picture.enter.weight"] = F.pad(
+            denoiser.picture.enter.weight.detach(), (0, 0, 0, 0, 0, denoiser.config.latent_channels + 1)
+        )
     wider.load_state_dict(state)
     return wider
+
+
+def with_band_attention(denoiser: TextUNet) -> TextUNet:
+    """The same denoiser, that can learn to look along each band, where it has blocks over the picture; as yet it adds
+    nothing of that. One that can stays as it is."""
+    if denoiser.config.band_attention:
+        return denoiser
+    config = dataclasses.replace(denoiser.config, band_attention=True)
+    looking = TextUNet(config, denoiser.alphas_cumprod, denoiser.prediction_type)
+    looking.load_state_dict(looking.state_dict() | denoiser.state_dict())
+    return looking
 
 
 def with_widths(denoiser: TextUNet, widths: tuple[int, ...], seed: int = 0) -> TextUNet:

@@ -29,6 +29,7 @@ Hole = tuple[int, int]
 CONTEXT_S = 8.0  # of the recording that the model sees before and after a span
 NEAR_S = 2.0  # before and after a span, whose level counts
 FADE_S = 0.03
+TEMPERATURE = 1.0  # of the noise in each step: with less, what is made is smoother than what is around it
 REPEATS = 2  # of each step of a model that is not told what is around, so that what is made agrees with it
 
 
@@ -229,7 +230,8 @@ class Fill:
                 callback=callback,
             )
         start = seeded_noise(known.shape[1:], noise).to(known)
-        made = system.sample(told(self.model, known, mask), start, self.timesteps, noise, callback)
+        model = told(self.model, known, mask)
+        made = system.sample(model, start, self.timesteps, noise, callback, temperature=TEMPERATURE)
         return torch.where(mask, made, known)
 
     def _frames(self, frames: int, holes: Sequence[Hole]) -> Tensor:

@@ -3,7 +3,8 @@
     text -> tokens; noise, or a noised recording -> latents -> mel -> waveform
 
 Of a short sound candidates are begun in turn, until one fits the text; that one is made. A long sound is one take: the
-denoiser sees it in windows that overlap. A loop is a circle to the denoiser, to the codec and to the inversion.
+denoiser sees it in windows that overlap. A loop is a circle to the denoiser (its attention aside), the codec and the
+inversion.
 """
 
 from __future__ import annotations
@@ -126,8 +127,8 @@ class GeneratePipeline:
             duration_s: up to 600 s; None is 10 s, or the length of `init`.
             num_takes: how many, each with its own seed; a take is the same alone as among others.
             num_candidates: at most so many are begun for each take, until the listener takes one for what the text
-                says; where it takes none, the one that fits best is made. None is as many as last 96 s together (two of
-                the denoiser's windows), and no more than 8. 1 is the sound of the seed itself.
+                says; where it takes none, the one that fits best is made. None is as many as last 48 s together (what
+                the denoiser sees at once), and no more than 8. 1 is the sound of the seed itself.
             loop: the end goes on at the start, without a step.
             init: a recording to start from: a path, or an array [channels, samples] with `sample_rate`. It is noised,
                 and what is made keeps what outlives that.
@@ -263,8 +264,9 @@ class GeneratePipeline:
 
     def _hearing(self, prompt: str, settings: GenerateSettings, *, loop: bool = False) -> Hearing:
         """Of a text, for a sound of any length. What is wrong with the text is said here."""
-        scale = self._sampling.guidance if settings.guidance_scale is None else settings.guidance_scale
-        negative = settings.negative_prompt.strip()
+        negative, scale = settings.negative_prompt.strip(), settings.guidance_scale
+        if scale is None:
+            scale = self._sampling.guidance if prompt or negative else 1.0
         if negative and scale == 1:
             raise InputError(
                 f"guidance_scale is 1, at which negative_prompt, {negative!r:.60}, does not count; expected a higher "
@@ -285,7 +287,8 @@ class GeneratePipeline:
 
     def _timesteps(self, settings: GenerateSettings, strength: float = 1.0) -> Tensor:
         steps = settings.num_inference_steps or self._sampling.steps
-        return inference_timesteps(self.model.schedule, steps, start=strength)
+        shift = self._sampling.timestep_shift
+        return inference_timesteps(self.model.schedule, steps, start=strength, shift=shift)
 
     def _mono(self, recording: Recording) -> Waveform:
         """[samples] at the model's rate and level, no longer than can be made."""
@@ -299,8 +302,8 @@ class GeneratePipeline:
         return max(1, round(duration_s * self.sample_rate))
 
     def _loop_frames(self, samples: int) -> int:
-        """The nearest number to so many samples that the codec and each level of the denoiser divide: only then is its
-        grid a circle, too."""
+        """The nearest number to so many samples that the codec and each level of the denoiser divide: only then are its
+        convolutions a circle, too."""
         multiple = self.model.codec.factor * 2 ** (len(self.model.denoiser.config.widths) - 1)
         return max(1, round(samples / (self.model.mel.hop_length * multiple))) * multiple
 
@@ -333,7 +336,7 @@ class GeneratePipeline:
         """
         if asked is None:
             window = self.model.window * self.model.codec.factor  # what the denoiser sees at once
-            return max(1, min(2 * window // frames, USUAL_CANDIDATES)) if self.listener else 1
+            return max(1, min(window // frames, USUAL_CANDIDATES)) if self.listener else 1
         asked = check_whole("num_candidates", asked, 1, MOST_CANDIDATES)
         if asked > 1 and not self.listener:
             raise InputError(

@@ -109,7 +109,7 @@ class GenerateSettings:
         negative_prompt: What is not to be heard.
         num_inference_steps: Sampler steps; None is the model's own number.
         guidance_scale: How strongly the text counts, and what is around a part that is made anew: 1 as learned, more
-            exaggerates them; None is the model's own value.
+            exaggerates them; None is the model's own value, and of a part that is made anew without a text 1.
         seed: The same seed gives the same sound. Of several takes each has the seed after that of the one before.
 
     Raises:

@@ -63,6 +63,7 @@ class Sampling:
     guidance: Annotated[float, Bounds(-100, 100)] = 1.0
     eta: Annotated[float, Bounds(0, 1)] = 0.0  # of `ddim`: how much of the noise is drawn anew in each step
     temperature: Annotated[float, Bounds(0, 1)] = 1.0  # of that noise
+    timestep_shift: Annotated[float, Bounds(0.01, 100)] = 1.0  # `GenerateSystem`: above 1 more steps where it is noisy
     word_noise: Annotated[float, Bounds(0, 10)] = 0.0  # `GenerateSystem`: a take's, over the length of a word's vector
 
 

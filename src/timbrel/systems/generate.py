@@ -28,6 +28,8 @@ class GenerateSystem(DiffusionSystem):
 
     # Guidance is between these shares of the timesteps: with more noise than that, a whip or a bell is never struck.
     guided_shares: ClassVar = (0.2, 0.95)
+    # Where it knows what is around, that says the rest: with less noise, guidance leads away from what was there.
+    told_shares: ClassVar = (0.9, 1.0)
 
     codec: Any  # a network that is a `Codec`
     text: WordEncoder | CLIPText
@@ -100,7 +102,8 @@ class GenerateSystem(DiffusionSystem):
         """The denoiser of one wording, for a sampler: `model(x [batch, c, h, w], timesteps [batch])`.
 
         Of a denoiser that is `masked` x may hold what is around, too (`diffusion.masks.told`). Guidance then leads away
-        from a sound that knows neither the text nor that.
+        from a sound that knows neither the text nor that. It counts between `guided_shares` of the timesteps, and where
+        what is around is known, between `told_shares`.
 
         Args:
             prompt: what is to be heard; "" is anything.
@@ -113,9 +116,17 @@ class GenerateSystem(DiffusionSystem):
         """
         wanted = self._conditioned(self.encode_text(prompt, seed))
         other = self._conditioned(self.encode_text(negative_prompt))
-        first, last = (round(share * self.schedule.num_train_timesteps) for share in self.guided_shares)
-        channels = self.denoiser.config.latent_channels
-        return guided(wanted, lambda x, t: other(x[:, :channels], t), guidance_scale, interval=(first, last))
+        total, channels = self.schedule.num_train_timesteps, self.denoiser.config.latent_channels
+        free, told = (
+            guided(
+                wanted,
+                lambda x, t: other(x[:, :channels], t),
+                guidance_scale,
+                interval=(round(first * total), round(last * total)),
+            )
+            for first, last in (self.guided_shares, self.told_shares)
+        )
+        return lambda x, t: (free if x.shape[1] == channels else told)(x, t)
 
     @property
     def sampling(self) -> Sampling:
@@ -128,6 +139,8 @@ class GenerateSystem(DiffusionSystem):
         timesteps: Tensor,
         noise: Sequence[torch.Generator],
         callback: Callback | None = None,
+        *,
+        temperature: float | None = None,
     ) -> Tensor:
         """Latents [batch, c, h, w] of a noised start, as the model is best sampled: with noise drawn anew in each step
         (`sampling.eta` and `temperature`), which mends what earlier steps got wrong; or, with none, in few steps.
@@ -135,8 +148,9 @@ class GenerateSystem(DiffusionSystem):
         Args:
             model: as `model` gives it.
             noise: a generator for each sample.
+            temperature: None is `sampling`'s.
         """
-        eta, temperature = self.sampling.eta, self.sampling.temperature
+        eta, temperature = self.sampling.eta, self.sampling.temperature if temperature is None else temperature
         if not eta:
             return dpm_solver_pp_2m(model, start, self.schedule, timesteps, callback=callback)
         return ddim(

@@ -16,11 +16,11 @@ from timbrel.data.sounds.ontology import Ontology
 from timbrel.data.sounds.windows import SoundWindows
 from timbrel.data.store import MelStore
 from timbrel.diffusion.samplers import seeded_generators, seeded_noise
-from timbrel.diffusion.schedules import inference_timesteps
+from timbrel.diffusion.schedules import inference_timesteps, shifted
 from timbrel.errors import InputError, warn
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.text import WordEncoder, WordsConfig
-from timbrel.models.text_unet import Text, TextUNetConfig, with_masks, with_widths
+from timbrel.models.text_unet import Text, TextUNetConfig, with_band_attention, with_masks, with_widths
 from timbrel.systems.base import Sampling
 from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.foreign import CLIPText, CLIPTextConfig
@@ -76,7 +76,14 @@ class GenerateStage(Stage):
         for it."""
         moves = self.recipe.word_noise if isinstance(self.recipe, GenerateRecipe) and not self.recipe.clip else 0.0
         guidance = 3.0 if moves else 2.5
-        return Sampling(steps=40, guidance=guidance, eta=1.0, temperature=0.87, word_noise=TAKES_MOVE_WORDS * moves)
+        return Sampling(
+            steps=40,
+            guidance=guidance,
+            eta=1.0,
+            temperature=0.87,
+            timestep_shift=self.recipe.timestep_shift,
+            word_noise=TAKES_MOVE_WORDS * moves,
+        )
 
     @classmethod
     @torch.no_grad()
@@ -139,13 +146,14 @@ class GenerateStage(Stage):
 
     def _draw(self, windows: SoundWindows, rng: np.random.Generator, overlap_share: float) -> dict[str, Tensor]:
         size, model = self.recipe.batch_size, self.model
+        total = model.schedule.num_train_timesteps
         drawn = windows.draw(rng, size, overlap_share)
         noise = rng.standard_normal((size, *model.latent_shape(drawn["mel"].shape[-1])), dtype=np.float32)
         return {
             "mel": drawn["mel"],
             **dict(zip(READ, model.text.read(drawn["caption"]), strict=False)),
             "drop": torch.zeros(size, dtype=torch.bool),
-            "timesteps": torch.from_numpy(rng.integers(model.schedule.num_train_timesteps, size=size)),
+            "timesteps": (shifted(torch.from_numpy(rng.random(size)), self.recipe.timestep_shift) * total).long(),
             "noise": torch.from_numpy(noise),
         }
 
@@ -186,10 +194,12 @@ class GenerateStage(Stage):
     def _generated(self, prompts: list[str]) -> Tensor:
         """Mels in dB of some prompts, one after the other: [n_mels, n * frames]."""
         model, recipe = self.model, self.recipe
-        timesteps = inference_timesteps(model.schedule, min(self.sampling.steps, model.schedule.num_train_timesteps))
+        sampling, schedule = self.sampling, model.schedule
+        steps = min(sampling.steps, schedule.num_train_timesteps)
+        timesteps = inference_timesteps(schedule, steps, shift=sampling.timestep_shift)
         mels = []
         for prompt in prompts:
-            noise, denoiser = seeded_generators([0]), model.model(prompt, guidance_scale=self.sampling.guidance)
+            noise, denoiser = seeded_generators([0]), model.model(prompt, guidance_scale=sampling.guidance)
             start = seeded_noise(model.latent_shape(recipe.frames), noise, device=self.device)
             mels.append(model.decode(model.sample(denoiser, start, timesteps, noise)))
         return torch.cat(mels, dim=-1)[0, 0].cpu()
@@ -274,6 +284,9 @@ def _known_model(recipe: GenerateRecipe, folder: str | Path, store: MelStore) ->
         raise InputError(f"{folder} is Stable Diffusion; expected the recipe 'report' to go on from it")
     model = load_system(folder, GenerateSystem)
     check_mel(model.mel, store)
+    torch.manual_seed(recipe.seed)
+    if recipe.band_attention:
+        model.denoiser = with_band_attention(model.denoiser)
     settings = dataclasses.asdict(model.denoiser.config) | dataclasses.asdict(model.schedule_config)
     text = model.text.config
     if isinstance(text, CLIPTextConfig):
@@ -315,6 +328,7 @@ def _new_model(recipe: GenerateRecipe, codec: str | Path, train: SoundWindows) -
             widths=recipe.widths,
             picture_width=recipe.picture_width,
             picture_dilations=recipe.picture_dilations,
+            band_attention=recipe.band_attention,
             masked=recipe.mask_share > 0,
         ),
         schedule_of(recipe),

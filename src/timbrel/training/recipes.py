@@ -206,10 +206,13 @@ class SoundsRecipe(Recipe):
     overlap_share: float = 0.15  # of samples that are two sounds of one parent at once
     gain_db: float = 3.0  # of augmentation
     tuning_semitones: float = 1.0  # of augmentation
+    timestep_shift: float = 1.0  # towards noise, of the timesteps that are drawn (`diffusion.schedules.shifted`)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_shares(self, "null_text_share", "overlap_share")
+        if not 0.01 <= self.timestep_shift <= 100:
+            raise InputError(f"timestep_shift is {self.timestep_shift}; expected 0.01 to 100: 1 is none")
 
 
 @dataclass(frozen=True)
@@ -228,9 +231,11 @@ class GenerateRecipe(SoundsRecipe):
 
     stage: ClassVar[str] = "timbrel.training.generate:GenerateStage"
 
+    timestep_shift: float = 4.0  # noise hides the level last: it varies 5 to 30 times as much as the rest
     widths: tuple[int, ...] = (384, 320, 320)  # a model to go on from has these, or fewer, and grows
     picture_width: int = 32
     picture_dilations: tuple[int, ...] = (1, 2)  # none: along time alone
+    band_attention: bool = True  # a model to go on from that has none gets it
     token_width: int = 128
     text_layers: int = 1
     clip: str | None = None  # a folder or OWNER/REPO of CLIP's text model, in place of words; its width is token_width
