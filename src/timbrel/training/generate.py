@@ -172,8 +172,8 @@ class GenerateStage(Stage):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """The loss on held-out sounds, and that with the caption of another sound: they part as text is heard. Of a
-        denoiser that is masked also the loss where a part is known."""
+        """The loss on held-out sounds, as noisy as in training, and that with the caption of another sound: they part
+        as text is heard. Of a denoiser that is masked also the loss where a part is known."""
         rngs = [np.random.default_rng((0, k)) for k in range(8)]
         batches = [self.to_device(self._draw(self.validation, rng, 0.0)) for rng in rngs]
         others = [batch | {name: batch[name].roll(1, dims=0) for name in READ if name in batch} for batch in batches]

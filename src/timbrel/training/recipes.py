@@ -235,7 +235,7 @@ class GenerateRecipe(SoundsRecipe):
     widths: tuple[int, ...] = (384, 320, 320)  # a model to go on from has these, or fewer, and grows
     picture_width: int = 32
     picture_dilations: tuple[int, ...] = (1, 2)  # none: along time alone
-    band_attention: bool = True  # a model to go on from that has none gets it
+    band_attention: bool = True  # each moment looks along its band; a model to go on from that has none gets it
     token_width: int = 128
     text_layers: int = 1
     clip: str | None = None  # a folder or OWNER/REPO of CLIP's text model, in place of words; its width is token_width
