@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from timbrel.bounds import Dilations, Width
-from timbrel.models.layers import CrossAttention, TimeConv, sinusoidal_embedding
+from timbrel.models.layers import CrossAttention, TimeConv, sinusoidal_embedding, zeroed
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, modulation_width: int, dilation: int) -> None:
         super().__init__()
-        self.modulate = nn.Linear(modulation_width, 3 * width)
-        nn.init.zeros_(self.modulate.weight)
-        nn.init.zeros_(self.modulate.bias)
+        self.modulate = zeroed(nn.Linear(modulation_width, 3 * width))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.conv1 = TimeConv(width, width, dilation)
         self.conv2 = TimeConv(width, width)
@@ -86,9 +84,7 @@ class PictureBlock(nn.Module):
 
     def __init__(self, width: int, modulation_width: int, dilation: int) -> None:
         super().__init__()
-        self.modulate = nn.Linear(modulation_width, 2 * width)
-        nn.init.zeros_(self.modulate.weight)
-        nn.init.zeros_(self.modulate.bias)
+        self.modulate = zeroed(nn.Linear(modulation_width, 2 * width))
         self.conv1 = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
         self.conv2 = nn.Conv2d(width, width, 1)
 
@@ -112,14 +108,10 @@ class BandAttention(nn.Module):
 
     def __init__(self, width: int, modulation_width: int) -> None:
         super().__init__()
-        self.modulate = nn.Linear(modulation_width, 2 * width)
-        nn.init.zeros_(self.modulate.weight)
-        nn.init.zeros_(self.modulate.bias)
+        self.modulate = zeroed(nn.Linear(modulation_width, 2 * width))
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.out = zeroed(nn.Linear(width, width))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         def split(y: Tensor) -> Tensor:

@@ -12,6 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def zeroed(layer: nn.Linear) -> nn.Linear:
+    """A layer that says nothing until it is trained."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class TimeConv(nn.Module):
     """Convolution of 3 taps along time, with dilation, zero padded: [batch, time, width_in] -> [.., width_out]."""
 
@@ -35,9 +42,7 @@ class CrossAttention(nn.Module):
         self.num_heads = num_heads
         self.query = nn.Linear(width, token_width)
         self.key_value = nn.Linear(token_width, 2 * token_width)
-        self.out = nn.Linear(token_width, width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.out = zeroed(nn.Linear(token_width, width))
 
     def forward(self, x: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         def split(y: Tensor) -> Tensor:

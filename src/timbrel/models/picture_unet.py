@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from timbrel.bounds import Bounds, Width
 from timbrel.errors import InputError
-from timbrel.models.layers import CrossAttention, sinusoidal_embedding
+from timbrel.models.layers import CrossAttention, sinusoidal_embedding, zeroed
 from timbrel.models.text_unet import Text
 from timbrel.models.unet import VelocityNetwork
 
@@ -34,9 +34,7 @@ class PictureResidual(nn.Module):
 
     def __init__(self, width: int, modulation_width: int) -> None:
         super().__init__()
-        self.modulate = nn.Linear(modulation_width, 3 * width)
-        nn.init.zeros_(self.modulate.weight)
-        nn.init.zeros_(self.modulate.bias)
+        self.modulate = zeroed(nn.Linear(modulation_width, 3 * width))
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -189,14 +189,11 @@ def with_masks(denoiser: TextUNet) -> TextUNet:
     what it makes. One that can stays as it is."""
     if denoiser.config.masked:
         return denoiser
-    wider = TextUNet(
-        dataclasses.replace(denoiser.config, masked=True), denoiser.alphas_cumprod, denoiser.prediction_type
-    )
+    wider = _fresh(denoiser, masked=True)
     state = wider.state_dict() | denoiser.state_dict()
     if denoiser.picture is not None:
-        state["picture.enter.weight"] = F.pad(
-            denoiser.picture.enter.weight.detach(), (0, 0, 0, 0, 0, denoiser.config.latent_channels + 1)
-        )
+        entering = denoiser.picture.enter.weight.detach()
+        state["picture.enter.weight"] = F.pad(entering, (0, 0, 0, 0, 0, denoiser.config.latent_channels + 1))
     wider.load_state_dict(state)
     return wider
 
@@ -206,8 +203,7 @@ def with_band_attention(denoiser: TextUNet) -> TextUNet:
     nothing of that. One that can stays as it is."""
     if denoiser.config.band_attention:
         return denoiser
-    config = dataclasses.replace(denoiser.config, band_attention=True)
-    looking = TextUNet(config, denoiser.alphas_cumprod, denoiser.prediction_type)
+    looking = _fresh(denoiser, band_attention=True)
     looking.load_state_dict(looking.state_dict() | denoiser.state_dict())
     return looking
 
@@ -228,8 +224,7 @@ def with_widths(denoiser: TextUNet, widths: tuple[int, ...], seed: int = 0) -> T
         raise InputError(f"widths are {widths}; expected as many levels as {old}, none of them narrower")
     rng = torch.Generator().manual_seed(seed)
     copied = [_copied(width, new, rng) for width, new in zip(old, widths, strict=True)]
-    config = dataclasses.replace(denoiser.config, widths=widths)
-    wider = TextUNet(config, denoiser.alphas_cumprod, denoiser.prediction_type)
+    wider = _fresh(denoiser, widths=widths)
     state = {name: tensor.cpu() for name, tensor in denoiser.state_dict().items()}
     for layer, (enters, leaves) in _levels(len(old)).items():
         for name in [name for name in state if name.startswith(f"{layer}.")]:
@@ -239,6 +234,12 @@ def with_widths(denoiser: TextUNet, widths: tuple[int, ...], seed: int = 0) -> T
                 state[name] = _copies(state[name], 1, *copied[enters], shared=True)
     wider.load_state_dict(state)
     return wider.to(denoiser.mean.device)
+
+
+def _fresh(denoiser: TextUNet, **changes: Any) -> TextUNet:
+    """One of fresh weights, with other settings."""
+    config = dataclasses.replace(denoiser.config, **changes)
+    return TextUNet(config, denoiser.alphas_cumprod, denoiser.prediction_type)
 
 
 def _copied(width: int, new: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:

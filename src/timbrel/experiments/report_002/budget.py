@@ -44,8 +44,14 @@ QUICK = Budget(
     codec_windows=8,
     checkpoints=6,
     square_widths=(16, 24, 32),
-    changes={"widths": (96, 96), "picture_width": 8, "warmup_steps": 10, "learning_rate": 2e-3, "ema_decay": 0.9}
-    | {"timestep_shift": 1.0},
+    changes={
+        "widths": (96, 96),
+        "picture_width": 8,
+        "timestep_shift": 1.0,
+        "warmup_steps": 10,
+        "learning_rate": 2e-3,
+        "ema_decay": 0.9,
+    },
 )
 CPU = Budget(
     name="cpu",
@@ -72,5 +78,6 @@ GPU = dataclasses.replace(
     generator_steps=25000,
     squares_steps=25000,
     codec_steps=25000,
+    changes={},
 )
 """The report trains for 25,000 steps."""

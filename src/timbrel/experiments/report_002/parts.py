@@ -229,7 +229,8 @@ def _made(run: Run, model: GenerateSystem, prompt: str) -> list[NDArray]:
     noise = seeded_generators(range(run.budget.takes))
     start = seeded_noise(model.latent_shape(FRAMES), noise, device=next(model.denoiser.parameters()).device)
     denoiser = model.model(prompt, guidance_scale=run.budget.guidance)
-    timesteps = inference_timesteps(model.schedule, run.budget.sampling_steps)
+    shift = model.sampling.timestep_shift
+    timesteps = inference_timesteps(model.schedule, run.budget.sampling_steps, shift=shift)
     latents = model.sample(denoiser, start, timesteps, noise)
     return list(model.decode(latents)[:, 0, :, :FRAMES].cpu().numpy())
 
