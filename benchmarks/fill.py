@@ -6,7 +6,9 @@ DATA is a mel store of `timbrel data sounds`. Of a held-out sound of each of so 
 given) 1.5 s of the first 6 are made anew: with the name of the class, and without a text. The sounds are inverted from
 their mels. LSD to what was there, in dB within the hole, is printed with its 95 % interval over the sounds, beside that
 of silence, of what was there 1.5 s before, of another held-out sound of the class, of what is around the hole carried
-across it in each band, and of what was there after the model's codec; these five are pasted in as they are.
+across it in each band, and of what was there after the model's codec; these five are pasted in as they are. LSD rewards
+what is smooth. So there is also by how much a mel changes from frame to frame, over by how much the truth's does: the
+median over the sounds.
 Then a loop of 4 s is made of each name: the step from its last sample to its first, over the 99.9th percentile of its
 own steps.
 """
@@ -56,12 +58,14 @@ def mel_of(waveform: np.ndarray, rate: int) -> torch.Tensor:
     return mel_spectrogram(torch.from_numpy(heard)[None], CONFIG)[0, 0]
 
 
-def within(truth: np.ndarray, made: np.ndarray, rate: int) -> float:
-    """LSD in dB of two sounds in the hole, below the truth's loudest moment by at most 80 dB."""
+def within(truth: np.ndarray, made: np.ndarray, rate: int) -> tuple[float, float]:
+    """LSD in dB of two sounds in the hole, below the truth's loudest moment by at most 80 dB; and by how much what was
+    made changes there from frame to frame, over by how much the truth does, or over 0.3 dB where that is more."""
     begin, end = (round(seconds * CONFIG.sample_rate / CONFIG.hop_length) for seconds in HOLE_S)
     mels = [mel_of(sound, rate) for sound in (truth, made)]
     below = [(mel - mels[0].max()).clamp(-DYNAMIC_RANGE_DB).numpy() for mel in mels]
-    return float(frame_distances(*below)[begin:end].mean())
+    changes = [float(np.abs(np.diff(mel[:, begin:end])).mean()) for mel in below]
+    return float(frame_distances(*below)[begin:end].mean()), changes[1] / max(changes[0], 0.3)
 
 
 def pasted(truth: np.ndarray, other: np.ndarray, rate: int) -> np.ndarray:
@@ -97,6 +101,7 @@ def main(data: str, count: int) -> None:
     rate = store.config.sample_rate
     gap = round((HOLE_S[1] - HOLE_S[0]) * rate)
     distances: dict[str, list[float]] = defaultdict(list)
+    changes: dict[str, list[float]] = defaultdict(list)
     labels = []
     for entry, another in held_out_pairs(store, count):
         truth, other = sound(store, entry), sound(store, another)
@@ -111,7 +116,9 @@ def main(data: str, count: int) -> None:
             "made, with the class's name": make(prompt=entry.label).waveform[0],
         }
         for name, filled in rows.items():
-            distances[name].append(within(truth, filled, rate))
+            distance, change = within(truth, filled, rate)
+            distances[name].append(distance)
+            changes[name].append(change)
         labels.append(entry.label)
     print(f"{len(labels)} sounds, each of another class: LSD in the hole")
     for name, row in distances.items():
@@ -120,6 +127,7 @@ def main(data: str, count: int) -> None:
         mean, low, high, _ = mean_interval(row)
         print(f"{name}: {mean:.1f} dB [{low:.1f}, {high:.1f}]")
         print(f"    {share:.2f} of another's; at most half of it in {half:.2f} of the sounds")
+        print(f"    changes by {np.median(changes[name]):.2f} of what the truth does")
     seams = [seam(pipe(label, duration_s=4, loop=True)[0].waveform[0]) for label in labels]
     print(f"{len(seams)} loops: the step at the seam is at most {max(seams):.2f} of the 99.9th percentile")
 

@@ -28,13 +28,14 @@ Hole = tuple[int, int]
 
 CONTEXT_S = 8.0  # of the recording that the model sees before and after a span
 NEAR_S = 2.0  # before and after a span, whose level counts
+STRETCH_S = 0.5  # what is made is on the whole no louder than the loudest stretch near it, no softer than the softest
 FADE_S = 0.03
 TEMPERATURE = 1.0  # of the noise in each step: with less, what is made is smoother than what is around it
 REPEATS = 2  # of each step of a model that is not told what is around, so that what is made agrees with it
 
 
 def check_spans(spans: Sequence[Span], samples: int, sample_rate: int) -> list[Span]:
-    """Spans in order; those that touch are one.
+    """Spans in order; those that touch, or would where they fade in, are one.
 
     Raises:
         InputError: none; one that is no two numbers, holds no sample or lies outside the recording; all of it covered.
@@ -54,7 +55,7 @@ def check_spans(spans: Sequence[Span], samples: int, sample_rate: int) -> list[S
                 f"the span from {start:g} s is {end - start:.2g} s long; expected at least a sample, "
                 f"{1 / sample_rate:.2g} s"
             )
-        if merged and start <= merged[-1][1]:
+        if merged and start <= merged[-1][1] + 2 * FADE_S:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
             merged.append((start, end))
@@ -148,22 +149,36 @@ class Fill:
         banded, beside = self._banded(made[None])[0], round(NEAR_S * self.scan.sample_rate)
         for start, end in holes:
             near = slice(max(0, start - beside), end + beside)
-            levels = self._levels(wanted[:, near][:, known[near]], _rms(banded[start:end]) / _rms(made[start:end]))
+            around, level = known[near], _rms(banded[start:end])
+            swell = level / _rms(banded[near][around])
+            levels = self._levels(wanted[:, near][:, around], level / _rms(made[start:end]), swell)
             part, weight = self._weight(len(known), (start, end))
-            new = weight * (self.scan.signs * levels / _rms(banded[start:end]))[:, None] * banded[part]
+            new = weight * (self.scan.signs * levels / level)[:, None] * banded[part]
             kept = result[:, part] - weight * wanted[:, part]
             result[:, part] = kept + _clip_gain(kept, new, float(np.abs(waveform).max())) * new
         return result
 
-    def _levels(self, near: Waveform, share: float) -> np.ndarray:
-        """RMS that each channel of a hole gets: that of what is near, [channels, n]; where that is far below the
-        recording's, the latter, of which the band has a `share`."""
+    def _levels(self, near: Waveform, share: float, swell: float) -> np.ndarray:
+        """RMS that each channel of a hole gets.
+
+        Args:
+            near: what is around the hole, [channels, n]. Where it is far below the recording, the recording's level
+                counts.
+            share: of the recording that is in the band.
+            swell: the hole's level over that of what is near, as the model made both. It counts as far as stretches of
+                what is near are so loud or so soft; a silent one is no reason for less than -30 dB.
+        """
         scan = self.scan
         if scan.active_rms < SILENT_RMS:
             return np.full(scan.channels, TARGET_RMS * share)
         whole = np.sqrt(scan.power) * share
-        levels = np.sqrt(np.square(near).mean(axis=1)) if near.size else np.zeros(scan.channels)
-        return whole if levels.max() < whole.max() * 10 ** (-LEVEL_RANGE_DB / 20) else levels
+        if not near.size:
+            return whole
+        levels = np.sqrt(np.square(near).mean(axis=1))
+        if levels.max() < whole.max() * 10 ** (-LEVEL_RANGE_DB / 20):
+            return whole
+        stretches = _stretch_rms(near, round(STRETCH_S * scan.sample_rate)) / np.sqrt(np.square(levels).mean())
+        return levels * np.clip(swell, max(stretches.min(), 10 ** (-LEVEL_RANGE_DB / 20)), stretches.max())
 
     def _weight(self, samples: int, hole: Hole) -> tuple[slice, np.ndarray]:
         """The samples of a hole and of the cross-fades beside it; their weights, 1 in the hole and from there to 0."""
@@ -252,8 +267,20 @@ def known_samples(samples: int, holes: Sequence[Hole]) -> np.ndarray:
 
 
 def _rms(waveform: Waveform) -> float:
-    """Of [n] samples, at least -120 dB, so that it can divide."""
-    return max(float(np.sqrt(np.square(waveform, dtype=np.float64).mean())), 1e-6)
+    """Of [n] samples, at least -120 dB, so that it can divide; of none as well."""
+    return max(float(np.sqrt(np.square(waveform, dtype=np.float64).sum() / max(1, len(waveform)))), 1e-6)
+
+
+def _stretch_rms(waveform: Waveform, length: int) -> np.ndarray:
+    """Of each stretch of so many samples of [channels, n], of all channels together; each a quarter after the last.
+
+    >>> _stretch_rms(np.array([[1.0, 1, 3, 3, 3]], dtype=np.float32), 2).round(1)
+    array([1. , 2.2, 3. , 3. ])
+    """
+    length = min(length, waveform.shape[1])
+    total = np.pad(np.square(waveform, dtype=np.float64).mean(axis=0).cumsum(), (1, 0))
+    starts = np.arange(0, waveform.shape[1] - length + 1, max(1, length // 4))
+    return np.sqrt((total[starts + length] - total[starts]).clip(0) / length)
 
 
 def _clip_gain(kept: np.ndarray, new: np.ndarray, peak: float) -> float:

@@ -206,8 +206,9 @@ class GeneratePipeline:
 
         Returns:
             The recording at its own rate and with its channels. More than 30 ms outside the spans it is as before, to
-            the sample; within, as loud as the 2 s on either side, or as
-            the recording where they are far softer (unless that would clip).
+            the sample. A span is as loud as the model makes it beside what is near, but on the whole no louder than the
+            loudest half second of the 2 s on either side, and no softer than the softest. Where these are far softer
+            than the recording, it is as loud as that. All of this unless it would clip.
 
         Raises:
             InputError: a span outside the recording, no frequencies, an unknown text, or a value out of range.
