@@ -152,7 +152,7 @@ def test_in_a_band_beside_what_is_loud_nothing_clips(pipe):
     made = pipe.inpaint(before, SPAN, high_hz=2000, **FAST).waveform
     assert 0.9 < np.abs(made).max() < 1
     low = np.abs(np.fft.rfft(made[0, HOLE]))[: RATE // 10]
-    assert 0.03 < np.sqrt(2 * np.square(low).sum()) / (RATE // 2) < 0.18
+    assert 0.05 < np.sqrt(2 * np.square(low).sum()) / (RATE // 2) < 0.18
 
 
 def test_many_spans_cost_no_more_than_their_length(pipe, monkeypatch):
