@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from timbrel.diffusion.masks import circular, inpaint, told, windowed
+from timbrel.diffusion.masks import anchored, circular, inpaint, told, windowed
 from timbrel.diffusion.samplers import ddim, seeded_generators, seeded_noise
 from timbrel.diffusion.schedules import cosine_schedule, inference_timesteps
 from timbrel.errors import InputError
@@ -126,3 +126,25 @@ def test_wrong_arguments_are_named():
         inpaint(lambda x, t: x, known, known == 0, SCHEDULE, steps, noise=seeded_generators([0, 1]))
     with pytest.raises(InputError, match="overlap is 8; expected more than 0"):
         windowed(lambda x, t: x, 8, 8)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v", "sample"])
+def test_anchored_the_slow_part_is_the_references_and_the_fast_part_the_models(prediction_type):
+    schedule = cosine_schedule(1000, prediction_type=prediction_type)
+    place, t = torch.arange(60.0), torch.tensor([400, 700])
+    mask = (place >= 10) & (place < 50)
+    fast = 0.5 * (torch.pi * place).cos()  # from one to the next; means over some have nothing of it
+    x, reference = torch.randn(2, 1, 3, 60, generator=torch.Generator().manual_seed(0)), torch.full((1, 3, 60), 2.0)
+
+    def model(x, t):
+        return schedule.to_prediction((fast - 1).expand_as(x), x, t)
+
+    def answers(weight):
+        led = anchored(model, reference, torch.tensor(weight), mask, schedule, width=3.0)
+        return schedule.to_x0(led(x, t), x, t)
+
+    for weight, slow in ((0.0, -1.0), (0.5, 0.5), (1.0, 2.0)):
+        answer = answers(weight)
+        torch.testing.assert_close(answer[..., mask], (fast + slow).expand_as(x)[..., mask], atol=0.06, rtol=0)
+        torch.testing.assert_close(answer[..., ~mask], (fast - 1).expand_as(x)[..., ~mask], atol=1e-4, rtol=0)
+    torch.testing.assert_close(answers(0.0), (fast - 1).expand_as(x), atol=1e-4, rtol=0)

@@ -55,6 +55,7 @@ def test_signal_and_noise_come_back_from_the_target(kind):
         x_t, target = schedule.add_noise(x0, noise, t), schedule.target(x0, noise, t)
         torch.testing.assert_close(schedule.to_x0(target, x_t, t), x0)
         torch.testing.assert_close(schedule.to_epsilon(target, x_t, t), noise)
+        torch.testing.assert_close(schedule.to_prediction(x0, x_t, t), target)
 
 
 @pytest.mark.parametrize("kind", ["v", "sample"])
@@ -65,6 +66,7 @@ def test_no_division_by_zero_where_there_is_no_signal(kind):
     x_t, target = schedule.add_noise(x0, noise, t), schedule.target(x0, noise, t)
     torch.testing.assert_close(schedule.to_x0(target, x_t, t), x0)
     torch.testing.assert_close(schedule.to_epsilon(target, x_t, t), noise)
+    torch.testing.assert_close(schedule.to_prediction(x0, x_t, t), target)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v"])

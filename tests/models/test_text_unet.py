@@ -12,6 +12,7 @@ from timbrel.models.text_unet import (
     TextUNet,
     TextUNetConfig,
     carried,
+    reliance,
     with_band_attention,
     with_masks,
     with_widths,
@@ -119,6 +120,26 @@ def test_what_is_known_of_a_band_is_carried_along_it():
         torch.testing.assert_close(carried(known, is_known)[0, 0], held, rtol=0, atol=0)
     far = carried(torch.ones(1, 2, 1, 5000), (torch.arange(5000) < 3).float().expand(1, 1, 1, 5000))
     torch.testing.assert_close(far, torch.ones(1, 2, 1, 5000))
+
+
+def test_what_is_carried_is_relied_on_where_a_band_is_steady_and_near():
+    moment = torch.arange(400)
+    is_known = ((moment < 40) | ((moment >= 50) & (moment < 90))).float().expand(1, 1, 4, 400)
+    steady, restless = torch.full((400,), 7.0), 2.0 * (-1) ** moment
+    known = torch.stack([steady, restless, 0.1 * restless, steady])[None, None] * is_known
+    is_known = is_known * torch.tensor([1.0, 1, 1, 0])[:, None]
+    relied = reliance(known, is_known)
+    assert relied.shape == known.shape
+    steady, restless, hardly, unknown = relied[0, 0]
+    between = slice(40, 50)
+    assert 0.5 < float(steady[between].min()) < float(steady[between].max()) < 1
+    assert float(restless[between].max()) < 0.1
+    assert (hardly[between] < steady[between]).all()
+    assert (steady[95:].diff() < 0).all()
+    assert float(steady[-1]) < 0.02
+    assert not unknown.any()
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(reliance(known, is_known), relied, rtol=0, atol=0)
 
 
 def test_where_nothing_is_known_a_mask_says_nothing():

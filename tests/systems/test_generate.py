@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from timbrel.audio.mel import mel_spectrogram
 from timbrel.diffusion.masks import told
 from timbrel.diffusion.samplers import ddim, dpm_solver_pp_2m, seeded_generators, seeded_noise
 from timbrel.diffusion.schedules import inference_timesteps
@@ -80,6 +81,23 @@ def test_the_model_that_ships_takes_the_names_of_a_class_for_one_another():
     torch.testing.assert_close(fiddle, violin)
     with pytest.raises(InputError, match="the text is 'xqzzk'"):
         system.encode_text("xqzzk")
+
+
+def test_a_text_fits_a_sound_that_it_names():
+    system = load_system("generate", GenerateSystem)
+    moment = torch.arange(2 * system.mel.sample_rate) / system.mel.sample_rate
+    noise = torch.randn(len(moment), generator=torch.Generator().manual_seed(0))
+    everywhere = torch.ones(20, dtype=torch.bool)
+    for sound, name, other in (
+        (noise, "white noise", "a sine wave"),
+        ((2 * torch.pi * 600 * moment).sin(), "a sine wave", "white noise"),
+    ):
+        with torch.inference_mode():
+            latents = system.codec.encode(mel_spectrogram(0.1 * sound[None, None], system.mel)[..., :80])
+            for text, fitting in ((name, True), (other, False), ("a harp melody", False), ("male speech", False)):
+                for seed in (0, 1):
+                    assert system.fits(text, latents, everywhere, seed) == fitting
+            assert not system.fits(name, latents, ~everywhere, 0)
 
 
 def test_its_info_says_how_it_is_sampled(tiny_generator):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from timbrel.diffusion.samplers import Callback, Model, _batch, _steps, seeded_noise
 from timbrel.diffusion.schedules import NoiseSchedule
@@ -77,6 +77,38 @@ def told(model: Model, known: Tensor, mask: Tensor) -> Model:
     shape = (len(known), 1, *known.shape[2:])
     around = torch.cat([mask.expand(shape).to(known), torch.where(mask, 0.0, known)], dim=1)
     return lambda x, t: model(torch.cat([x, around], dim=1), t)
+
+
+def anchored(
+    model: Model, reference: Tensor, weight: Tensor, mask: Tensor, schedule: NoiseSchedule, *, width: float
+) -> Model:
+    """A model whose answers, where something is to be made, are led to a reference in what changes slowly along the
+    last axis; what changes fast stays its own. That is iterative latent variable refinement (Choi et al. 2021, arXiv
+    2108.02938, eq. 6), with a reference that is relied on more in one place than in another.
+
+    Args:
+        model, schedule: as for `ddim`.
+        reference: the clean sample [batch, ...] as far as it can be told.
+        weight: how far it is relied on, broadcastable to `reference`: 0 leaves the model's answer, and with 1 all of
+            its slow part is the reference's.
+        mask: bool, broadcastable to `reference`: True where something is to be made.
+        width: standard deviation, along the last axis, of the Gaussian window whose means are the slow part.
+    """
+    reach = math.ceil(4 * width)
+    at = torch.arange(-reach, reach + 1, device=reference.device, dtype=reference.dtype)
+    window = (-0.5 * (at / width).square()).exp()[None, None]
+
+    def summed(x: Tensor) -> Tensor:
+        return nn.functional.conv1d(x.reshape(-1, 1, x.shape[-1]), window, padding=reach).view_as(x)
+
+    made = mask.expand_as(reference).to(reference)
+    share = weight * made / summed(made).clamp_min(torch.finfo(reference.dtype).tiny)
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        x0 = schedule.to_x0(model(x, t), x, t)
+        return schedule.to_prediction(x0 + share * summed((reference - x0) * made), x, t)
+
+    return predict
 
 
 def circular(model: Model, margin: int) -> Model:

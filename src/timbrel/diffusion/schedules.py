@@ -100,6 +100,13 @@ class NoiseSchedule:
             return (x_t - alpha * prediction) / sigma
         return sigma * x_t + alpha * prediction if self.prediction_type == "v" else prediction
 
+    def to_prediction(self, x0: Tensor, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """The prediction at `x_t` that stands for a clean signal: the inverse of `to_x0`."""
+        alpha, sigma = self._scales(t, x_t)
+        if self.prediction_type == "epsilon":
+            return (x_t - alpha * x0) / sigma
+        return (alpha * x_t - x0) / sigma if self.prediction_type == "v" else x0
+
 
 def linear_schedule(
     num_train_timesteps: int = 1000,

@@ -22,6 +22,10 @@ from timbrel.models.denoiser import BandAttention, Block, PictureBlocks
 from timbrel.models.layers import CrossAttention, sinusoidal_embedding
 from timbrel.models.unet import Down, Up, VelocityNetwork
 
+LEAST = 1e-12  # less than any weight of a moment for another
+STEADY = 0.1  # variance over time of a band that is relied on by half
+FAR = 0.1  # weight of all that is known, relied on by half: ten latents, 0.9 s, from an end
+
 
 class Text(NamedTuple):
     """What a text encoder gives: tokens [batch, length, token_width], and mask [batch, length], True for real ones."""
@@ -176,12 +180,30 @@ def carried(known: Tensor, is_known: Tensor) -> Tensor:
     Args:
         is_known: [batch, 1, h, w], 1 or 0.
     """
-    at = torch.arange(known.shape[-1], device=known.device, dtype=torch.float32)
-    weight = 1 / (1 + (at - at[:, None]).square())
     with torch.autocast(known.device.type, enabled=False):
-        total = is_known.float() @ weight
-        held = (known * is_known).float() @ weight / total.clamp_min(weight.min() / 2)
+        held = _near(known * is_known) / _near(is_known).clamp_min(LEAST)
     return held.to(known.dtype)
+
+
+def reliance(known: Tensor, is_known: Tensor) -> Tensor:
+    """How far `carried` is to be relied on, 0 to 1, [batch, c, h, w]: all where a band sounds on as it is (Wiener's
+    `s / (s + variance)`, with the variance of what is known there), and the less the farther what is known is away.
+
+    Args:
+        known: as for `carried`, in units of its deviation over all sounds.
+    """
+    with torch.autocast(known.device.type, enabled=False):
+        total, mean = _near(is_known), carried(known, is_known).float()
+        spread = (_near(known.square() * is_known) - total * mean.square()).clamp_min(0)
+        variance = spread / total.clamp_min(LEAST)
+        return (STEADY / (STEADY + variance) * total / (total + FAR)).to(known.dtype)
+
+
+def _near(x: Tensor) -> Tensor:
+    """The sum over time, by the inverse square of the distance, plus one: float32, the shape of x. In pieces, since a
+    weight for each two moments of an hour would fill the memory."""
+    at = torch.arange(x.shape[-1], device=x.device, dtype=torch.float32)
+    return torch.cat([x.float() @ (1 / (1 + (at[:, None] - some).square())) for some in at.split(1024)], dim=-1)
 
 
 def with_masks(denoiser: TextUNet) -> TextUNet:

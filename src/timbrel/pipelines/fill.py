@@ -15,9 +15,10 @@ from timbrel.audio.io import Waveform, resample
 from timbrel.audio.level import FULL_SCALE, SILENT_RMS, TARGET_RMS, active_rms, span_powers
 from timbrel.audio.mel import band_centres_hz, mel_spectrogram
 from timbrel.audio.stereo import LEVEL_RANGE_DB, Scan
-from timbrel.diffusion.masks import inpaint, told
+from timbrel.diffusion.masks import anchored, inpaint, told
 from timbrel.diffusion.samplers import Callback, Model, seeded_generators, seeded_noise
 from timbrel.errors import InputError, warn
+from timbrel.models.text_unet import carried, reliance
 from timbrel.pipelines.settings import Progress
 from timbrel.systems.generate import GenerateSystem
 
@@ -31,6 +32,7 @@ NEAR_S = 2.0  # before and after a span, whose level counts
 STRETCH_S = 0.5  # what is made is on the whole no louder than the loudest stretch near it, no softer than the softest
 FADE_S = 0.03
 TEMPERATURE = 1.0  # of the noise in each step: with less, what is made is smoother than what is around it
+SLOW_LATENTS = 2.0  # 0.2 s: means over so long are led to those of what is around
 REPEATS = 2  # of each step of a model that is not told what is around, so that what is made agrees with it
 
 
@@ -88,6 +90,7 @@ class Fill:
     Attributes:
         system: whose mels and codec are used.
         model: the denoiser of a wording.
+        text: the wording; "" is whatever fits.
         timesteps: of the sampler.
         scan: of what is known of the recording: its levels and its mono mix.
         band: the lowest and the highest frequency that is made, in Hz; None is all above.
@@ -96,6 +99,7 @@ class Fill:
 
     system: GenerateSystem
     model: Model
+    text: str
     timesteps: Tensor
     scan: Scan
     band: tuple[float, float | None]
@@ -245,9 +249,20 @@ class Fill:
                 callback=callback,
             )
         start = seeded_noise(known.shape[1:], noise).to(known)
-        model = told(self.model, known, mask)
+        model = self._anchored(told(self.model, known, mask), known, mask)
         made = system.sample(model, start, self.timesteps, noise, callback, temperature=TEMPERATURE)
         return torch.where(mask, made, known)
+
+    def _anchored(self, model: Model, known: Tensor, mask: Tensor) -> Model:
+        """Led to what is around, where that is steady; but for a text that says something else."""
+        system, denoiser = self.system, self.system.denoiser
+        is_known = 1 - mask.expand(1, 1, *known.shape[2:]).to(known)
+        standard = (known - denoiser.mean) / denoiser.std
+        held = carried(standard, is_known) * denoiser.std + denoiser.mean
+        around = torch.where(mask, held, known)
+        if self.text and not system.fits(self.text, around, ~mask, self.seed):
+            return model
+        return anchored(model, held, reliance(standard, is_known), mask, system.schedule, width=SLOW_LATENTS)
 
     def _frames(self, frames: int, holes: Sequence[Hole]) -> Tensor:
         """Which frames hear something of a hole, half a window to either side: [frames]."""

@@ -259,8 +259,9 @@ class GeneratePipeline:
         settings: GenerateSettings,
         progress: Progress | None,
     ) -> Audio:
-        model, timesteps = self._hearing(_text(prompt), settings)(None), self._timesteps(settings)
-        fill = Fill(self.model, model, timesteps, scan, band, settings.seed)
+        text = _text(prompt)
+        model, timesteps = self._hearing(text, settings)(None), self._timesteps(settings)
+        fill = Fill(self.model, model, text, timesteps, scan, band, settings.seed)
         return Audio(fill(waveform, spans, progress), scan.sample_rate)
 
     def _hearing(self, prompt: str, settings: GenerateSettings, *, loop: bool = False) -> Hearing:

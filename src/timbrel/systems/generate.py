@@ -10,12 +10,17 @@ import torch
 from torch import Tensor
 
 from timbrel.audio.mel import MelConfig
+from timbrel.diffusion.masks import windowed
 from timbrel.diffusion.samplers import Callback, Model, ddim, derived_seed, dpm_solver_pp_2m, guided, seeded_noise
+from timbrel.diffusion.schedules import inference_timesteps
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.text import WordEncoder, WordsConfig
 from timbrel.models.text_unet import Text, TextUNet, TextUNetConfig
 from timbrel.systems.base import DiffusionSystem, Sampling, ScheduleConfig, require_equal
 from timbrel.systems.foreign import CLIPText, CLIPTextConfig
+
+FIT_LEVELS = 10  # of noise, at which a text is compared with none
+FIT_GAIN = 0.01  # by how much less the error must be with a text that fits, on average over them
 
 
 @dataclass(kw_only=True)
@@ -156,6 +161,32 @@ class GenerateSystem(DiffusionSystem):
         return ddim(
             model, start, self.schedule, timesteps, eta=eta, temperature=temperature, noise=noise, callback=callback
         )
+
+    @torch.no_grad()
+    def fits(self, prompt: str, latents: Tensor, mask: Tensor, seed: int) -> bool:
+        """Whether a text says what a sound is: the denoiser then finds the sound in noise better with the text than
+        without (a diffusion classifier: Li et al. 2023, arXiv 2303.16203).
+
+        Args:
+            prompt: the text.
+            latents: of one sound, [1, c, h, w].
+            mask: bool, broadcastable to `latents`: True where the sound counts.
+            seed: of the noise.
+
+        Raises:
+            InputError: as `encode_text`.
+        """
+        timesteps = inference_timesteps(self.schedule, min(FIT_LEVELS, self.schedule.num_train_timesteps))
+        timesteps = timesteps.to(latents.device)
+        noise = seeded_noise(latents.shape[1:], [derived_seed(seed, ("fits", int(t))) for t in timesteps]).to(latents)
+        latents = latents.expand_as(noise)
+        noisy, target = (f(latents, noise, timesteps) for f in (self.schedule.add_noise, self.schedule.target))
+
+        def errors(text: str) -> Tensor:
+            model = windowed(self._conditioned(self.encode_text(text)), self.window, self.overlap)
+            return ((model(noisy, timesteps) - target).square() * mask).flatten(1).sum(dim=1)
+
+        return bool((1 - errors(prompt) / errors("")).mean() > FIT_GAIN)
 
     def _conditioned(self, text: Text) -> Model:
         return lambda x, t: self.denoiser(x, t, text.expanded(len(x)))
