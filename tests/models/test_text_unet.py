@@ -12,7 +12,7 @@ from timbrel.models.text_unet import (
     TextUNet,
     TextUNetConfig,
     carried,
-    reliance,
+    sustained,
     with_band_attention,
     with_masks,
     with_widths,
@@ -122,24 +122,26 @@ def test_what_is_known_of_a_band_is_carried_along_it():
     torch.testing.assert_close(far, torch.ones(1, 2, 1, 5000))
 
 
-def test_what_is_carried_is_relied_on_where_a_band_is_steady_and_near():
-    moment = torch.arange(400)
-    is_known = ((moment < 40) | ((moment >= 50) & (moment < 90))).float().expand(1, 1, 4, 400)
-    steady, restless = torch.full((400,), 7.0), 2.0 * (-1) ** moment
-    known = torch.stack([steady, restless, 0.1 * restless, steady])[None, None] * is_known
+def test_what_is_steady_and_near_is_relied_on():
+    moment = torch.arange(2000)
+    is_known = ((moment < 40) | ((moment >= 50) & (moment < 90))).float().expand(1, 1, 4, 2000)
+    steady, restless = torch.full((2000,), 7.0), 1.0 + 2.0 * (-1) ** moment
+    known = torch.stack([steady, restless, 6.9 + 0.1 * restless, steady])[None, None] * is_known
     is_known = is_known * torch.tensor([1.0, 1, 1, 0])[:, None]
-    relied = reliance(known, is_known)
-    assert relied.shape == known.shape
-    steady, restless, hardly, unknown = relied[0, 0]
-    between = slice(40, 50)
-    assert 0.5 < float(steady[between].min()) < float(steady[between].max()) < 1
-    assert float(restless[between].max()) < 0.1
+    mean, reliance = sustained(known, is_known)
+    assert mean.shape == reliance.shape == known.shape
+    between, steady, restless, hardly, unknown = slice(40, 50), *reliance[0, 0]
+    torch.testing.assert_close(mean[0, 0, 0, :200], torch.full((200,), 7.0))
+    torch.testing.assert_close(mean[0, 0, 1, between], torch.ones(10), atol=0.3, rtol=0)
+    assert float(steady[between].min()) > 0.9
+    assert float(restless[between].max()) < 0.06
     assert (hardly[between] < steady[between]).all()
-    assert (steady[95:].diff() < 0).all()
-    assert float(steady[-1]) < 0.02
+    assert (steady[95:150].diff() < 0).all()
+    assert float(steady[90 + 22]) == pytest.approx(0.5, abs=0.03)
+    assert float(steady[200:].max()) < 0.001
     assert not unknown.any()
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(reliance(known, is_known), relied, rtol=0, atol=0)
+        torch.testing.assert_close(sustained(known, is_known), (mean, reliance), rtol=0, atol=0)
 
 
 def test_where_nothing_is_known_a_mask_says_nothing():

@@ -8,6 +8,7 @@ name, held-out errors of v were 0.575 for that, 0.499 along time alone, and 0.47
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, NamedTuple
@@ -22,9 +23,10 @@ from timbrel.models.denoiser import BandAttention, Block, PictureBlocks
 from timbrel.models.layers import CrossAttention, sinusoidal_embedding
 from timbrel.models.unet import Down, Up, VelocityNetwork
 
-LEAST = 1e-12  # less than any weight of a moment for another
-STEADY = 0.1  # variance over time of a band that is relied on by half
-FAR = 0.1  # weight of all that is known, relied on by half: ten latents, 0.9 s, from an end
+LEAST = 1e-12  # less than any weight of a moment that counts for another
+FADE = 8.0  # latents, 0.7 s: a moment so far away counts by 1 / e for what goes on
+FAR = 0.5  # sum of the weights of all that is known, at which that is relied on by half: 2 s from an end
+STEADY = 0.2  # variance over time of a band that is relied on by half
 
 
 class Text(NamedTuple):
@@ -180,30 +182,39 @@ def carried(known: Tensor, is_known: Tensor) -> Tensor:
     Args:
         is_known: [batch, 1, h, w], 1 or 0.
     """
-    with torch.autocast(known.device.type, enabled=False):
-        held = _near(known * is_known) / _near(is_known).clamp_min(LEAST)
-    return held.to(known.dtype)
+    return _mean_and_total(known, is_known, lambda distance: 1 / (1 + distance.square()))[0]
 
 
-def reliance(known: Tensor, is_known: Tensor) -> Tensor:
-    """How far `carried` is to be relied on, 0 to 1, [batch, c, h, w]: all where a band sounds on as it is (Wiener's
-    `s / (s + variance)`, with the variance of what is known there), and the less the farther what is known is away.
+def sustained(known: Tensor, is_known: Tensor) -> tuple[Tensor, Tensor]:
+    """What is known of each band [batch, c, h, w], as it goes on if it is steady: its mean over time, faded by the
+    distance; and how far that is to be relied on, 0 to 1: all where it does not vary (Wiener's `s / (s + variance)`),
+    and the less the farther all that is known is away. Both [batch, c, h, w].
 
     Args:
-        known: as for `carried`, in units of its deviation over all sounds.
+        known: in units of its deviation over all sounds.
+        is_known: [batch, 1, h, w], 1 or 0.
     """
+    mean, total = _mean_and_total(known, is_known, _faded)
+    square, _ = _mean_and_total(known.square(), is_known, _faded)
+    variance = (square - mean.square()).clamp_min(0)
+    return mean, STEADY / (STEADY + variance) * (total / (total + FAR)).to(known.dtype)
+
+
+def _faded(distance: Tensor) -> Tensor:
+    return (-distance.abs() / FADE).exp()
+
+
+def _mean_and_total(known: Tensor, is_known: Tensor, weigh: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """The mean over time of what is known, at each moment by the weights of distances; 0 where nothing is. And the sum
+    of the weights, float32. In pieces: a weight for each two moments of an hour would fill the memory."""
+    at = torch.arange(known.shape[-1], device=known.device, dtype=torch.float32)
+
+    def summed(x: Tensor) -> Tensor:
+        return torch.cat([x.float() @ weigh(at[:, None] - some) for some in at.split(1024)], dim=-1)
+
     with torch.autocast(known.device.type, enabled=False):
-        total, mean = _near(is_known), carried(known, is_known).float()
-        spread = (_near(known.square() * is_known) - total * mean.square()).clamp_min(0)
-        variance = spread / total.clamp_min(LEAST)
-        return (STEADY / (STEADY + variance) * total / (total + FAR)).to(known.dtype)
-
-
-def _near(x: Tensor) -> Tensor:
-    """The sum over time, by the inverse square of the distance, plus one: float32, the shape of x. In pieces, since a
-    weight for each two moments of an hour would fill the memory."""
-    at = torch.arange(x.shape[-1], device=x.device, dtype=torch.float32)
-    return torch.cat([x.float() @ (1 / (1 + (at[:, None] - some).square())) for some in at.split(1024)], dim=-1)
+        total = summed(is_known)
+        return (summed(known * is_known) / total.clamp_min(LEAST)).to(known.dtype), total
 
 
 def with_masks(denoiser: TextUNet) -> TextUNet:

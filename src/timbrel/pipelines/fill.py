@@ -18,7 +18,7 @@ from timbrel.audio.stereo import LEVEL_RANGE_DB, Scan
 from timbrel.diffusion.masks import anchored, inpaint, told
 from timbrel.diffusion.samplers import Callback, Model, seeded_generators, seeded_noise
 from timbrel.errors import InputError, warn
-from timbrel.models.text_unet import carried, reliance
+from timbrel.models.text_unet import sustained
 from timbrel.pipelines.settings import Progress
 from timbrel.systems.generate import GenerateSystem
 
@@ -257,12 +257,11 @@ class Fill:
         """Led to what is around, where that is steady; but for a text that says something else."""
         system, denoiser = self.system, self.system.denoiser
         is_known = 1 - mask.expand(1, 1, *known.shape[2:]).to(known)
-        standard = (known - denoiser.mean) / denoiser.std
-        held = carried(standard, is_known) * denoiser.std + denoiser.mean
-        around = torch.where(mask, held, known)
-        if self.text and not system.fits(self.text, around, ~mask, self.seed):
+        mean, reliance = sustained((known - denoiser.mean) / denoiser.std, is_known)
+        held = mean * denoiser.std + denoiser.mean
+        if self.text and not system.fits(self.text, torch.where(mask, held, known), ~mask, self.seed):
             return model
-        return anchored(model, held, reliance(standard, is_known), mask, system.schedule, width=SLOW_LATENTS)
+        return anchored(model, held, reliance, mask, system.schedule, width=SLOW_LATENTS)
 
     def _frames(self, frames: int, holes: Sequence[Hole]) -> Tensor:
         """Which frames hear something of a hole, half a window to either side: [frames]."""
