@@ -4,9 +4,10 @@
 
 DATA is a mel store of `timbrel data sounds`, and JUDGE the `classifier.safetensors` that `timbrel evaluate generate`
 trained on its training half. Of a held-out sound of each of so many classes (60 where no number is given) the seconds 1
-to 5 of 6 are made anew: without a text, with the name of the class, and with that of another class. The share of holes
-that the judge hears as each of the two is printed, and the share of those that have it among the first five. A judge of
-classes rewards what is typical, not what is smooth, as LSD does (`benchmarks/fill.py`).
+to 5 of 6 (a shorter one ends in silence) are made anew: without a text, with the name of the class, and with that of
+another class. The share of holes that the judge hears as each of the two is printed, and the share of those that have
+it among the first five. A judge of classes rewards what is typical, not what is smooth, as LSD does
+(`benchmarks/fill.py`).
 """
 
 import sys
@@ -31,13 +32,17 @@ def heard(judge: SoundClassifier, store: MelStore, waveform: Waveform) -> list[s
     """Classes of what is in the hole of [samples], the likeliest first; none of what is silent."""
     begin, end = (round(seconds * store.config.sample_rate) for seconds in WITHIN_S)
     mel = mel_spectrogram(torch.from_numpy(waveform[begin:end])[None, None], store.config)[0, 0].numpy()
-    return list(judge.ranked(features(np.tile(mel, 2)[:, :FRAMES]))) if mel.max() > SILENT_DB else []
+    return (
+        list(judge.ranked(features(np.tile(mel, -(-FRAMES // mel.shape[1]))[:, :FRAMES])))
+        if mel.max() > SILENT_DB
+        else []
+    )
 
 
 def main(data: str, judge_path: str, count: int) -> None:
     store, judge, pipe = MelStore(data), SoundClassifier.load(judge_path), timbrel.GeneratePipeline.load()
     entries = [entry for entry, _ in held_out_pairs(store, count)]
-    others = np.roll([entry.label for entry in entries], len(entries) // 3)
+    others = np.roll([entry.label for entry in entries], max(1, len(entries) // 3))
     hits: dict[str, list[tuple[bool, bool, bool, bool]]] = defaultdict(list)
     for entry, other in zip(entries, others, strict=True):
         truth = np.pad(sound(store, entry), (0, 6 * store.config.sample_rate))[: 6 * store.config.sample_rate]

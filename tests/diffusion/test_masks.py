@@ -134,10 +134,11 @@ def test_anchored_the_slow_part_is_the_references_and_the_fast_part_the_models(p
     place, t = torch.arange(60.0), torch.tensor([400, 700])
     mask = (place >= 10) & (place < 50)
     fast = 0.5 * (torch.pi * place).cos()  # from one to the next; means over some have nothing of it
-    x, reference = torch.randn(2, 1, 3, 60, generator=torch.Generator().manual_seed(0)), torch.full((1, 3, 60), 2.0)
+    x = torch.randn(2, 1, 3, 60, generator=torch.Generator().manual_seed(0))
+    reference, plain = torch.where(mask, 2.0, 90.0).expand(1, 3, 60), torch.where(mask, fast - 1, -50.0).expand_as(x)
 
     def model(x, t):
-        return schedule.to_prediction((fast - 1).expand_as(x), x, t)
+        return schedule.to_prediction(plain, x, t)
 
     def answers(weight):
         led = anchored(model, reference, torch.tensor(weight), mask, schedule, width=3.0)
@@ -146,5 +147,5 @@ def test_anchored_the_slow_part_is_the_references_and_the_fast_part_the_models(p
     for weight, slow in ((0.0, -1.0), (0.5, 0.5), (1.0, 2.0)):
         answer = answers(weight)
         torch.testing.assert_close(answer[..., mask], (fast + slow).expand_as(x)[..., mask], atol=0.06, rtol=0)
-        torch.testing.assert_close(answer[..., ~mask], (fast - 1).expand_as(x)[..., ~mask], atol=1e-4, rtol=0)
-    torch.testing.assert_close(answers(0.0), (fast - 1).expand_as(x), atol=1e-4, rtol=0)
+        torch.testing.assert_close(answer[..., ~mask], plain[..., ~mask], atol=1e-3, rtol=0)
+    torch.testing.assert_close(answers(0.0), plain, atol=1e-3, rtol=0)

@@ -74,15 +74,19 @@ def test_told_what_is_around_guidance_counts_without_a_text_and_loops_and_takes_
 def test_what_is_steady_goes_on_but_for_a_text_that_says_something_else(told, monkeypatch):
     tone = (0.05 * np.sin(2 * np.pi * 600 * np.arange(3 * RATE) / RATE)).astype(np.float32)[None]
 
-    def share(fits):
+    def share(said, prompt="a harp", **options):
         """Of the power in the middle of the hole that is the tone's."""
-        monkeypatch.setattr(type(told.model), "fits", lambda *_: fits)
-        made = told.inpaint(tone, SPAN, "a harp", **FAST).waveform[0, HOLE][RATE // 8 : -RATE // 8]
+        monkeypatch.setattr(type(told.model), "fits", lambda _, text, *__: said[text])
+        made = told.inpaint(tone, SPAN, prompt, **FAST | options).waveform[0, HOLE][RATE // 8 : -RATE // 8]
         power = np.abs(np.fft.rfft(made * np.hanning(len(made)))) ** 2
         hz = np.fft.rfftfreq(len(made), 1 / RATE)
         return float(power[(hz > 450) & (hz < 750)].sum() / power.sum())
 
-    assert share(True) > 1.5 * share(False)
+    assert share({"a harp": True}) > 1.5 * share({"a harp": False})
+    assert share({}, "") > 1.5 * share({"a drum": True}, "", negative_prompt="a drum")
+    assert share({"a drum": False}, "", negative_prompt="a drum") > 1.5 * share(
+        {"a drum": True}, "", negative_prompt="a drum"
+    )
 
 
 def test_what_was_in_holes_near_each_other_does_not_count_either(told):

@@ -87,7 +87,7 @@ def test_a_text_fits_a_sound_that_it_names():
     system = load_system("generate", GenerateSystem)
     moment = torch.arange(2 * system.mel.sample_rate) / system.mel.sample_rate
     noise = torch.randn(len(moment), generator=torch.Generator().manual_seed(0))
-    everywhere = torch.ones(20, dtype=torch.bool)
+    everywhere = torch.ones(64, 20, dtype=torch.bool)
     for sound, name, other in (
         (noise, "white noise", "a sine wave"),
         ((2 * torch.pi * 600 * moment).sin(), "a sine wave", "white noise"),
@@ -98,6 +98,9 @@ def test_a_text_fits_a_sound_that_it_names():
                 for seed in (0, 1):
                     assert system.fits(text, latents, everywhere, seed) == fitting
             assert not system.fits(name, latents, ~everywhere, 0)
+            long, beginning = latents.repeat(1, 1, 1, 28), torch.arange(560).expand(64, 560) < 530  # more than a window
+            assert system.fits(name, long, beginning, 0)
+            assert not system.fits(other, long, beginning, 0)
 
 
 def test_its_info_says_how_it_is_sampled(tiny_generator):

@@ -83,14 +83,15 @@ def anchored(
     model: Model, reference: Tensor, weight: Tensor, mask: Tensor, schedule: NoiseSchedule, *, width: float
 ) -> Model:
     """A model whose answers, where something is to be made, are led to a reference in what changes slowly along the
-    last axis; what changes fast stays its own. That is iterative latent variable refinement (Choi et al. 2021, arXiv
-    2108.02938, eq. 6), with a reference that is relied on more in one place than in another.
+    last axis; what changes fast stays its own. After iterative latent variable refinement (Choi et al. 2021, arXiv
+    2108.02938), but on the clean signal that an answer stands for, and with a reference that is relied on more in one
+    place than in another.
 
     Args:
         model, schedule: as for `ddim`.
         reference: the clean sample [batch, ...] as far as it can be told.
-        weight: how far it is relied on, broadcastable to `reference`: 0 leaves the model's answer, and with 1 all of
-            its slow part is the reference's.
+        weight: how far it is relied on, broadcastable to `reference`: 0 leaves the model's answer; with 1 the means of
+            the reference take the place of the answer's own.
         mask: bool, broadcastable to `reference`: True where something is to be made.
         width: standard deviation, along the last axis, of the Gaussian window whose means are the slow part.
     """

@@ -187,21 +187,18 @@ def carried(known: Tensor, is_known: Tensor) -> Tensor:
 
 def sustained(known: Tensor, is_known: Tensor) -> tuple[Tensor, Tensor]:
     """What is known of each band [batch, c, h, w], as it goes on if it is steady: its mean over time, faded by the
-    distance; and how far that is to be relied on, 0 to 1: all where it does not vary (Wiener's `s / (s + variance)`),
-    and the less the farther all that is known is away. Both [batch, c, h, w].
+    distance; and how far that is to be relied on, 0 to 1: the less, the more it varies (Wiener's `s / (s + variance)`),
+    and the farther all that is known is away. Both [batch, c, h, w].
 
     Args:
         known: in units of its deviation over all sounds.
         is_known: [batch, 1, h, w], 1 or 0.
     """
-    mean, total = _mean_and_total(known, is_known, _faded)
-    square, _ = _mean_and_total(known.square(), is_known, _faded)
+    both = torch.cat([known, known.square()], dim=1).float()
+    means, total = _mean_and_total(both, is_known, lambda distance: (-distance.abs() / FADE).exp())
+    mean, square = means.chunk(2, dim=1)
     variance = (square - mean.square()).clamp_min(0)
-    return mean, STEADY / (STEADY + variance) * (total / (total + FAR)).to(known.dtype)
-
-
-def _faded(distance: Tensor) -> Tensor:
-    return (-distance.abs() / FADE).exp()
+    return mean.to(known.dtype), (STEADY / (STEADY + variance) * total / (total + FAR)).to(known.dtype)
 
 
 def _mean_and_total(known: Tensor, is_known: Tensor, weigh: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:

@@ -91,6 +91,7 @@ class Fill:
         system: whose mels and codec are used.
         model: the denoiser of a wording.
         text: the wording; "" is whatever fits.
+        unwanted: what is not to be heard; "" is nothing.
         timesteps: of the sampler.
         scan: of what is known of the recording: its levels and its mono mix.
         band: the lowest and the highest frequency that is made, in Hz; None is all above.
@@ -100,6 +101,7 @@ class Fill:
     system: GenerateSystem
     model: Model
     text: str
+    unwanted: str
     timesteps: Tensor
     scan: Scan
     band: tuple[float, float | None]
@@ -254,12 +256,20 @@ class Fill:
         return torch.where(mask, made, known)
 
     def _anchored(self, model: Model, known: Tensor, mask: Tensor) -> Model:
-        """Led to what is around, where that is steady; but for a text that says something else."""
+        """Led to what is around, as far as that is steady; but for silence, for a text that says something else, and
+        where the unwanted text is what is around."""
         system, denoiser = self.system, self.system.denoiser
         is_known = 1 - mask.expand(1, 1, *known.shape[2:]).to(known)
         mean, reliance = sustained((known - denoiser.mean) / denoiser.std, is_known)
         held = mean * denoiser.std + denoiser.mean
-        if self.text and not system.fits(self.text, torch.where(mask, held, known), ~mask, self.seed):
+        around = torch.where(mask, held, known)
+
+        def fits(text: str) -> bool:
+            return system.fits(text, around, ~mask, self.seed)
+
+        if self.scan.active_rms < SILENT_RMS or (self.text and not fits(self.text)):
+            return model
+        if self.unwanted and fits(self.unwanted):
             return model
         return anchored(model, held, reliance, mask, system.schedule, width=SLOW_LATENTS)
 

@@ -195,7 +195,8 @@ class GeneratePipeline:
         settings: GenerateSettings = DEFAULTS,
         **options: Any,
     ) -> Audio:
-        """Makes parts of a recording anew, so that they fit what is around them and, where there is one, a text.
+        """Makes parts of a recording anew, so that they fit what is around them and, where there is one, a text. What
+        sounds steadily around them goes on, unless the text says something else.
 
         Args:
             source: a path, or an array [channels, samples] with `sample_rate`.
@@ -261,7 +262,8 @@ class GeneratePipeline:
     ) -> Audio:
         text = _text(prompt)
         model, timesteps = self._hearing(text, settings)(None), self._timesteps(settings)
-        fill = Fill(self.model, model, text, timesteps, scan, band, settings.seed)
+        unwanted = settings.negative_prompt.strip()
+        fill = Fill(self.model, model, text, unwanted, timesteps, scan, band, settings.seed)
         return Audio(fill(waveform, spans, progress), scan.sample_rate)
 
     def _hearing(self, prompt: str, settings: GenerateSettings, *, loop: bool = False) -> Hearing:

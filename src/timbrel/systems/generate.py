@@ -165,28 +165,35 @@ class GenerateSystem(DiffusionSystem):
     @torch.no_grad()
     def fits(self, prompt: str, latents: Tensor, mask: Tensor, seed: int) -> bool:
         """Whether a text says what a sound is: the denoiser then finds the sound in noise better with the text than
-        without (a diffusion classifier: Li et al. 2023, arXiv 2303.16203).
+        without (a diffusion classifier: Li et al. 2023, arXiv 2303.16203). Of no sound no text does.
 
         Args:
             prompt: the text.
             latents: of one sound, [1, c, h, w].
-            mask: bool, broadcastable to `latents`: True where the sound counts.
+            mask: bool, [h, w]: True where the sound counts.
             seed: of the noise.
 
         Raises:
             InputError: as `encode_text`.
         """
-        timesteps = inference_timesteps(self.schedule, min(FIT_LEVELS, self.schedule.num_train_timesteps))
-        timesteps = timesteps.to(latents.device)
-        noise = seeded_noise(latents.shape[1:], [derived_seed(seed, ("fits", int(t))) for t in timesteps]).to(latents)
-        latents = latents.expand_as(noise)
-        noisy, target = (f(latents, noise, timesteps) for f in (self.schedule.add_noise, self.schedule.target))
+        moments = mask.any(dim=0).nonzero()
+        if not len(moments):
+            return False
+        heard = slice(int(moments.min()), int(moments.max()) + 1)
+        latents, mask = latents[..., heard], mask[:, heard]
+        gains = []
+        for t in inference_timesteps(self.schedule, min(FIT_LEVELS, self.schedule.num_train_timesteps)).tolist():
+            noise = seeded_noise(latents.shape[1:], [derived_seed(seed, ("fits", t))]).to(latents)
+            noisy, target = (f(latents, noise, t) for f in (self.schedule.add_noise, self.schedule.target))
+            with_text, without = (
+                float((self._windowed(text)(noisy, noisy.new_tensor([t]).long()) - target).square()[..., mask].sum())
+                for text in (prompt, "")
+            )
+            gains.append(1 - with_text / without)
+        return sum(gains) / len(gains) > FIT_GAIN
 
-        def errors(text: str) -> Tensor:
-            model = windowed(self._conditioned(self.encode_text(text)), self.window, self.overlap)
-            return ((model(noisy, timesteps) - target).square() * mask).flatten(1).sum(dim=1)
-
-        return bool((1 - errors(prompt) / errors("")).mean() > FIT_GAIN)
+    def _windowed(self, prompt: str) -> Model:
+        return windowed(self._conditioned(self.encode_text(prompt)), self.window, self.overlap)
 
     def _conditioned(self, text: Text) -> Model:
         return lambda x, t: self.denoiser(x, t, text.expanded(len(x)))
