@@ -32,11 +32,8 @@ def heard(judge: SoundClassifier, store: MelStore, waveform: Waveform) -> list[s
     """Classes of what is in the hole of [samples], the likeliest first; none of what is silent."""
     begin, end = (round(seconds * store.config.sample_rate) for seconds in WITHIN_S)
     mel = mel_spectrogram(torch.from_numpy(waveform[begin:end])[None, None], store.config)[0, 0].numpy()
-    return (
-        list(judge.ranked(features(np.tile(mel, -(-FRAMES // mel.shape[1]))[:, :FRAMES])))
-        if mel.max() > SILENT_DB
-        else []
-    )
+    again = np.tile(mel, -(-FRAMES // mel.shape[1]))[:, :FRAMES]
+    return judge.ranked(features(again)) if mel.max() > SILENT_DB else []
 
 
 def main(data: str, judge_path: str, count: int) -> None:

@@ -181,19 +181,17 @@ class GenerateSystem(DiffusionSystem):
             return False
         heard = slice(int(moments.min()), int(moments.max()) + 1)
         latents, mask = latents[..., heard], mask[:, heard]
+        models = [
+            windowed(self._conditioned(self.encode_text(text)), self.window, self.overlap) for text in (prompt, "")
+        ]
         gains = []
-        for t in inference_timesteps(self.schedule, min(FIT_LEVELS, self.schedule.num_train_timesteps)).tolist():
-            noise = seeded_noise(latents.shape[1:], [derived_seed(seed, ("fits", t))]).to(latents)
+        for t in inference_timesteps(self.schedule, min(FIT_LEVELS, self.schedule.num_train_timesteps)):
+            noise = seeded_noise(latents.shape[1:], [derived_seed(seed, ("fits", int(t)))]).to(latents)
             noisy, target = (f(latents, noise, t) for f in (self.schedule.add_noise, self.schedule.target))
-            with_text, without = (
-                float((self._windowed(text)(noisy, noisy.new_tensor([t]).long()) - target).square()[..., mask].sum())
-                for text in (prompt, "")
-            )
+            answers = (model(noisy, t[None].to(latents.device)) for model in models)
+            with_text, without = (float((answer - target).square()[..., mask].sum()) for answer in answers)
             gains.append(1 - with_text / without)
         return sum(gains) / len(gains) > FIT_GAIN
-
-    def _windowed(self, prompt: str) -> Model:
-        return windowed(self._conditioned(self.encode_text(prompt)), self.window, self.overlap)
 
     def _conditioned(self, text: Text) -> Model:
         return lambda x, t: self.denoiser(x, t, text.expanded(len(x)))
