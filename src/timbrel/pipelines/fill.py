@@ -258,19 +258,16 @@ class Fill:
     def _anchored(self, model: Model, known: Tensor, mask: Tensor) -> Model:
         """Led to what is around, as far as that is steady; but for silence, for a text that says something else, and
         where the unwanted text is what is around."""
+        if self.scan.active_rms < SILENT_RMS:
+            return model
         system, denoiser = self.system, self.system.denoiser
         is_known = 1 - mask.expand(1, 1, *known.shape[2:]).to(known)
         mean, reliance = sustained((known - denoiser.mean) / denoiser.std, is_known)
         held = mean * denoiser.std + denoiser.mean
         around = torch.where(mask, held, known)
-
-        def fits(text: str) -> bool:
-            return system.fits(text, around, ~mask, self.seed)
-
-        if self.scan.active_rms < SILENT_RMS or (self.text and not fits(self.text)):
-            return model
-        if self.unwanted and fits(self.unwanted):
-            return model
+        for text, fitting in ((self.text, True), (self.unwanted, False)):
+            if text and system.fits(text, around, ~mask, self.seed) != fitting:
+                return model
         return anchored(model, held, reliance, mask, system.schedule, width=SLOW_LATENTS)
 
     def _frames(self, frames: int, holes: Sequence[Hole]) -> Tensor:
