@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from timbrel.diffusion.masks import anchored, circular, inpaint, told, windowed
+from timbrel.diffusion.masks import anchored, circular, inpaint, slow_part, told, windowed
 from timbrel.diffusion.samplers import ddim, seeded_generators, seeded_noise
 from timbrel.diffusion.schedules import cosine_schedule, inference_timesteps
 from timbrel.errors import InputError
@@ -140,8 +140,8 @@ def test_anchored_the_slow_part_is_the_references_and_the_fast_part_the_models(p
     def model(x, t):
         return schedule.to_prediction(plain, x, t)
 
-    def answers(weight):
-        led = anchored(model, reference, torch.tensor(weight), mask, schedule, width=3.0)
+    def answers(weight, part="slow"):
+        led = anchored(model, reference, torch.tensor(weight), mask, schedule, width=3.0, part=part)
         return schedule.to_x0(led(x, t), x, t)
 
     for weight, slow in ((0.0, -1.0), (0.5, 0.5), (1.0, 2.0)):
@@ -149,3 +149,22 @@ def test_anchored_the_slow_part_is_the_references_and_the_fast_part_the_models(p
         torch.testing.assert_close(answer[..., mask], (fast + slow).expand_as(x)[..., mask], atol=0.06, rtol=0)
         torch.testing.assert_close(answer[..., ~mask], plain[..., ~mask], atol=1e-3, rtol=0)
     torch.testing.assert_close(answers(0.0), plain, atol=1e-3, rtol=0)
+
+    for weight in (0.0, 0.5, 1.0):
+        answer = answers(weight, "fast")
+        torch.testing.assert_close(
+            answer[..., mask], ((1 - weight) * fast - 1).expand_as(x)[..., mask], atol=0.06, rtol=0
+        )
+        torch.testing.assert_close(answer[..., ~mask], plain[..., ~mask], atol=1e-3, rtol=0)
+
+
+def test_the_slow_part_is_a_mean_of_what_counts():
+    place = torch.arange(60.0)
+    line = (2 * place + (torch.pi * place).cos()).expand(1, 2, 60)
+    slow = slow_part(line, torch.ones(60), 2.0)
+    torch.testing.assert_close(slow[..., 10:50], 2 * place[10:50].expand(1, 2, 40), atol=1e-2, rtol=0)
+    counts = (place < 30).float()
+    torch.testing.assert_close(
+        slow_part(torch.where(place < 30, 5.0, 1e6), counts, 2.0)[None][0, :36], torch.full((36,), 5.0)
+    )
+    assert not slow_part(line, counts, 2.0)[..., 45:].any()

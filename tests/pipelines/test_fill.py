@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from timbrel.models.text_unet import with_masks
+from timbrel.pipelines import fill
 from timbrel.pipelines.fill import Fill, known_samples
 from timbrel.pipelines.generate import GeneratePipeline
+from timbrel.pipelines.recurrence import recurring
 
 RATE = 16000
 FAST = {"num_inference_steps": 2, "guidance_scale": 2.0, "sample_rate": RATE}
@@ -87,6 +89,37 @@ def test_what_is_steady_goes_on_but_for_a_text_that_says_something_else(told, mo
     assert share({"a drum": False}, "", negative_prompt="a drum") > 1.5 * share(
         {"a drum": True}, "", negative_prompt="a drum"
     )
+
+
+def test_strokes_that_keep_time_come_in_a_hole_too_but_for_a_text_that_says_something_else(told, monkeypatch):
+    at = np.arange(6 * RATE)
+    strokes = (0.2 * noise(6.0) / 0.05 * np.exp(-(at % (RATE // 2)) / (0.03 * RATE))).astype(np.float32)
+
+    def contrast(fits):
+        """In the hole, dB: the 60 ms from each stroke on, over those before it."""
+        monkeypatch.setattr(type(told.model), "fits", lambda *_: fits)
+        made = told.inpaint(strokes, [(2.3, 3.7)], "a drum", **FAST).waveform[0]
+        places = [round(s * RATE) for s in (2.5, 3.0, 3.5)]
+        after, before = (
+            rms(np.concatenate([made[place + shift : place + shift + round(0.06 * RATE)] for place in places]))
+            for shift in (0, -round(0.1 * RATE))
+        )
+        return 20 * np.log10(after / before)
+
+    assert contrast(fits=True) > contrast(fits=False) + 6
+
+
+@pytest.mark.parametrize("hops", [0, 1, 2, 3])
+def test_a_hole_at_the_end_is_one_in_whole_patches_too(told, monkeypatch, hops):
+    seen = []
+    monkeypatch.setattr(
+        fill, "recurring", lambda system, mel, mask, width: seen.append(mask) or recurring(system, mel, mask, width)
+    )
+    told.extend(noise()[:, : 2 * RATE], 0.5 + hops * told.model.mel.hop_length / RATE, **FAST)
+    heard = seen[0].all(dim=0)
+    assert heard.shape[0] % told.model.codec.factor == 0
+    first = int(heard.nonzero()[0])
+    assert heard[first:].all()
 
 
 def test_what_was_in_holes_near_each_other_does_not_count_either(told):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -80,36 +81,56 @@ def told(model: Model, known: Tensor, mask: Tensor) -> Model:
 
 
 def anchored(
-    model: Model, reference: Tensor, weight: Tensor, mask: Tensor, schedule: NoiseSchedule, *, width: float
+    model: Model,
+    reference: Tensor,
+    weight: Tensor,
+    mask: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    width: float,
+    part: Literal["slow", "fast"] = "slow",
 ) -> Model:
     """A model whose answers, where something is to be made, are led to a reference in what changes slowly along the
-    last axis; what changes fast stays its own. After iterative latent variable refinement (Choi et al. 2021, arXiv
-    2108.02938), but on the clean signal that an answer stands for, and with a reference that is relied on more in one
-    place than in another.
+    last axis, while what changes fast stays its own; or the other way round. After iterative latent variable refinement
+    (Choi et al. 2021, arXiv 2108.02938), but on the clean signal that an answer stands for, and with a reference that
+    is relied on more in one place than in another.
 
     Args:
         model, schedule: as for `ddim`.
         reference: the clean sample [batch, ...] as far as it can be told.
-        weight: how far it is relied on, broadcastable to `reference`: 0 leaves the model's answer; with 1 the means of
-            the reference take the place of the answer's own.
+        weight: how far it is relied on, broadcastable to `reference`: 0 leaves the model's answer; with 1 that part of
+            the reference takes the place of the answer's own.
         mask: bool, broadcastable to `reference`: True where something is to be made.
-        width: standard deviation, along the last axis, of the Gaussian window whose means are the slow part.
+        width: as for `slow_part`.
+        part: what is led to the reference.
+    """
+    made = mask.expand_as(reference).to(reference)
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        x0 = schedule.to_x0(model(x, t), x, t)
+        change = (reference - x0) * made
+        slow = slow_part(change, made, width) * made
+        return schedule.to_prediction(x0 + weight * (slow if part == "slow" else change - slow), x, t)
+
+    return predict
+
+
+def slow_part(x: Tensor, weight: Tensor, width: float) -> Tensor:
+    """What changes slowly of `x` along the last axis: its means over a Gaussian window.
+
+    Args:
+        weight: how much each place counts, broadcastable to `x`; where nothing around counts, the mean is 0.
+        width: standard deviation of the window.
     """
     reach = math.ceil(4 * width)
-    at = torch.arange(-reach, reach + 1, device=reference.device, dtype=reference.dtype)
+    at = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
     window = (-0.5 * (at / width).square()).exp()[None, None]
 
     def summed(x: Tensor) -> Tensor:
         return nn.functional.conv1d(x.reshape(-1, 1, x.shape[-1]), window, padding=reach).view_as(x)
 
-    made = mask.expand_as(reference).to(reference)
-    share = weight * made / summed(made).clamp_min(torch.finfo(reference.dtype).tiny)
-
-    def predict(x: Tensor, t: Tensor) -> Tensor:
-        x0 = schedule.to_x0(model(x, t), x, t)
-        return schedule.to_prediction(x0 + share * summed((reference - x0) * made), x, t)
-
-    return predict
+    weight = weight.expand_as(x).to(x)
+    return summed(x * weight) / summed(weight).clamp_min(torch.finfo(x.dtype).tiny)
 
 
 def circular(model: Model, margin: int) -> Model:

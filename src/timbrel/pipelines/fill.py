@@ -19,6 +19,7 @@ from timbrel.diffusion.masks import anchored, inpaint, told
 from timbrel.diffusion.samplers import Callback, Model, seeded_generators, seeded_noise
 from timbrel.errors import InputError, warn
 from timbrel.models.text_unet import sustained
+from timbrel.pipelines.recurrence import recurring
 from timbrel.pipelines.settings import Progress
 from timbrel.systems.generate import GenerateSystem
 
@@ -32,7 +33,7 @@ NEAR_S = 2.0  # before and after a span, whose level counts
 STRETCH_S = 0.5  # what is made is on the whole no louder than the loudest stretch near it, no softer than the softest
 FADE_S = 0.03
 TEMPERATURE = 1.0  # of the noise in each step: with less, what is made is smoother than what is around it
-SLOW_LATENTS = 2.0  # 0.2 s: means over so long are led to those of what is around
+SLOW_LATENTS = 2.0  # 0.2 s: means over so long are led to those of what is around, the rest to what comes again
 REPEATS = 2  # of each step of a model that is not told what is around, so that what is made agrees with it
 
 
@@ -227,18 +228,21 @@ class Fill:
         source = torch.from_numpy(audio)[None, None]
         picture = mel_spectrogram(source, mel)
         frames = picture.shape[-1]
-        padded = nn.functional.pad(picture, (0, -frames % codec.factor), value=mel.floor_db)
-        mask = self._bands()[:, None] & self._frames(padded.shape[-1], holes)
+        more = -frames % codec.factor  # to whole patches: as the last frame, which may be in a hole
+        padded = nn.functional.pad(picture, (0, more, 0, 0), mode="replicate")
+        heard = self._frames(frames, holes)
+        mask = self._bands()[:, None] & torch.cat([heard, heard[-1:].expand(more)])
         made = nn.functional.max_pool2d(mask[None].float(), codec.factor)[0] > 0
-        latents = self._latents(codec.encode(padded), made, callback)
+        latents = self._latents(padded, mask, made, callback)
         picture = torch.where(mask, system.decode(latents), padded)[..., :frames]
         inverted = invert_mel(picture, mel, source=source, seed=self.seed)[0].numpy()
         sound = resample(inverted, mel.sample_rate, rate)[0]
         return np.pad(sound, (0, max(0, len(mono) - len(sound))))[: len(mono)]
 
-    def _latents(self, known: Tensor, mask: Tensor, callback: Callback) -> Tensor:
-        """Latents [1, c, h, w] with what the mask [h, w] leaves open made anew."""
-        system, noise = self.system, seeded_generators([self.seed])
+    def _latents(self, mel: Tensor, mel_mask: Tensor, mask: Tensor, callback: Callback) -> Tensor:
+        """Latents [1, c, h, w] of a mel [1, 1, n_mels, frames], with what a mask leaves open made anew: `mel_mask`
+        [n_mels, frames], and `mask` [h, w], all latents that hold some of that."""
+        system, noise, known = self.system, seeded_generators([self.seed]), self.system.codec.encode(mel)
         if not system.denoiser.config.masked:
             return inpaint(
                 self.model,
@@ -251,13 +255,13 @@ class Fill:
                 callback=callback,
             )
         start = seeded_noise(known.shape[1:], noise).to(known)
-        model = self._anchored(told(self.model, known, mask), known, mask)
+        model = self._anchored(told(self.model, known, mask), mel, mel_mask, known, mask)
         made = system.sample(model, start, self.timesteps, noise, callback, temperature=TEMPERATURE)
         return torch.where(mask, made, known)
 
-    def _anchored(self, model: Model, known: Tensor, mask: Tensor) -> Model:
-        """Led to what is around, as far as that is steady; but for silence, for a text that says something else, and
-        where the unwanted text is what is around."""
+    def _anchored(self, model: Model, mel: Tensor, mel_mask: Tensor, known: Tensor, mask: Tensor) -> Model:
+        """Led to what is around, as far as that is steady, or comes again and again; but for silence, for a text that
+        says something else, and where the unwanted text is what is around."""
         if self.scan.active_rms < SILENT_RMS:
             return model
         system, denoiser = self.system, self.system.denoiser
@@ -268,7 +272,9 @@ class Fill:
         for text, fitting in ((self.text, True), (self.unwanted, False)):
             if text and system.fits(text, around, ~mask, self.seed) != fitting:
                 return model
-        return anchored(model, held, reliance, mask, system.schedule, width=SLOW_LATENTS)
+        again, share = recurring(system, mel, mel_mask, SLOW_LATENTS)
+        model = anchored(model, held, reliance, mask, system.schedule, width=SLOW_LATENTS)
+        return anchored(model, again, share, mask, system.schedule, width=SLOW_LATENTS, part="fast")
 
     def _frames(self, frames: int, holes: Sequence[Hole]) -> Tensor:
         """Which frames hear something of a hole, half a window to either side: [frames]."""
