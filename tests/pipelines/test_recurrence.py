@@ -49,11 +49,11 @@ def test_what_keeps_time_is_relied_on_and_what_does_not_is_not(system):
     latents, reliance = recurring(system, torch.where(mask, -100.0, beat), mask, WIDTH)
     error = (latents - system.codec.encode(beat))[..., hole].square().mean()
     assert float(error) < 0.3 * float((system.codec.encode(beat))[..., hole].var())
-    assert float(reliance[:, 0, :, hole].mean()) > 0.6
+    assert float(reliance[:, 0, :, hole].mean()) > 0.3
     assert not reliance[..., : hole.start].any()
     assert not reliance[..., hole.stop :].any()
     _, in_noise = recurring(system, hiss, mask, WIDTH)
-    assert float(in_noise[..., hole].mean()) < 0.05
+    assert float(in_noise[..., hole].mean()) < 0.01
 
 
 def test_of_bands_that_are_open_the_others_say_nothing(system):
@@ -75,7 +75,7 @@ def test_far_from_both_ends_nothing_is_expected_and_each_hole_has_what_is_near(s
     _, reliance = recurring(system, strokes(system, frames), mask, WIDTH)
     total = reliance.sum(dim=(0, 1, 2))
     assert not total[latents_of(system, 6.2, 9.8)].any()
-    for start, end in ((4.2, 5), (11, 11.8), (14.2, 14.8)):
+    for start, end in ((4.2, 4.4), (11.6, 11.8), (14.2, 14.4)):
         assert (total[latents_of(system, start, end)] > 0).all()
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 NUGGET = 0.1  # of a band's variance, on top of it: what no other moment knows of
 USUAL_S = 1.1  # moments so far apart agree by 1 / e in sounds of which nothing is known
-USUAL_PAIRS_S = 2.3  # so many seconds of pairs of known moments count as much as what is usual
-BEAT_S = 3.0  # how long a beat keeps its time: moments so far apart count by 1 / e for one another
+USUAL_PAIRS_S = 1.0  # so many seconds of pairs of known moments count as much as what is usual
+BEAT_S = 6.0  # how long a beat keeps its time: moments so far apart count by 1 / e for one another
 LEAST_VARIANCE = 1e-3  # dB squared, of all bands together; less is none
 
 

@@ -196,7 +196,7 @@ class GeneratePipeline:
         **options: Any,
     ) -> Audio:
         """Makes parts of a recording anew, so that they fit what is around them and, where there is one, a text. What
-        sounds steadily around them goes on, unless the text says something else.
+        sounds steadily around them goes on, and a beat keeps its time, unless the text says something else.
 
         Args:
             source: a path, or an array [channels, samples] with `sample_rate`.

@@ -14,9 +14,9 @@ from timbrel.systems.generate import GenerateSystem
 
 CONTEXT_S = 8.0  # before and after a hole
 FARTHEST_S = 12.0  # from an end; beyond it nothing is expected
-BY_CHANCE = 0.15  # share of what changes fast that is expected of noise, too
-CLEAR = 0.4  # share that is a beat that keeps time: what is expected is all there is
-NEAR_LATENTS = 8.0  # 0.7 s: deviation of the window over which that share is taken
+VAGUE = 0.4  # share of what changes fast that is expected of a beat that hardly keeps time: its mean is a smear
+CLEAR = 0.7  # that of one that keeps time
+NEAR_S = 0.75  # standard deviation of the window over which that share is taken
 LEAST_KNOWN_S = 1.0  # of what is near, in whole patches; less says nothing of what comes again
 LEAST_VARIANCE = 1e-3  # of latents, over that of all sounds; less is none
 
@@ -68,5 +68,5 @@ def _recurring(
         for x, weight in ((heard, around), (latents, within))
     )
     usual = usual.sum(dim=-1, keepdim=True) / around.sum()
-    share = slow_part(square, within, NEAR_LATENTS) / (usual + LEAST_VARIANCE)
-    return latents, ((share - BY_CHANCE) / (CLEAR - BY_CHANCE)).clamp(0, 1)
+    share = slow_part(square, within, NEAR_S * system.mel.frame_rate / system.codec.factor) / (usual + LEAST_VARIANCE)
+    return latents, ((share - VAGUE) / (CLEAR - VAGUE)).clamp(0, 1)
