@@ -19,7 +19,7 @@ from timbrel.diffusion.masks import anchored, inpaint, told
 from timbrel.diffusion.samplers import Callback, Model, seeded_generators, seeded_noise
 from timbrel.errors import InputError, warn
 from timbrel.models.text_unet import sustained
-from timbrel.pipelines.recurrence import recurring
+from timbrel.pipelines.recurrence import CONTEXT_S, recurring
 from timbrel.pipelines.settings import Progress
 from timbrel.systems.generate import GenerateSystem
 
@@ -28,7 +28,6 @@ Span = tuple[float, float]
 Hole = tuple[int, int]
 """Start and end in samples."""
 
-CONTEXT_S = 8.0  # of the recording that the model sees before and after a span
 NEAR_S = 2.0  # before and after a span, whose level counts
 STRETCH_S = 0.5  # what is made is on the whole no louder than the loudest stretch near it, no softer than the softest
 FADE_S = 0.03

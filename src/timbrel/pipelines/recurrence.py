@@ -12,7 +12,7 @@ from timbrel.audio.continuation import expected
 from timbrel.diffusion.masks import slow_part
 from timbrel.systems.generate import GenerateSystem
 
-CONTEXT_S = 8.0  # before and after a hole
+CONTEXT_S = 8.0  # of the recording that counts before and after a hole
 FARTHEST_S = 12.0  # from an end; beyond it nothing is expected
 VAGUE = 0.4  # share of what changes fast that is expected of a beat that hardly keeps time: its mean is a smear
 CLEAR = 0.7  # that of one that keeps time
