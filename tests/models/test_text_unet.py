@@ -14,6 +14,7 @@ from timbrel.models.text_unet import (
     carried,
     sustained,
     with_band_attention,
+    with_expecting,
     with_masks,
     with_widths,
 )
@@ -220,3 +221,54 @@ def test_other_settings_are_refused():
     for wrong in ({"widths": ()}, {"token_width": 18, "num_heads": 4}):
         with pytest.raises(InputError, match="expected one level or more, and an even multiple"):
             TextUNet(TextUNetConfig(**(SMALL.__dict__ | wrong)), SCHEDULE.alphas_cumprod)
+
+
+def around(model, *, seed=2, expected=True):
+    """What is around the last five of twelve moments, and what is expected there: [2, 3 or 7, 4, 12]."""
+    rng = torch.Generator().manual_seed(seed)
+    mask = torch.zeros(2, 1, 4, 12)
+    mask[..., 7:] = 1
+    known, guess, share = (torch.randn(2, 2, 4, 12, generator=rng) for _ in range(3))
+    more = [guess * model.std + model.mean, share.sigmoid()] if expected else []
+    return torch.cat([mask, known * (1 - mask), *more], dim=1)
+
+
+def test_it_goes_part_of_the_way_to_what_is_expected_where_sound_is_made_and_nowhere_else():
+    model, noisy, t = with_expecting(unet(MASKED)).eval(), torch.randn(2, 2, 4, 12), torch.tensor([99, 60])
+    model.expecting.SHY = 0.0  # half of the way, where noise is all there is
+    told = around(model)
+    without = model(torch.cat([noisy, told[:, :3]], dim=1), t, text())
+    heard = model(torch.cat([noisy, told], dim=1), t, text())
+    torch.testing.assert_close(heard[..., :7], without[..., :7], rtol=0, atol=0)
+    clean, nearer = -without[0, ..., 7:], -heard[0, ..., 7:]  # v of pure noise
+    torch.testing.assert_close(nearer, (clean + told[0, 3:5, :, 7:]) / 2, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_expected_where_sound_is_known_does_not_count_and_its_deviation_is_the_latents():
+    model, noisy, t = (
+        unet(dataclasses.replace(MASKED, expecting=True)),
+        torch.randn(2, 2, 4, 12),
+        torch.tensor([99, 60]),
+    )
+    told, other = around(model), around(model)
+    other[:, 3:, :, :7] += 5
+    one, same = (model(torch.cat([noisy, each], dim=1), t, text())[..., 7:] for each in (told, other))
+    torch.testing.assert_close(one, same, rtol=0, atol=0)
+    moved = model(
+        torch.cat([noisy, told.index_add(1, torch.tensor([3, 4]), torch.ones(2, 2, 4, 12))], dim=1), t, text()
+    )
+    assert float((moved[..., 7:] - one).abs().min()) > 0
+
+
+def test_with_expecting_it_makes_what_it_made_and_can_leave_it():
+    model, noisy, t = unet(MASKED), torch.randn(2, 2, 4, 12), torch.tensor([50, 20])
+    expecting = with_expecting(model).eval()
+    assert expecting.config.expecting
+    assert with_expecting(expecting) is expecting
+    for heard in (noisy, torch.cat([noisy, around(model, expected=False)], dim=1)):
+        torch.testing.assert_close(expecting(heard, t, text()), model(heard, t, text()))
+    assert with_expecting(expecting, expecting=False).state_dict().keys() == model.state_dict().keys()
+    with pytest.raises(InputError, match=r"there are 7 channels; expected 2 or 5$"):
+        model(torch.cat([noisy, around(model)], dim=1), t, text())
+    with pytest.raises(InputError, match="expecting is True and masked False"):
+        unet(dataclasses.replace(SMALL, expecting=True))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from timbrel.models.text_unet import with_masks
+from timbrel.models.text_unet import with_expecting, with_masks
 from timbrel.pipelines import fill
 from timbrel.pipelines.fill import Fill, known_samples
 from timbrel.pipelines.generate import GeneratePipeline
@@ -107,6 +107,24 @@ def test_strokes_that_keep_time_come_in_a_hole_too_but_for_a_text_that_says_some
         return 20 * np.log10(after / before)
 
     assert contrast(fits=True) > contrast(fits=False) + 6
+
+
+def test_what_is_expected_is_told_but_for_a_text_that_says_something_else(told, monkeypatch):
+    told.model.denoiser = with_expecting(told.model.denoiser).eval().requires_grad_(False)
+    channels, heard = told.model.denoiser.config.latent_channels, set()
+    network = type(told.model.denoiser).forward
+    monkeypatch.setattr(
+        type(told.model.denoiser),
+        "forward",
+        lambda self, noisy, *rest: heard.add(noisy.shape[1]) or network(self, noisy, *rest),
+    )
+    made = []
+    for fits, taken in ((True, 4 * channels + 1), (False, 2 * channels + 1)):
+        heard.clear()
+        monkeypatch.setattr(type(told.model), "fits", lambda *_, fits=fits: fits)
+        made.append(told.inpaint(noise(), SPAN, "a harp", **FAST | {"guidance_scale": 1.0}).waveform)
+        assert heard == {taken}
+    assert np.abs(made[0] - made[1])[:, HOLE].max() > 1e-4
 
 
 @pytest.mark.parametrize("hops", [0, 1, 2, 3])

@@ -5,9 +5,16 @@ import torch
 
 from timbrel.pipelines import recurrence
 from timbrel.pipelines.generate import GeneratePipeline
-from timbrel.pipelines.recurrence import recurring
+from timbrel.pipelines.recurrence import relied_on
 
 WIDTH = 2.0
+
+
+def recurring(system, mel, mask, width):
+    """What is expected, and how far it is relied on."""
+    latents, share = recurrence.recurring(system, mel, mask, width)
+    assert 0 <= float(share.min()) <= float(share.max()) <= 1
+    return latents, relied_on(share)
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from timbrel.systems.alone import CodecSystem
 from timbrel.systems.base import Sampling
 from timbrel.systems.folder import load_system, save_system
 from timbrel.systems.generate import GenerateSystem
-from timbrel.training.generate import GenerateStage, StableDiffusionStage, random_masks
+from timbrel.training.generate import GenerateStage, HolesStage, StableDiffusionStage, random_masks
 from timbrel.training.loop import fit
-from timbrel.training.recipes import GENERATE_RECIPES, GenerateRecipe, find_recipe
+from timbrel.training.recipes import GENERATE_RECIPES, GenerateRecipe, HolesRecipe, find_recipe
 
 MEL = MelConfig(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=32)
 RECIPE = cast(GenerateRecipe, find_recipe(GENERATE_RECIPES, "tiny", precision="fp32"))
@@ -37,6 +37,19 @@ def store(tmp_path_factory):
         slope = np.linspace(0, 200, 32)[:: 1 if label == "flute" else -1]
         levels = (20 + slope + rng.integers(0, 20, (120, 32))).astype(np.uint8)
         writer.add(Entry(id=f"e{number}", label=label, split=split, frames=120, source=f"{number}"), levels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def long_store(tmp_path_factory):
+    """Strokes that keep time, 16 frames apart, each store entry at its own phase."""
+    folder, at = tmp_path_factory.mktemp("holes") / "store", np.arange(480)
+    writer = StoreWriter(folder, MEL)
+    for number in range(8):
+        since = (at + 3 * number) % 16
+        levels = np.broadcast_to(60 + 150 * np.exp(-since / 3)[:, None], (480, 32)).astype(np.uint8)
+        split = "validation" if number > 5 else "train"
+        writer.add(Entry(id=f"e{number}", label="flute", split=split, frames=480, source=f"{number}"), levels)
     return folder
 
 
@@ -146,6 +159,40 @@ def test_a_model_without_masks_goes_on_with_them_or_without(store, codec, tmp_pa
         GenerateStage.prepare(plain, store, init_from=tmp_path)
     with pytest.raises(InputError, match="mask_share is 1; expected less"):
         dataclasses.replace(RECIPE, mask_share=1.0)
+
+
+HOLES = HolesRecipe(steps=2, batch_size=4, frames=240, precision="fp32", num_workers=0, null_text_share=1.0)
+
+
+def test_what_is_expected_in_holes_is_learnt_and_nothing_else(long_store, codec, tmp_path):
+    """Beats that keep time, of which an untrained denoiser knows nothing."""
+    first = GenerateStage.prepare(dataclasses.replace(RECIPE, frames=240), long_store, codec=codec)
+    first.model.info["classes"] = {"flute": []}
+    first.save(tmp_path / "first")
+    stage = HolesStage.prepare(HOLES, long_store, init_from=tmp_path / "first")
+    assert stage.model.sampling == load_system(tmp_path / "first", GenerateSystem).sampling
+    before = stage.validate()["loss"]
+    train(stage, 30, learning_rate=1e-2)
+    assert stage.validate()["loss"] < 0.9 * before
+    stage.save(tmp_path / "second")
+    old, new = (load_system(tmp_path / name, GenerateSystem) for name in ("first", "second"))
+    assert new.denoiser.config.expecting
+    for part in ("text", "denoiser"):
+        after = getattr(new, part).state_dict()
+        for name, tensor in getattr(old, part).state_dict().items():
+            torch.testing.assert_close(after[name], tensor, rtol=0, atol=0)
+    assert new.info["classes"] == old.info["classes"]
+    with pytest.warns(UserWarning, match="learnt of what is expected in holes is left out"):
+        again = GenerateStage.prepare(RECIPE, long_store, init_from=tmp_path / "second")
+    assert not again.model.denoiser.config.expecting
+
+
+def test_holes_go_on_from_a_model_that_learnt_from_masks(store, codec, tmp_path):
+    GenerateStage.prepare(dataclasses.replace(RECIPE, mask_share=0.0), store, codec=codec).save(tmp_path)
+    with pytest.raises(InputError, match="expecting is True and masked False"):
+        HolesStage.prepare(HOLES, store, init_from=tmp_path)
+    with pytest.raises(InputError, match="this recipe has the codec of the model"):
+        HolesStage.prepare(HOLES, store, codec=codec, init_from=tmp_path)
 
 
 def test_a_model_that_looks_along_no_band_goes_on_with_it_or_without(store, codec, tmp_path):

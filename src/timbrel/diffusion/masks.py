@@ -65,18 +65,19 @@ def inpaint(
     return torch.where(mask, x, known)
 
 
-def told(model: Model, known: Tensor, mask: Tensor) -> Model:
+def told(model: Model, known: Tensor, mask: Tensor, more: Sequence[Tensor] = ()) -> Model:
     """A model that was trained to heed what is around the part that it makes, for a sampler: besides a noisy sample
     [batch, c, ...] it gets the mask and what is known, as Stable Diffusion's networks for inpainting do, [batch,
     2 c + 1, ...]. What it says of what is known does not count: there the sample goes where it will.
 
     Args:
-        model: takes 2 c + 1 channels.
+        model: takes 2 c + 1 channels, and those of `more`.
         known: the clean sample [batch, c, ...].
         mask: bool, broadcastable to `known`, of one channel: True where something is to be made.
+        more: that it is told, each [batch, c, ...].
     """
     shape = (len(known), 1, *known.shape[2:])
-    around = torch.cat([mask.expand(shape).to(known), torch.where(mask, 0.0, known)], dim=1)
+    around = torch.cat([mask.expand(shape).to(known), torch.where(mask, 0.0, known), *more], dim=1)
     return lambda x, t: model(torch.cat([x, around], dim=1), t)
 
 

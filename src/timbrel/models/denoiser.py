@@ -151,9 +151,10 @@ class PictureBlocks(nn.Module):
         config: of the denoiser that they end.
         channels: of what enters.
         attention: whether attention along each band is before each block.
+        answers: of c channels each, that are given.
     """
 
-    def __init__(self, config: PictureConfig, channels: int, attention: bool = False) -> None:
+    def __init__(self, config: PictureConfig, channels: int, attention: bool = False, answers: int = 1) -> None:
         super().__init__()
         width, modulation = config.picture_width, config.modulation_width
         self.place = nn.Parameter(torch.zeros(width, config.latent_height, 1))
@@ -161,7 +162,7 @@ class PictureBlocks(nn.Module):
         self.blocks = nn.ModuleList(PictureBlock(width, modulation, d) for d in config.picture_dilations)
         looks = (BandAttention(width, modulation) for _ in config.picture_dilations)
         self.looks = nn.ModuleList(looks if attention else ())
-        self.leave = nn.Conv2d(width, config.latent_channels, 1)
+        self.leave = nn.Conv2d(width, answers * config.latent_channels, 1)
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)
 

@@ -60,6 +60,7 @@ class TextUNetConfig:
     picture_dilations: Dilations = (1, 2)  # none: along time alone
     band_attention: bool = False  # the blocks over the picture look along each band
     masked: bool = False  # it can be told what is around the part that it makes
+    expecting: bool = False  # and what is expected there
 
 
 class Attention(nn.Module):
@@ -74,15 +75,60 @@ class Attention(nn.Module):
         return x + self.cross(self.norm(x), text.tokens, text.mask)
 
 
+class Around(NamedTuple):
+    """What a denoiser is told of the sound around a part that it makes, all but the mask in units of the deviation:
+    mask [batch, 1, h, w], 1 where sound is to be made; what is known and what is expected [batch, c, h, w], and how far
+    that is as lively as what is around, 0 to 1. The last two may have no channels."""
+
+    mask: Tensor
+    known: Tensor
+    expected: Tensor
+    share: Tensor
+
+
+class Expecting(nn.Module):
+    """What is to be added to an answer where sound is to be made and something is expected there: a part of the way to
+    what is expected, channel by channel and place by place, and a rest. So a guess counts as far as it has proved true
+    at each noise level: to hold an answer to it by a rule makes what it leaves open a smear."""
+
+    BOUND = 8.0  # of what enters, in deviations
+    SHY = 3.0  # a logit: at first a twentieth of the way
+
+    def __init__(self, config: TextUNetConfig) -> None:
+        super().__init__()
+        self.width = width = config.modulation_width
+        self.time = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width), nn.GELU())
+        self.picture = PictureBlocks(config, 5 * config.latent_channels + 1, answers=2)
+
+    def forward(self, x: Tensor, answer: Tensor, timesteps: Tensor, b: Tensor, d: Tensor, around: Around) -> Tensor:
+        """All [batch, c, h, w]; x, timesteps, b and d as for `VelocityNetwork.answer`."""
+        made = around.mask > 0.5
+        noise = b / d
+        off = around.expected - ((1 - noise.square()).sqrt() * x + noise * answer)  # from the clean signal as answered
+        entering = [
+            torch.where(made, x, around.known),
+            torch.where(made, answer, 0.0).clamp(-self.BOUND, self.BOUND),
+            torch.where(made, off, 0.0).clamp(-self.BOUND, self.BOUND),
+            torch.where(made, around.expected, around.known).clamp(-self.BOUND, self.BOUND),
+            around.share * made,
+            around.mask,
+        ]
+        embedding = self.time(sinusoidal_embedding(timesteps, self.width))
+        way, rest = self.picture(torch.cat(entering, dim=1), embedding).chunk(2, dim=1)
+        return torch.where(made, b * d * torch.sigmoid(way - self.SHY) * off - rest, 0.0)
+
+
 class TextUNet(VelocityNetwork):
     """`model(noisy_latents, timesteps, text) -> prediction` of "v" or of the noise.
 
     One that is `masked` also takes what Stable Diffusion's networks for inpainting take, [batch, 2 c + 1, h, w]: the
     noisy latents, a mask that is 1 where sound is to be made and 0 where it is known, and the known latents. Its answer
-    counts where the mask is 1.
+    counts where the mask is 1. One that is `expecting` also takes what is expected there, and how far that is as lively
+    as what is around (`pipelines.recurrence`), [batch, 4 c + 1, h, w].
 
     Raises:
-        InputError: no widths, or heads that do not divide the width of the tokens or of the picture.
+        InputError: no widths, heads that do not divide the width of the tokens or of the picture, or `expecting` what
+            is not `masked`.
     """
 
     def __init__(self, config: TextUNetConfig, alphas_cumprod: Tensor, prediction_type: str = "v") -> None:
@@ -93,6 +139,8 @@ class TextUNet(VelocityNetwork):
                 f"widths are {config.widths} and token_width is {tokens}; expected one level or more, and an even "
                 f"multiple of {config.num_heads} heads"
             )
+        if config.expecting and not config.masked:
+            raise InputError("expecting is True and masked False; expected masked as well")
         heads = len(BandAttention.SLOPES)
         if config.picture_dilations and config.band_attention and config.picture_width % heads:
             raise InputError(
@@ -120,6 +168,7 @@ class TextUNet(VelocityNetwork):
         self.known = nn.Linear(around * config.latent_height, config.widths[0], bias=False) if around else None
         if self.known is not None:
             nn.init.zeros_(self.known.weight)
+        self.expecting = Expecting(config) if config.expecting else None
 
     @property
     def reach(self) -> int:
@@ -130,28 +179,39 @@ class TextUNet(VelocityNetwork):
         return coarsest * (12 + -(-beside // coarsest))
 
     def forward(self, noisy_latents: Tensor, timesteps: Tensor, text: Text) -> Tensor:
-        """Noisy latents [batch, c, h, w], or with a mask and known latents [batch, 2 c + 1, h, w], w of any length, at
-        timesteps [batch] -> prediction [batch, c, h, w].
+        """Noisy latents [batch, c, h, w], or with what is around as the class says, w of any length, at timesteps
+        [batch] -> prediction [batch, c, h, w].
 
         Raises:
             InputError: another number of channels.
         """
         c, channels = self.config.latent_channels, noisy_latents.shape[1]
-        if channels != c and not (self.config.masked and channels == 2 * c + 1):
-            raise InputError(f"there are {channels} channels; expected {c}{f' or {2 * c + 1}' * self.config.masked}")
-        noisy, mask, known = noisy_latents.tensor_split((c, c + 1), dim=1)
-        around = (mask, (known - self.mean) / self.std) if mask.shape[1] else None
+        taken = [c, *[2 * c + 1] * self.config.masked, *[4 * c + 1] * self.config.expecting]
+        if channels not in taken:
+            raise InputError(f"there are {channels} channels; expected {' or '.join(map(str, taken))}")
+        noisy, mask, known, expected, share = noisy_latents.tensor_split((c, c + 1, 2 * c + 1, 3 * c + 1), dim=1)
+        around = Around(mask, self._unit(known), self._unit(expected), share) if mask.shape[1] else None
         return super().forward(noisy, timesteps, text, around)
 
-    def network(self, x: Tensor, timesteps: Tensor, text: Text, around: tuple[Tensor, Tensor] | None) -> Tensor:
+    def _unit(self, latents: Tensor) -> Tensor:
+        """In units of the deviation; of no channels as it is."""
+        return (latents - self.mean) / self.std if latents.shape[1] else latents
+
+    def answer(self, x: Tensor, timesteps: Tensor, b: Tensor, d: Tensor, *condition: Any) -> Tensor:
+        said, around = super().answer(x, timesteps, b, d, *condition), condition[-1]
+        if self.expecting is None or around is None or not around.expected.shape[1]:
+            return said
+        return said + self.expecting(x, said, timesteps, b, d, around)
+
+    def network(self, x: Tensor, timesteps: Tensor, text: Text, around: Around | None) -> Tensor:
         weight = text.mask[..., None].to(text.tokens.dtype)
         pooled = (text.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
         embedding = F.gelu(self.time(sinusoidal_embedding(timesteps, self.config.token_width)) + self.pooled(pooled))
         hint = x.new_zeros(len(x), (x.shape[1] + 1) * self.config.masked, *x.shape[2:])
         if around is not None:
-            is_known = 1 - around[0]
-            hint = torch.cat([is_known, carried(around[1], is_known)], dim=1)
-            x = torch.lerp(x, around[1], is_known)  # what is known is so without noise
+            is_known = 1 - around.mask
+            hint = torch.cat([is_known, carried(around.known, is_known)], dim=1)
+            x = torch.lerp(x, around.known, is_known)  # what is known is so without noise
         answer = self._along_time(x, hint, embedding, text)
         if self.picture is None:
             return answer
@@ -226,6 +286,21 @@ def with_masks(denoiser: TextUNet) -> TextUNet:
         state["picture.enter.weight"] = F.pad(entering, (0, 0, 0, 0, 0, denoiser.config.latent_channels + 1))
     wider.load_state_dict(state)
     return wider
+
+
+def with_expecting(denoiser: TextUNet, *, expecting: bool = True) -> TextUNet:
+    """The same denoiser, that can learn to heed what is expected in the part that it makes, and as yet goes a twentieth
+    of the way; or one that can not. One that is so stays as it is.
+
+    Raises:
+        InputError: it cannot be told what is around.
+    """
+    if denoiser.config.expecting == expecting:
+        return denoiser
+    other = _fresh(denoiser, expecting=expecting)
+    own, known = other.state_dict(), denoiser.state_dict()
+    other.load_state_dict(own | {name: known[name] for name in own.keys() & known.keys()})
+    return other
 
 
 def with_band_attention(denoiser: TextUNet) -> TextUNet:

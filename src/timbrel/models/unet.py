@@ -91,11 +91,15 @@ class VelocityNetwork(nn.Module):
         a, b = abar.sqrt(), (1 - abar).sqrt()
         centred = noisy_latents - a * self.mean
         d = (a.square() * self.std.square() + b.square()).sqrt()
-        output = self.network(centred / d, timesteps, *condition).float()
+        output = self.answer(centred / d, timesteps, b, d, *condition).float()
 
         linear = b * (a * (1 - self.std.square()) / d.square() * centred - self.mean)
         v = linear - self.std / d * output
         return v if self.prediction_type == "v" else b * noisy_latents + a * v
+
+    def answer(self, x: Tensor, timesteps: Tensor, b: Tensor, d: Tensor, *condition: Any) -> Tensor:
+        """What `network` says, or more than that; b and d as above: b / d is the deviation of the noise in x."""
+        return self.network(x, timesteps, *condition)
 
     def network(self, x: Tensor, timesteps: Tensor, *condition: Any) -> Tensor:
         """Latents of unit variance at every noise level [batch, c, h, w] -> what the estimate lacks, likewise."""

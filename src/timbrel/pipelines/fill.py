@@ -19,7 +19,7 @@ from timbrel.diffusion.masks import anchored, inpaint, told
 from timbrel.diffusion.samplers import Callback, Model, seeded_generators, seeded_noise
 from timbrel.errors import InputError, warn
 from timbrel.models.text_unet import sustained
-from timbrel.pipelines.recurrence import CONTEXT_S, recurring
+from timbrel.pipelines.recurrence import CONTEXT_S, recurring, relied_on
 from timbrel.pipelines.settings import Progress
 from timbrel.systems.generate import GenerateSystem
 
@@ -254,15 +254,16 @@ class Fill:
                 callback=callback,
             )
         start = seeded_noise(known.shape[1:], noise).to(known)
-        model = self._anchored(told(self.model, known, mask), mel, mel_mask, known, mask)
+        model = self._led(mel, mel_mask, known, mask)
         made = system.sample(model, start, self.timesteps, noise, callback, temperature=TEMPERATURE)
         return torch.where(mask, made, known)
 
-    def _anchored(self, model: Model, mel: Tensor, mel_mask: Tensor, known: Tensor, mask: Tensor) -> Model:
-        """Led to what is around, as far as that is steady, or comes again and again; but for silence, for a text that
-        says something else, and where the unwanted text is what is around."""
+    def _led(self, mel: Tensor, mel_mask: Tensor, known: Tensor, mask: Tensor) -> Model:
+        """Told what is around, and led to that as far as it is steady, or comes again and again; but for silence, for a
+        text that says something else, and where the unwanted text is what is around."""
+        alone = told(self.model, known, mask)
         if self.scan.active_rms < SILENT_RMS:
-            return model
+            return alone
         system, denoiser = self.system, self.system.denoiser
         is_known = 1 - mask.expand(1, 1, *known.shape[2:]).to(known)
         mean, reliance = sustained((known - denoiser.mean) / denoiser.std, is_known)
@@ -270,10 +271,11 @@ class Fill:
         around = torch.where(mask, held, known)
         for text, fitting in ((self.text, True), (self.unwanted, False)):
             if text and system.fits(text, around, ~mask, self.seed) != fitting:
-                return model
+                return alone
         again, share = recurring(system, mel, mel_mask, SLOW_LATENTS)
+        model = told(self.model, known, mask, (again, share)) if denoiser.config.expecting else alone
         model = anchored(model, held, reliance, mask, system.schedule, width=SLOW_LATENTS)
-        return anchored(model, again, share, mask, system.schedule, width=SLOW_LATENTS, part="fast")
+        return anchored(model, again, relied_on(share), mask, system.schedule, width=SLOW_LATENTS, part="fast")
 
     def _frames(self, frames: int, holes: Sequence[Hole]) -> Tensor:
         """Which frames hear something of a hole, half a window to either side: [frames]."""

@@ -21,10 +21,15 @@ LEAST_KNOWN_S = 1.0  # of what is near, in whole patches; less says nothing of w
 LEAST_VARIANCE = 1e-3  # of latents, over that of all sounds; less is none
 
 
+def relied_on(share: Tensor) -> Tensor:
+    """How far to rely on what is expected in what changes fast, 0 to 1, where that is so lively (`recurring`)."""
+    return ((share - VAGUE) / (CLEAR - VAGUE)).clamp(0, 1)
+
+
 def recurring(system: GenerateSystem, mel: Tensor, mask: Tensor, width: float) -> tuple[Tensor, Tensor]:
-    """What is expected in the holes of a mel, and how far to rely on that in what changes fast, 0 to 1: as far as what
-    is expected changes as much as what is around, channel by channel and band by band. Both latents [1, c, h, w], that
-    count in the holes alone.
+    """What is expected in the holes of a mel, the mean of all sounds where that is nothing; and how lively that is: its
+    variance in what changes fast over that of what is around, channel by channel and band by band, 0 to 1. Both latents
+    [1, c, h, w], that count in the holes alone.
 
     Args:
         mel: dB, [1, 1, n_mels, frames], whole patches of the codec.
@@ -32,8 +37,9 @@ def recurring(system: GenerateSystem, mel: Tensor, mask: Tensor, width: float) -
         width: of the means that are not fast, in latents (`diffusion.masks.slow_part`).
     """
     factor, frame_rate = system.codec.factor, system.mel.frame_rate
-    latents = torch.zeros(1, *system.latent_shape(mel.shape[-1]), device=mel.device)
-    reliance = torch.zeros_like(latents)
+    shape = (1, *system.latent_shape(mel.shape[-1]))
+    latents = system.denoiser.mean.to(mel).expand(shape).clone()
+    share = torch.zeros_like(latents)
     bands, known = mask.any(dim=1), ~mask.any(dim=0)
     context = round(CONTEXT_S * frame_rate)
     for start, end in _within_reach(known, round(FARTHEST_S * frame_rate)):
@@ -43,8 +49,8 @@ def recurring(system: GenerateSystem, mel: Tensor, mask: Tensor, width: float) -
         part = slice(start // factor, -(-end // factor))
         within = slice(part.start - near.start // factor, part.stop - near.start // factor)
         found = _recurring(system, mel[..., near], bands, known[near], width)
-        latents[..., part], reliance[..., part] = (x[..., within] for x in found)
-    return latents, reliance
+        latents[..., part], share[..., part] = (x[..., within] for x in found)
+    return latents, share
 
 
 def _within_reach(known: Tensor, reach: int) -> Iterator[tuple[int, int]]:
@@ -69,4 +75,4 @@ def _recurring(
     )
     usual = usual.sum(dim=-1, keepdim=True) / around.sum()
     share = slow_part(square, within, NEAR_S * system.mel.frame_rate / system.codec.factor) / (usual + LEAST_VARIANCE)
-    return latents, ((share - VAGUE) / (CLEAR - VAGUE)).clamp(0, 1)
+    return latents, share.clamp(0, 1)

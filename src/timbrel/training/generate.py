@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +21,9 @@ from timbrel.diffusion.schedules import inference_timesteps, shifted
 from timbrel.errors import InputError, warn
 from timbrel.models.autoencoder import MelAutoencoder
 from timbrel.models.text import WordEncoder, WordsConfig
-from timbrel.models.text_unet import Text, TextUNetConfig, with_band_attention, with_masks, with_widths
+from timbrel.models.text_unet import Text, TextUNetConfig, with_band_attention, with_expecting, with_masks, with_widths
+from timbrel.pipelines.fill import SLOW_LATENTS
+from timbrel.pipelines.recurrence import recurring
 from timbrel.systems.base import Sampling
 from timbrel.systems.folder import load_codec, load_system, save_system
 from timbrel.systems.foreign import CLIPText, CLIPTextConfig
@@ -33,7 +36,7 @@ from timbrel.systems.stable_diffusion import (
     save_stable_diffusion,
 )
 from timbrel.systems.weights import fingerprint
-from timbrel.training.recipes import GenerateRecipe, ReportGenerateRecipe, SoundsRecipe
+from timbrel.training.recipes import GenerateRecipe, HolesRecipe, ReportGenerateRecipe, SoundsRecipe
 from timbrel.training.shared import MOMENT_WINDOWS, check_mel, check_recipe, latent_moments, schedule_of
 from timbrel.training.stage import Stage
 
@@ -111,7 +114,7 @@ class GenerateStage(Stage):
         train, validation = (SoundWindows(store, split, recipe.frames, classes) for split in ("train", "validation"))
         model = cls.start(recipe, train, codec, init_from)
         _check_names(model.text, classes, {*train.labels, *validation.labels})
-        if isinstance(model.text, WordEncoder):
+        if isinstance(model.text, WordEncoder) and not isinstance(recipe, HolesRecipe):
             names = [classes.find(name).wordings for name in train.classes()]
             if not model.text.config.names:  # of a model that was saved before its text encoder kept them
                 names = [(name, *others) for name, others in model.info.get("classes", {}).items()] + names
@@ -166,9 +169,13 @@ class GenerateStage(Stage):
         read = (batch[name] for name in READ if name in batch)
         text = Text(*model.text(*read)).dropped(model.denoiser.null_token, batch["drop"])
         if "made" in batch:
-            noisy = torch.cat([noisy, batch["made"], latents * (1 - batch["made"])], dim=1)
+            noisy = torch.cat([noisy, batch["made"], latents * (1 - batch["made"]), *self._expected(batch)], dim=1)
         error = (model.denoiser(noisy, batch["timesteps"], text) - target).square()
         return {"loss": (error * batch.get("counts", 1)).mean()}
+
+    def _expected(self, batch: dict[str, Tensor]) -> Sequence[Tensor]:
+        """What else the denoiser is told of a masked batch, each [batch, c, h, w]."""
+        return ()
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -215,6 +222,73 @@ class GenerateStage(Stage):
     def write(self, folder: Path) -> None:
         """Writes the model, which knows what is to be said of it."""
         save_system(folder, self.model)
+
+
+class HolesStage(GenerateStage):
+    """Trains what a denoiser makes of what is expected in a hole (`models.text_unet.Expecting`), and nothing else: what
+    it makes without being told that stays as it is, bit for bit."""
+
+    name = "holes"
+    recipe: HolesRecipe
+
+    def __init__(
+        self, recipe: HolesRecipe, model: GenerateSystem, train: SoundWindows, validation: SoundWindows
+    ) -> None:
+        self._sampling = model.sampling
+        super().__init__(recipe, model, train, validation)
+        model.text.requires_grad_(False)
+        model.denoiser.requires_grad_(False).expecting.requires_grad_(True)
+
+    @property
+    def sampling(self) -> Sampling:
+        return self._sampling
+
+    @classmethod
+    def start(
+        cls, recipe: Any, train: SoundWindows, codec: str | Path | None, init_from: str | Path | None
+    ) -> GenerateSystem:
+        if codec is not None:
+            raise InputError(f"codec is {codec}, but this recipe has the codec of the model; leave it out")
+        model = load_system("generate" if init_from is None else init_from, GenerateSystem)
+        check_mel(model.mel, train.store)
+        torch.manual_seed(recipe.seed)
+        model.denoiser = with_expecting(model.denoiser)
+        return model
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        rng, recipe = self.rng(step), self.recipe
+        batch = self._masked(self.train, rng, recipe.overlap_share)
+        batch["mel"] = varied(batch["mel"], rng, self.model.mel, recipe.tuning_semitones, recipe.gain_db)
+        batch["drop"] = torch.from_numpy(rng.random(recipe.batch_size) < recipe.null_text_share)
+        return batch
+
+    def _masked(self, windows: SoundWindows, rng: np.random.Generator, overlap_share: float) -> dict[str, Tensor]:
+        batch = self._draw(windows, rng, overlap_share)
+        every = np.ones(self.recipe.batch_size, dtype=bool)
+        return batch | _masks(random_masks(rng, every, *batch["noise"].shape[-2:]))
+
+    @torch.no_grad()
+    def _expected(self, batch: dict[str, Tensor]) -> Sequence[Tensor]:
+        factor = self.model.codec.factor
+        open_ = batch["made"][:, 0].gt(0.5).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        found = [
+            recurring(self.model, mel[None], mask, SLOW_LATENTS) for mel, mask in zip(batch["mel"], open_, strict=True)
+        ]
+        return [torch.cat(part) for part in zip(*found, strict=True)]
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The loss on held-out sounds with masks."""
+        drawn = (self._masked(self.validation, np.random.default_rng((0, k)), 0.0) for k in range(8))
+        losses = [self.loss(self.to_device(batch), 0)["loss"] for batch in drawn]
+        return {"loss": float(torch.stack(losses).mean())}
+
+    def samples(self) -> dict[str, Tensor]:
+        return {}
+
+    def save(self, folder: Path) -> None:
+        self.model.info = self.model.info | {"holes": self.info("what is expected in holes")}
+        self.write(folder)
 
 
 class StableDiffusionStage(GenerateStage):
@@ -285,6 +359,9 @@ def _known_model(recipe: GenerateRecipe, folder: str | Path, store: MelStore) ->
     model = load_system(folder, GenerateSystem)
     check_mel(model.mel, store)
     torch.manual_seed(recipe.seed)
+    if model.denoiser.config.expecting:
+        warn(f"what {folder} learnt of what is expected in holes is left out; the recipe 'holes' trains it anew")
+        model.denoiser = with_expecting(model.denoiser, expecting=False)
     if recipe.band_attention:
         model.denoiser = with_band_attention(model.denoiser)
     settings = dataclasses.asdict(model.denoiser.config) | dataclasses.asdict(model.schedule_config)

@@ -223,6 +223,16 @@ class ReportGenerateRecipe(SoundsRecipe):
 
 
 @dataclass(frozen=True)
+class HolesRecipe(SoundsRecipe):
+    """What is expected in a hole, for --init-from, a model that learnt from masks; all else of it stays."""
+
+    stage: ClassVar[str] = "timbrel.training.generate:HolesStage"
+
+    null_text_share: float = 0.5
+    timestep_shift: float = 4.0
+
+
+@dataclass(frozen=True)
 class GenerateRecipe(SoundsRecipe):
     """Sound from a text (report 002), by a network of our own.
 
@@ -397,6 +407,9 @@ GENERATE_RECIPES: dict[str, SoundsRecipe] = {
         gain_db=0.0,
         tuning_semitones=0.0,
         checkpoint_every_s=1800.0,
+    ),
+    "holes": HolesRecipe(
+        steps=1000, batch_size=32, frames=256, learning_rate=3e-3, warmup_steps=50, ema_decay=0.995, precision="fp32"
     ),
     "tiny": GenerateRecipe(widths=(16, 24), picture_width=4, picture_dilations=(1,), token_width=16, **_TINY),
 }
