@@ -268,7 +268,7 @@ def test_with_expecting_it_makes_what_it_made_and_can_leave_it():
     for heard in (noisy, torch.cat([noisy, around(model, expected=False)], dim=1)):
         torch.testing.assert_close(expecting(heard, t, text()), model(heard, t, text()))
     assert with_expecting(expecting, expecting=False).state_dict().keys() == model.state_dict().keys()
-    with pytest.raises(InputError, match=r"there are 7 channels; expected 2 or 5$"):
+    with pytest.raises(InputError, match=r"there are 9 channels; expected 2 or 5$"):
         model(torch.cat([noisy, around(model)], dim=1), t, text())
     with pytest.raises(InputError, match="expecting is True and masked False"):
         unet(dataclasses.replace(SMALL, expecting=True))
