@@ -76,7 +76,7 @@ class Attention(nn.Module):
 
 
 class Around(NamedTuple):
-    """What a denoiser is told of the sound around a part that it makes, all but the mask in units of the deviation:
+    """What a denoiser is told of the sound around a part that it makes, latents in units of the deviation:
     mask [batch, 1, h, w], 1 where sound is to be made; what is known and what is expected [batch, c, h, w], and how far
     that is as lively as what is around, 0 to 1. The last two may have no channels."""
 
