@@ -238,6 +238,7 @@ class HolesStage(GenerateStage):
         super().__init__(recipe, model, train, validation)
         model.text.requires_grad_(False)
         model.denoiser.requires_grad_(False).expecting.requires_grad_(True)
+        self.identity["initial"] = fingerprint(model.denoiser) + fingerprint(model.text)  # no checkpoint holds these
 
     @property
     def sampling(self) -> Sampling:
