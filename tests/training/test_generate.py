@@ -173,7 +173,7 @@ def test_what_is_expected_in_holes_is_learnt_and_nothing_else(long_store, codec,
     assert stage.model.sampling == load_system(tmp_path / "first", GenerateSystem).sampling
     before = stage.validate()["loss"]
     train(stage, 30, learning_rate=1e-2)
-    assert stage.validate()["loss"] < 0.9 * before
+    assert stage.validate()["loss"] < 0.78 * before  # 0.86 where nothing is expected
     stage.save(tmp_path / "second")
     old, new = (load_system(tmp_path / name, GenerateSystem) for name in ("first", "second"))
     assert new.denoiser.config.expecting
@@ -185,6 +185,19 @@ def test_what_is_expected_in_holes_is_learnt_and_nothing_else(long_store, codec,
     with pytest.warns(UserWarning, match="learnt of what is expected in holes is left out"):
         again = GenerateStage.prepare(RECIPE, long_store, init_from=tmp_path / "second")
     assert not again.model.denoiser.config.expecting
+
+
+def test_training_of_holes_goes_on_over_its_own_model_alone(store, codec, tmp_path):
+    for seed in (0, 1):
+        GenerateStage.prepare(dataclasses.replace(RECIPE, seed=seed), store, codec=codec).save(tmp_path / str(seed))
+    recipe = dataclasses.replace(HOLES, frames=32)
+    assert fit(HolesStage.prepare(recipe, store, init_from=tmp_path / "0"), tmp_path / "run")
+    more = dataclasses.replace(recipe, steps=3)
+    with pytest.raises(InputError, match="initial"):
+        fit(HolesStage.prepare(more, store, init_from=tmp_path / "1"), tmp_path / "run")
+    assert fit(HolesStage.prepare(more, store, init_from=tmp_path / "0"), tmp_path / "run")
+    old, new = (load_system(tmp_path / name, GenerateSystem).denoiser.state_dict() for name in ("0", "run/model"))
+    torch.testing.assert_close({name: new[name] for name in old}, old, rtol=0, atol=0)
 
 
 def test_holes_go_on_from_a_model_that_learnt_from_masks(store, codec, tmp_path):

@@ -92,7 +92,7 @@ class Expecting(nn.Module):
     at each noise level: to hold an answer to it by a rule makes what it leaves open a smear."""
 
     BOUND = 8.0  # of what enters, in deviations
-    SHY = 3.0  # a logit: at first a twentieth of the way
+    SHY = 3.0  # a logit: at first a twentieth of the way, where noise is all there is
 
     def __init__(self, config: TextUNetConfig) -> None:
         super().__init__()
@@ -290,7 +290,7 @@ def with_masks(denoiser: TextUNet) -> TextUNet:
 
 def with_expecting(denoiser: TextUNet, *, expecting: bool = True) -> TextUNet:
     """The same denoiser, that can learn to heed what is expected in the part that it makes, and as yet goes a twentieth
-    of the way; or one that can not. One that is so stays as it is.
+    of the way at most; or one that can not. One that is so stays as it is.
 
     Raises:
         InputError: it cannot be told what is around.

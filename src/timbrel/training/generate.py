@@ -114,12 +114,17 @@ class GenerateStage(Stage):
         train, validation = (SoundWindows(store, split, recipe.frames, classes) for split in ("train", "validation"))
         model = cls.start(recipe, train, codec, init_from)
         _check_names(model.text, classes, {*train.labels, *validation.labels})
-        if isinstance(model.text, WordEncoder) and not isinstance(recipe, HolesRecipe):
+        cls.learn_names(model, train, classes)
+        return cls(recipe, model, train, validation)
+
+    @classmethod
+    def learn_names(cls, model: GenerateSystem, train: SoundWindows, classes: Ontology) -> None:
+        """The names of the classes get vectors of their own, that are trained."""
+        if isinstance(model.text, WordEncoder):
             names = [classes.find(name).wordings for name in train.classes()]
             if not model.text.config.names:  # of a model that was saved before its text encoder kept them
                 names = [(name, *others) for name, others in model.info.get("classes", {}).items()] + names
             model.text.learn(names, without_names())
-        return cls(recipe, model, train, validation)
 
     @classmethod
     def start(
@@ -166,10 +171,10 @@ class GenerateStage(Stage):
             latents = model.codec.encode(batch["mel"])
             noisy = model.schedule.add_noise(latents, batch["noise"], batch["timesteps"])
             target = model.schedule.target(latents, batch["noise"], batch["timesteps"])
+            if "made" in batch:
+                noisy = torch.cat([noisy, batch["made"], latents * (1 - batch["made"]), *self._expected(batch)], dim=1)
         read = (batch[name] for name in READ if name in batch)
         text = Text(*model.text(*read)).dropped(model.denoiser.null_token, batch["drop"])
-        if "made" in batch:
-            noisy = torch.cat([noisy, batch["made"], latents * (1 - batch["made"]), *self._expected(batch)], dim=1)
         error = (model.denoiser(noisy, batch["timesteps"], text) - target).square()
         return {"loss": (error * batch.get("counts", 1)).mean()}
 
@@ -186,10 +191,8 @@ class GenerateStage(Stage):
         others = [batch | {name: batch[name].roll(1, dims=0) for name in READ if name in batch} for batch in batches]
         measured = {"loss": batches, "other_text_loss": others}
         if self.model.denoiser.config.masked:
-            every = np.ones(self.recipe.batch_size, dtype=bool)
-            drawn = (_masks(random_masks(rng, every, *batches[0]["noise"].shape[-2:])) for rng in rngs)
             measured["masked_loss"] = [
-                batch | self.to_device(masks) for batch, masks in zip(batches, drawn, strict=True)
+                self.to_device(_with_holes(batch, rng)) for batch, rng in zip(batches, rngs, strict=True)
             ]
         figures = {
             name: float(torch.stack([self.loss(batch, 0)["loss"] for batch in each]).mean())
@@ -256,19 +259,17 @@ class HolesStage(GenerateStage):
         model.denoiser = with_expecting(model.denoiser)
         return model
 
+    @classmethod
+    def learn_names(cls, model: GenerateSystem, train: SoundWindows, classes: Ontology) -> None:
+        """The text encoder stays as it is."""
+
     def batch(self, step: int) -> dict[str, Tensor]:
         rng, recipe = self.rng(step), self.recipe
-        batch = self._masked(self.train, rng, recipe.overlap_share)
+        batch = _with_holes(self._draw(self.train, rng, recipe.overlap_share), rng)
         batch["mel"] = varied(batch["mel"], rng, self.model.mel, recipe.tuning_semitones, recipe.gain_db)
         batch["drop"] = torch.from_numpy(rng.random(recipe.batch_size) < recipe.null_text_share)
         return batch
 
-    def _masked(self, windows: SoundWindows, rng: np.random.Generator, overlap_share: float) -> dict[str, Tensor]:
-        batch = self._draw(windows, rng, overlap_share)
-        every = np.ones(self.recipe.batch_size, dtype=bool)
-        return batch | _masks(random_masks(rng, every, *batch["noise"].shape[-2:]))
-
-    @torch.no_grad()
     def _expected(self, batch: dict[str, Tensor]) -> Sequence[Tensor]:
         factor = self.model.codec.factor
         open_ = batch["made"][:, 0].gt(0.5).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
@@ -280,7 +281,8 @@ class HolesStage(GenerateStage):
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """The loss on held-out sounds with masks."""
-        drawn = (self._masked(self.validation, np.random.default_rng((0, k)), 0.0) for k in range(8))
+        rngs = [np.random.default_rng((0, k)) for k in range(8)]
+        drawn = (_with_holes(self._draw(self.validation, rng, 0.0), rng) for rng in rngs)
         losses = [self.loss(self.to_device(batch), 0)["loss"] for batch in drawn]
         return {"loss": float(torch.stack(losses).mean())}
 
@@ -341,6 +343,12 @@ def _masks(made: Tensor) -> dict[str, Tensor]:
     """What `random_masks` gives, and by how much each place counts: 0 where it is known, and 1 on the whole's average,
     so that the mean of a batch is that of its parts."""
     return {"made": made, "counts": made / made.mean()}
+
+
+def _with_holes(batch: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+    """The same, with a part of every sample known."""
+    every = np.ones(len(batch["noise"]), dtype=bool)
+    return batch | _masks(random_masks(rng, every, *batch["noise"].shape[-2:]))
 
 
 def _check_names(text: WordEncoder | CLIPText, ontology: Ontology, labels: set[str]) -> None:
