@@ -103,6 +103,25 @@ def test_a_text_fits_a_sound_that_it_names():
             assert not system.fits(other, long, beginning, 0)
 
 
+def test_by_how_much_a_text_is_better_does_not_count_at_pure_noise(tiny_generator, monkeypatch):
+    system = load_system(tiny_generator, GenerateSystem)
+    latents, everywhere, levels = torch.randn(1, 4, 8, 10), torch.ones(8, 10, dtype=torch.bool), set()
+
+    def answer(text, x, t):
+        levels.add(int(t))
+        error = {"harp": 0.996, "drum": 1.004, "": 1.0}[text]
+        chance = {"harp": 100, "drum": 0.01, "": 1}[text] if t > 980 else 1
+        return torch.full_like(x, (error * chance) ** 0.5)
+
+    monkeypatch.setattr(type(system.schedule), "target", lambda _, x, *__: torch.zeros_like(x))
+    monkeypatch.setattr(GenerateSystem, "encode_text", lambda _, text: text)
+    monkeypatch.setattr(GenerateSystem, "_conditioned", lambda _, text: lambda x, t: answer(text, x, t))
+    assert system.fits("harp", latents, everywhere, 0)
+    assert not system.fits("drum", latents, everywhere, 0)
+    assert min(levels) < 200
+    assert max(levels) > 900
+
+
 def test_its_info_says_how_it_is_sampled(tiny_generator):
     system = load_system(tiny_generator, GenerateSystem)
     model, timesteps = system.model("a harp"), inference_timesteps(system.schedule, 4)
