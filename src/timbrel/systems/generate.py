@@ -19,7 +19,7 @@ from timbrel.systems.base import DiffusionSystem, Sampling, ScheduleConfig, requ
 from timbrel.systems.foreign import CLIPText, CLIPTextConfig
 
 FIT_LEVELS = 10  # of noise, at which a text is compared with none
-FIT_SHARES = (0.97, 0.15)  # of the timesteps: at pure noise one text or the other is far better, by chance
+FIT_SHARES = (0.97, 0.15)  # of the timesteps, first and last: nearer to pure noise one text is far better by chance
 
 
 @dataclass(kw_only=True)
@@ -164,8 +164,8 @@ class GenerateSystem(DiffusionSystem):
     @torch.no_grad()
     def fits(self, prompt: str, latents: Tensor, mask: Tensor, seed: int) -> bool:
         """Whether a text says what a sound is: the denoiser then finds the sound in noise better with the text than
-        without, by the mean of the shares of the error over noise levels (a diffusion classifier: Li et al. 2023, arXiv
-        2303.16203). Of no sound no text does.
+        without. What counts is the share of the error that the text saves, on the mean of `FIT_LEVELS` noise levels (a
+        diffusion classifier: Li et al. 2023, arXiv 2303.16203). Of no sound no text does.
 
         Args:
             prompt: the text.

@@ -255,12 +255,14 @@ class HolesStage(GenerateStage):
             raise InputError(f"codec is {codec}, but this recipe has the codec of the model; leave it out")
         source = "generate" if init_from is None else init_from
         if is_stable_diffusion(source):
-            raise InputError(f"{source} is Stable Diffusion; expected a model of timbrel's own network")
+            raise InputError(
+                f"{source} is Stable Diffusion; expected a model of the recipe 'default', or none: the shipped one"
+            )
         model = load_system(source, GenerateSystem)
         if not model.denoiser.config.masked:
             raise InputError(
-                f"{source} has not learnt to be told what is around a hole; expected a model that was trained with "
-                "--mask-share above 0, such as the shipped one"
+                f"{source} has not learnt to be told what is around a hole; expected a model of the recipe 'default' "
+                "(with its --mask-share above 0), or none: the shipped one"
             )
         check_mel(model.mel, train.store)
         torch.manual_seed(recipe.seed)
