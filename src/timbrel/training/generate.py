@@ -254,18 +254,12 @@ class HolesStage(GenerateStage):
         if codec is not None:
             raise InputError(f"codec is {codec}, but this recipe has the codec of the model; leave it out")
         source = "generate" if init_from is None else init_from
-        if is_stable_diffusion(source):
-            raise InputError(
-                f"{source} is Stable Diffusion; expected a model of the recipe 'default', or none: the shipped one"
-            )
-        model = load_system(source, GenerateSystem)
+        model = _own_model(recipe, source, train.store, "a model of the recipe 'default', or none: the shipped one")
         if not model.denoiser.config.masked:
             raise InputError(
                 f"{source} has not learnt to be told what is around a hole; expected a model of the recipe 'default' "
                 "(with its --mask-share above 0), or none: the shipped one"
             )
-        check_mel(model.mel, train.store)
-        torch.manual_seed(recipe.seed)
         model.denoiser = with_expecting(model.denoiser)
         return model
 
@@ -372,12 +366,18 @@ def _check_names(text: WordEncoder | CLIPText, ontology: Ontology, labels: set[s
         )
 
 
-def _known_model(recipe: GenerateRecipe, folder: str | Path, store: MelStore) -> GenerateSystem:
-    if is_stable_diffusion(folder):
-        raise InputError(f"{folder} is Stable Diffusion; expected the recipe 'report' to go on from it")
-    model = load_system(folder, GenerateSystem)
+def _own_model(recipe: SoundsRecipe, source: str | Path, store: MelStore, instead: str) -> GenerateSystem:
+    """A model of our own network to go on from; `instead`: what is expected where it is Stable Diffusion."""
+    if is_stable_diffusion(source):
+        raise InputError(f"{source} is Stable Diffusion; expected {instead}")
+    model = load_system(source, GenerateSystem)
     check_mel(model.mel, store)
     torch.manual_seed(recipe.seed)
+    return model
+
+
+def _known_model(recipe: GenerateRecipe, folder: str | Path, store: MelStore) -> GenerateSystem:
+    model = _own_model(recipe, folder, store, "the recipe 'report' to go on from it")
     if model.denoiser.config.expecting:
         warn(f"what {folder} learnt of what is expected in holes is left out; the recipe 'holes' trains it anew")
         model.denoiser = with_expecting(model.denoiser, expecting=False)
